@@ -268,11 +268,16 @@ class StepContext(Protocol):
         Raises:
             InvalidPayloadError: the name is none, or one of the service's own; or the data are.
             PayloadTooLargeError: the data are above ``payload_limit_bytes``.
+            BlockedError: a guard of the agent does not let it pass; nothing is added.
         """
         ...
 
     async def progress(self, **fields: JsonValue) -> None:
-        """Tell watchers (Flower's events, ``status``) how far the step is. Never fails a step."""
+        """Tell watchers (Flower's events, ``status``) how far the step is. Never fails a step.
+
+        Raises:
+            BlockedError: but where a guard of the agent does not let it pass; nothing is told.
+        """
         ...
 
 

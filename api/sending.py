@@ -26,7 +26,12 @@ from app.journal.stores.desk import Desk
 from celery_agents import names
 from celery_agents.client.client import Client
 from celery_agents.contracts.ask import StepOptions
-from celery_agents.errors import AgentsError, BrokerUnavailableError, IdInUseError
+from celery_agents.errors import (
+    AgentsError,
+    BrokerUnavailableError,
+    IdInUseError,
+    UnreadableValueError,
+)
 from celery_agents.noted import noting
 from celery_agents.wire.messages import Message, fingerprint
 
@@ -173,6 +178,9 @@ class Sending:
             message = order.message
             known: str | None = None if told is None else told.decode()
             row = rows.get(message.id)
+            if isinstance(row, UnreadableValueError):
+                order.refuse(row)  # nobody knows whether the same was asked
+                continue
             if row is not None:
                 known = self._fingerprint(row)
             if known is None:

@@ -1,7 +1,9 @@
 """Values that nobody reads without a key: what agents are asked and answer, on its way and at rest.
 
 A sealed value is ``{"$enc": "<id of its key>:<token>"}``, a token of Fernet (AES-128-CBC with
-HMAC-SHA256, https://github.com/fernet/spec). Fernet has no associated data, so what is encrypted
+HMAC-SHA256, https://github.com/fernet/spec). A value of somebody's that looks like one is written
+as ``{"$enc": [<what stands there>]}`` where there are no keys, so that neither is taken for the
+other. Fernet has no associated data, so what is encrypted
 says where it belongs: a step, and a field of it. Moved elsewhere it cannot be opened.
 """
 
@@ -44,6 +46,10 @@ CLEAR = frozenset(
 )
 #: A token in a text of JSON, wherever it stands, also in JSON within a text of it.
 TOKEN = re.compile(r'(\$enc\\*":\s?\\*")([0-9a-f]{8}):([A-Za-z0-9_=-]+)')
+
+
+#: What stands in a sealed value, though somebody may have changed its token.
+_SEALED = re.compile(r"[0-9a-f]{8}:.*", re.DOTALL)
 
 
 class Seals:
@@ -89,7 +95,7 @@ class Seals:
             UnreadableValueError: its key is missing, it was changed, or it belongs elsewhere.
         """
         if not is_sealed(value):
-            return value
+            return plain_of(value)
         return self._opened(value[MARK], place, field)
 
     def _opened(self, sealed: str, place: str, field: str) -> Any:
@@ -189,13 +195,44 @@ def clear_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_sealed(value: Any) -> bool:
     """Return whether a value is a sealed one."""
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(MARK), str)
+    if not (_is_marked(value) and isinstance(value[MARK], str)):
+        return False
+    return _SEALED.fullmatch(value[MARK]) is not None
+
+
+def escaped(value: Any) -> Any:
+    """Return a value that is not sealed as it is written: somebody's may look like a sealed one."""
+    return {MARK: [value[MARK]]} if _is_marked(value) else value
+
+
+def plain_of(value: Any) -> Any:
+    """Return a value that was written by :func:`escaped`."""
+    told = value[MARK] if _is_marked(value) else None
+    return {MARK: told[0]} if isinstance(told, list) and len(told) == 1 else value
+
+
+def sealed_value(seals: Seals | None, value: Any, place: str, field: str) -> Any:
+    """Return a value as it is written, with the keys that there are."""
+    return escaped(value) if seals is None else seals.seal(value, place, field)
+
+
+def sealed_outcome(seals: Seals | None, outcome: Outcome, place: str) -> Outcome:
+    """Return an outcome as it is written, with the keys that there are."""
+    if seals is not None:
+        return seals.seal_outcome(outcome, place)
+    if not _is_marked(outcome.value):
+        return outcome
+    return outcome.model_copy(update={"value": escaped(outcome.value)})
+
+
+def _is_marked(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and MARK in value
 
 
 def opened(seals: Seals | None, value: Any, place: str, field: str) -> Any:
     """Open a value for work, with the keys that there are. Raises as :meth:`Seals.open`."""
     if not is_sealed(value):
-        return value
+        return plain_of(value)
     if seals is None:
         raise missing(_parts(value[MARK])[0])
     return seals.open(value, place, field)
@@ -214,7 +251,7 @@ def opened_payload(seals: Seals | None, payload: Mapping[str, Any], *places: str
 def opened_outcome(seals: Seals | None, outcome: dict[str, Any], place: str) -> dict[str, Any]:
     """Open the outcome of a step for work. Raises as :meth:`Seals.open`."""
     if not is_sealed(sealed := outcome.get("value")):
-        return outcome
+        return {**outcome, "value": plain_of(sealed)} if _is_marked(sealed) else outcome
     value, turns = opened(seals, sealed, place, VALUE)
     told = {**outcome, "value": value}
     return {**told, "turns": turns} if turns else told

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 
-from agents.guarding.finding import Finding
+from agents.guarding.finding import Finding, matches
 
 #: Local parts and labels as people have them, in any script (RFC 6531); no quoted ones.
 _EMAIL = re.compile(
@@ -25,6 +25,8 @@ _VERSION = re.compile(
 )
 _ADDRESS = re.compile(r"(?i)\b(?:ip|ipv4|addr|address|adresse|host|from|client|server|login)\b")
 _NEAR = 24
+#: Characters before an ``@``, behind it with those that end it, and of an IP.
+_LOCAL, _DOMAIN, _IP = 65, 580, 44
 #: Groups of an IPv6 address that are written; with fewer, ``a::b`` is a name of some language.
 _GROUPS = 3
 _SMALL = 10
@@ -34,7 +36,7 @@ def emails(text: str) -> Iterator[Finding]:
     """Addresses of e-mail."""
     if "@" not in text:
         return
-    for match in _EMAIL.finditer(text):
+    for match in matches(_EMAIL, text):
         start, end = match.span()
         shown = match.group()
         remote = text[end : end + 1] == ":" and text[end + 1 : end + 2].strip() != ""
@@ -42,6 +44,39 @@ def emails(text: str) -> Iterator[Finding]:
         if ".." in shown or _SCALE.search(shown) or remote or _USER_INFO.search(behind):
             continue
         yield Finding(start, end, "email")
+
+
+def open_email(text: str) -> int:
+    """Return from where on an address of e-mail may still begin, or become another one."""
+    at = len(text)
+    least = max(0, at - _LOCAL)
+    while at > least and _is_local(text[at - 1]):
+        at -= 1
+    # Behind an @ the domain may go on, and the two characters behind it say whether it is one.
+    ended, least = max(0, len(text) - 2), max(0, len(text) - _DOMAIN)
+    if (place := text.find("@", ended)) >= 0:
+        at = min(at, place - _LOCAL)
+    while ended > least and _is_label(text[ended - 1]):
+        ended -= 1
+    if ended and text[ended - 1] == "@":
+        at = min(at, ended - 1 - _LOCAL)
+    return max(0, at)
+
+
+def open_ip(text: str) -> int:
+    """Return from where on an address of a machine may still begin, or become another one."""
+    at, least = len(text), max(0, len(text) - _IP)
+    while at > least and not text[at - 1].isspace():
+        at -= 1
+    return at
+
+
+def _is_local(character: str) -> bool:
+    return character.isalnum() or character in "_.+%'-"
+
+
+def _is_label(character: str) -> bool:
+    return character.isalnum() or character in "_.-"
 
 
 def ips(text: str) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from agents.guarding.finding import Finding
+from agents.guarding.finding import Finding, matches
 
 #: Digits alone, or in the groups that cards print: 4-4-4-4(-3), and 4-6-5 or 4-6-4.
 _CARD = re.compile(
@@ -80,13 +80,16 @@ _LENGTHS = {
     }.items()
     for country in countries.split()
 }
+_IBAN_BEGINS = re.compile(r"(?<![^\W_])[A-Za-z]{2}\d{2}|(?<![^\W_])[A-Za-z]{1,2}\d?\Z")
+#: Characters of one, with those behind it that decide about it.
+_LONGEST_NUMBER, _LONGEST_IBAN = 28, 68
 #: How far before a number the word stands that says what it is.
 NEAR = 24
 
 
 def cards(text: str) -> Iterator[Finding]:
     """Numbers of payment cards."""
-    for match in _CARD.finditer(text):
+    for match in matches(_CARD, text):
         digits = _digits(match.group())
         if _issued(digits) and _luhn(digits):
             yield Finding(*match.span(), "card")
@@ -94,7 +97,7 @@ def cards(text: str) -> Iterator[Finding]:
 
 def ssns(text: str) -> Iterator[Finding]:
     """Social security numbers of the United States; without dashes, where a word says so."""
-    for match in _SSN.finditer(text):
+    for match in matches(_SSN, text):
         said = match[1] == "-" or _SSN_WORDS.search(text, max(0, match.start() - NEAR), match.end())
         if said and _digits(match.group()) not in _NOBODYS:
             yield Finding(*match.span(), "ssn")
@@ -102,11 +105,25 @@ def ssns(text: str) -> Iterator[Finding]:
 
 def ibans(text: str) -> Iterator[Finding]:
     """International bank account numbers."""
-    for match in _IBAN.finditer(text):
+    for match in matches(_IBAN, text):
         length = _LENGTHS.get(match.group()[:2].upper())
         end = None if length is None else _end(text, match, length)
         if end is not None and _mod_97(text[match.start() : end]):
             yield Finding(match.start(), end, "iban")
+
+
+def open_number(text: str) -> int:
+    """Return from where on a number of a card or a person may still begin, or become another."""
+    at, least = max(0, len(text) - 2), max(0, len(text) - _LONGEST_NUMBER)
+    while at > least and (text[at - 1].isdecimal() or text[at - 1] in " -"):
+        at -= 1
+    return at
+
+
+def open_iban(text: str) -> int:
+    """Return from where on an account's number may still begin, or become another one."""
+    found = _IBAN_BEGINS.search(text, max(0, len(text) - _LONGEST_IBAN))
+    return len(text) if found is None else found.start()
 
 
 def _end(text: str, match: re.Match[str], length: int) -> int | None:

@@ -37,6 +37,8 @@ _SAYS_ELSE = re.compile(
 )
 #: The same where nothing says that it is a phone's.
 _SAYS_LESS = re.compile(r"(?i)\b(?:no|nr|num|№)[.:]?[ ]{0,2}$")
+#: What a number is written with, beside digits.
+_SIGNS = frozenset("(+＋ \u00a0).\u2010\u2011\u2012\u2013\u2014\u2015/-")  # noqa: RUF001 - as above
 #: Shapes of other things: a social security number, a decimal fraction.
 _OTHER = re.compile(r"\d{3}-\d{2}-\d{4}|\d{1,3}\.\d+|\d{1,3}(?:[., ]\d{3})+")
 #: How far before a number the word stands that says what it is.
@@ -81,6 +83,14 @@ def phones(text: str, of: Sequence[str]) -> Iterator[Finding]:
         if _is_phone(told, before, tuple(of), said=said):
             start = match.start() + (len(told) - len(told.lstrip()))
             yield Finding(start, match.end(), "phone")
+
+
+def open_phone(text: str) -> int:
+    """Return from where on a number may still begin, or be another one: the row of its signs."""
+    at = max(0, len(text) - 2)
+    while at and (text[at - 1].isdecimal() or text[at - 1] in _SIGNS):
+        at -= 1
+    return at
 
 
 def _is_phone(told: str, before: str, of: tuple[str, ...], *, said: bool) -> bool:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-from agents.guarding.addresses import emails, ips
-from agents.guarding.finding import Finding, apart
-from agents.guarding.numbers import cards, ibans, ssns
-from agents.guarding.phones import phones, plans
+from agents.guarding.addresses import emails, ips, open_email, open_ip
+from agents.guarding.finding import Finding
+from agents.guarding.numbers import cards, ibans, open_iban, open_number, ssns
+from agents.guarding.phones import open_phone, phones, plans
+from agents.guarding.plain import signs
 
 Detector = Callable[[str], Iterator[Finding]]
-_DETECTORS: dict[str, Detector] = {
-    "email": emails,
-    "card": cards,
-    "iban": ibans,
-    "ssn": ssns,
-    "ip": ips,
+Opening = Callable[[str], int]
+_DETECTORS: dict[str, tuple[Detector, Opening]] = {
+    "email": (emails, open_email),
+    "card": (cards, open_number),
+    "iban": (ibans, open_iban),
+    "ssn": (ssns, open_number),
+    "ip": (ips, open_ip),
 }
 
 
@@ -29,12 +31,24 @@ class PersonalData:
 
     def __init__(self, kinds: Iterable[str], regions: Sequence[str] = ()) -> None:
         wanted = {*kinds}
-        self._detectors = [found for kind, found in _DETECTORS.items() if kind in wanted]
+        found = [told for kind, told in _DETECTORS.items() if kind in wanted]
         if "phone" in wanted:
             plans()
-            self._detectors.append(partial(phones, of=tuple(regions)))
+            found.append((partial(phones, of=tuple(regions)), open_phone))
+        self._detectors = [detector for detector, _ in found]
+        self._openings = {opening for _, opening in found}
 
     def __call__(self, text: str) -> Sequence[Finding]:
-        """Find them in a text; of two in one place the longer one."""
-        found = [one for detector in self._detectors for one in detector(text)]
-        return apart(found) if len(found) > 1 else found
+        """Find them in a text, those that overlap among them."""
+        plain = signs(text)
+        return [
+            Finding(*plain.span(one.start, one.end), one.kind)
+            for detector in self._detectors
+            for one in detector(plain.text)
+        ]
+
+    def open(self, text: str) -> int:
+        """Return from where on what follows may still change what begins there."""
+        plain = signs(text)
+        at = min((opening(plain.text) for opening in self._openings), default=len(plain.text))
+        return plain.place(at, len(text))

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import json
-import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from agents.guarding.finding import Finder, Finding, apart, mapped, message_with, replaced
+from agents.guarding.finding import (
+    Finder,
+    Finding,
+    Local,
+    mapped,
+    merged,
+    message_with,
+    replaced,
+)
+from agents.guarding.held import STOP, HeldText
+from agents.guarding.marks import KNOWN, WITHHELD, Marks, hidden
+from agents.guarding.plain import unquoted
 from agents.guarding.untrusted import as_data
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.guards import Action
-from celery_agents.redaction.streamed import HELD
 
 if TYPE_CHECKING:
     from agents.base import Turn
 
 Side = Literal["input", "output"]
-_MARK = re.compile(r"⟨[A-Z0-9_]{1,40}_\d+⟩")
-_ODD = re.compile(r"[^A-Z0-9_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +57,18 @@ class Screen:
         self._rules = rules
         self._turn = turn
         self._options = frozenset(turn.choices or ())
-        self._marks: dict[tuple[str, str], str] = {}  # by kind and text
-        self._taken: set[str] | None = None
-        self._json = turn.answer_schema is not None or turn.choices is not None
+        #: Whether the answer's text is one of JSON.
+        self._quoted = turn.answer_schema is not None or turn.choices is not None
+        self._marks = Marks(turn.model_dump_json)
         #: How often each guard found what, by (guard, side, kind, action).
         self.found: Counter[tuple[str, Side, str, Action]] = Counter()
         #: The guard that lets it not pass, once there is one.
         self.blocked: str | None = None
-        self._stopped = False  # nothing more is streamed
 
     def asked(self) -> Turn:
         """Return the turn as the agent gets it."""
-        turn, change = self._turn, self._changing("input")
+        turn, look = self._turn, self._looking("input")
+        change = look.change
         told: dict[str, Any] = {}
         if any(rule.find and rule.input != "off" for rule in self._rules):
             # In the order in which a conversation grows: marks at its begin stay what they are.
@@ -71,29 +79,57 @@ class Screen:
         for rule in self._rules:
             if rule.untrusted:
                 told["input"] = _marked(told.get("input", turn.input), rule.untrusted)
+        self.blocked = self.blocked or look.blocked
         return turn.model_copy(update=told) if told else turn
 
     def said(self, value: JsonValue) -> JsonValue:
         """Return an answer as whoever asked gets it, but for what was masked on the way in."""
-        if not any(rule.find and rule.output != "off" for rule in self._rules):
+        if not self.looks:
             return value
-        change = self._changing("output")
-        return mapped(value, lambda text: text if text in self._options else change(text))
+        look = self._looking("output")
+        told = mapped(value, lambda text: text if text in self._options else look.change(text))
+        self.blocked = self.blocked or look.blocked
+        return told
+
+    def heard(self, turns: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
+        """Return what an agent said on the way to its answer as whoever asked may read it.
+
+        Its words are looked at as its answer is. What its tools were called with, and what they
+        gave, was done and not said: what a guard would block there is left out.
+        """
+        look = self._looking("output")
+        change, acts = self._back(look.change), self._back(self._without)
+        told = tuple(
+            message_with(one, acts if one.role == "tool" else change, acts) for one in turns
+        )
+        self.blocked = self.blocked or look.blocked
+        return told
 
     def restored(self, value: JsonValue) -> JsonValue:
         """Put back what was masked on the way in."""
-        return mapped(value, self._put_back) if self._marks else value
-
-    def restored_turns(self, turns: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
-        """Put it back in what an agent said on the way to its answer."""
-        return tuple(message_with(one, self._put_back) for one in turns)
+        return mapped(value, self._marks.put_back) if self._marks else value
 
     def result(self, value: JsonValue) -> JsonValue:
         """Return a tool's result as the model may see it: where it is blocked, it is not told."""
-        before, self.blocked = self.blocked, None
-        told = mapped(value, self._changing("input"))
-        guard, self.blocked = self.blocked, before
-        return told if guard is None else f"The guard {guard} does not let this result pass."
+        look = self._looking("input")
+        told = mapped(value, look.change)
+        if look.blocked is None:
+            return told
+        return f"The guard {look.blocked} does not let this result pass."
+
+    def shown(self, value: JsonValue) -> tuple[JsonValue, str | None]:
+        """Return what is let out beside an answer, with marks, and the guard that blocks it."""
+        if not self.looks:
+            return value, None
+        look = self._looking("output")
+        told = mapped(value, look.change)
+        return told, look.blocked
+
+    def event(self, value: JsonValue) -> JsonValue:
+        """Return what watchers are told of an act: without what is blocked or nobody has judged."""
+        if self.judged:
+            return mapped(value, lambda _: WITHHELD)
+        return mapped(value, self._back(self._acted)) if self.streams_changed else value
 
     def judges(self, side: Side) -> list[tuple[str, str, Action]]:
         """Guard, agent and action of those that judge a side."""
@@ -109,6 +145,16 @@ class Screen:
         return any(rule.foreign for rule in self._rules)
 
     @property
+    def looks(self) -> bool:
+        """True when a guard looks for something in what comes out."""
+        return any(rule.find and rule.output != "off" for rule in self._rules)
+
+    @property
+    def judged(self) -> bool:
+        """True when what comes out may be told once an agent has said so."""
+        return any(rule.judge is not None and rule.output == "block" for rule in self._rules)
+
+    @property
     def streams_changed(self) -> bool:
         """True when a streamed text is not told as it comes."""
         return bool(self._marks) or self.hides
@@ -121,78 +167,130 @@ class Screen:
     @property
     def holds_all(self) -> bool:
         """True when an answer can only be looked at as a whole."""
-        whole = (rule for rule in self._rules if rule.foreign or rule.judge is not None)
-        return any(rule.output in {"mask", "block"} for rule in whole)
+        return self.judged or any(
+            rule.find is not None
+            and rule.output in {"mask", "block"}
+            and (rule.foreign or not isinstance(rule.find, Local))
+            for rule in self._rules
+        )
 
-    def streamed(self, text: str) -> str:
-        """Return a part of a text as watchers may see it: nothing from what is blocked on."""
-        if self._stopped:
-            return ""
-        whole = text
-        findings: list[Finding] = []
+    def held(self) -> HeldText:
+        """Return a text to be streamed, of which watchers get what comes of it whole."""
+        return HeldText(self._streamed, self._open, self._instead)
+
+    def _streamed(self, text: str) -> list[Finding]:
+        """Find what is not told as it stands: of what is blocked the place is enough."""
+        marks = self._marks.places(text)
+        found: list[Finding] = []
         for rule in self._rules:
-            if rule.find is not None and rule.output in {"mask", "block"}:
-                found = rule.find(text)
-                findings += found
-                if found and rule.output == "block":
-                    text = text[: min(one.start for one in found)]
-                    self._stopped = min(one.end for one in found) <= len(whole) - HELD
-        masked = [one for one in apart(findings) if one.end <= len(text)]
-        return self._put_back(replaced(text, masked, _hidden), quoted=self._json)
+            if rule.find is None or rule.output not in {"mask", "block"}:
+                continue
+            here = _beside(marks, self._found(rule.find, text))
+            found += here if rule.output == "mask" else [replace(f, kind=STOP) for f in here]
+        return found + _whole(marks, found)
 
-    def _changing(self, side: Side) -> Callable[[str], str]:
-        by = self._mark if side == "input" else _hidden
+    def _open(self, text: str) -> int:
+        at = self._marks.open(text)
+        for rule in self._rules:
+            if rule.output in {"mask", "block"} and isinstance(rule.find, Local):
+                at = min(at, rule.find.open(text))
+                if self._quoted:
+                    plain = unquoted(text)
+                    at = min(at, plain.place(rule.find.open(plain.text), len(text)))
+        return at
 
-        def change(text: str) -> str:
-            return replaced(text, apart(self._masked(text, side)), by)
+    def _found(self, find: Finder, text: str) -> Sequence[Finding]:
+        """Find as the text stands and, where it is JSON, as it reads: without escapes."""
+        if not self._quoted or "\\" not in text:
+            return find(text)
+        plain = unquoted(text)
+        read = [
+            replace(f, start=a, end=b)
+            for f in find(plain.text)
+            for a, b in [plain.span(f.start, f.end)]
+        ]
+        return [*find(text), *read]
 
-        return change
+    def _instead(self, kind: str, text: str) -> str:
+        if kind != KNOWN:
+            return hidden(kind, text)
+        told = self._marks.meant(text)
+        return json.dumps(told, ensure_ascii=False)[1:-1] if self._quoted else told
 
-    def _masked(self, text: str, side: Side) -> Iterator[Finding]:
+    def _looking(self, side: Side) -> _Look:
+        return _Look(self._masked, side, self._marks.of if side == "input" else hidden)
+
+    def _without(self, text: str) -> str:
+        look = self._looking("output")
+        told = look.change(text)
+        return told if look.blocked is None else WITHHELD
+
+    def _acted(self, text: str) -> str:
+        """Return what a tool was called with: what marks stood for is the asker's own."""
+        look = self._looking("output")
+        told = look.change(text, but=self._marks.stands_for)
+        return told if look.blocked is None else WITHHELD
+
+    def _masked(self, text: str, side: Side, look: _Look) -> Iterator[Finding]:
+        marks = self._marks.places(text) if side == "output" else ()
         for rule in self._rules:
             action = rule.on(side)
             if rule.find is None or action == "off":
                 continue
-            for one in rule.find(text):
+            found = _beside(marks, rule.find(text))
+            for one in merged(found):
                 self.found[rule.name, side, one.kind, action] += 1
-                if action == "block":
-                    self.blocked = self.blocked or rule.name
-                elif action == "mask":
-                    yield one
+            if found and action == "block":
+                look.blocked = look.blocked or rule.name
+            elif action == "mask":
+                yield from found
 
-    def _mark(self, kind: str, text: str) -> str:
-        """Return the mark that stands for a text: the same one for the same text."""
-        if (known := self._marks.get((kind, text))) is not None:
-            return known
-        if self._taken is None:  # by texts that look like marks
-            self._taken = set(_MARK.findall(self._turn.model_dump_json()))
-        number, name = 1, _named(kind)
-        while (mark := f"⟨{name}_{number}⟩") in self._taken:
-            number += 1
-        self._taken.add(mark)
-        self._marks[kind, text] = mark
-        return mark
-
-    def _put_back(self, text: str, *, quoted: bool = False) -> str:
-        if "⟨" not in text:
-            return text
-        known = {mark: found for (_, found), mark in self._marks.items()}
-
-        def found(match: re.Match[str]) -> str:
-            told = known.get(match.group())
-            if told is None:
-                return match.group()
-            return json.dumps(told, ensure_ascii=False)[1:-1] if quoted else told
-
-        return _MARK.sub(found, text)
+    def _back(self, change: Callable[[str], str]) -> Callable[[str], str]:
+        return lambda text: self._marks.put_back(change(text))
 
 
-def _named(kind: str) -> str:
-    return _ODD.sub("_", kind.upper())[:40] or "DATA"
+class _Look:
+    """One look at texts, and whether a guard blocks one of them."""
+
+    def __init__(
+        self,
+        find: Callable[[str, Side, _Look], Iterator[Finding]],
+        side: Side,
+        by: Callable[[str, str], str],
+    ) -> None:
+        self._find, self._side, self._by = find, side, by
+        self.blocked: str | None = None
+
+    def change(self, text: str, but: Callable[[str], bool] | None = None) -> str:
+        found = merged(self._find(text, self._side, self))
+        if but is not None:
+            found = [one for one in found if not but(text[one.start : one.end])]
+        return replaced(text, found, self._by)
 
 
-def _hidden(kind: str, _: str) -> str:
-    return f"⟨{_named(kind)}⟩"
+def _beside(marks: Sequence[Finding], found: Sequence[Finding]) -> Sequence[Finding]:
+    """Return what was found, but for what is a part of a mark."""
+    if not marks:
+        return found
+    starts = [mark.start for mark in marks]
+
+    def within(one: Finding) -> bool:
+        place = bisect_right(starts, one.start) - 1
+        return place >= 0 and one.end <= marks[place].end
+
+    return [one for one in found if not within(one)]
+
+
+def _whole(marks: Sequence[Finding], found: Sequence[Finding]) -> list[Finding]:
+    """Return the marks that nothing was found to overlap."""
+    groups = merged(found)
+    ends = [group.end for group in groups]
+
+    def free(mark: Finding) -> bool:
+        place = bisect_right(ends, mark.start)  # the first one that ends behind its start
+        return place == len(groups) or groups[place].start >= mark.end
+
+    return [mark for mark in marks if free(mark)]
 
 
 def _marked(value: JsonValue, which: bool | tuple[str, ...]) -> JsonValue:

@@ -92,6 +92,7 @@ class Running:
             AgentFailedError: the model makes the same call over and over.
             UncertainCallError: nobody knows whether an effect happened, and its tool fails then.
         """
+        self._sight.spoken()
         meant = [self._sight.meant(call) for call in original[: self._most]]
         times = [self._times(call) for call in meant]
         told = [_repeated(c, n) or self._problem(c) for c, n in zip(meant, times, strict=True)]
@@ -105,7 +106,9 @@ class Running:
         self.handoff = await self._delegating.hand_over(calls, identities, told, found)
         made = [
             # In their order, not as they came: the numbers of long ones are the same each time.
-            self._sight.told(told[n] or self._told(call, found.get(n)), original[n], meant[n], call)
+            await self._sight.told(
+                told[n] or await self._told(call, found.get(n)), original[n], meant[n], call
+            )
             for n, call in enumerate(calls)
         ]
         return (*made, *(_beyond(call, self._most) for call in original[self._most :]))
@@ -191,12 +194,13 @@ class Running:
         self._same[asked] += 1
         return self._same[asked]
 
-    def _told(self, call: ToolCall, result: ToolResult | None) -> ToolResult:
+    async def _told(self, call: ToolCall, result: ToolResult | None) -> ToolResult:
         """Tell the model of a call; without a result, it is of none of the tools here."""
         if result is None:
             return self._own.answer(call)
         policy = self._offered.tools[call.name].policy
-        value = self._own.long.told(call.name, self._sight.seen(result.value), policy)
+        seen = await self._sight.seen(result.value)
+        value = self._own.long.told(call.name, seen, policy)
         return result.model_copy(update={"value": value})
 
     async def _result(self, tool: OfferedTool, call: ToolCall) -> ToolResult:

@@ -17,8 +17,12 @@ class Screened(Protocol):
         """Return arguments of a tool with what the model's marks stand for."""
         ...
 
-    def seen(self, result: JsonValue) -> JsonValue:
+    async def seen(self, result: JsonValue) -> JsonValue:
         """Return a result as the model may see it."""
+        ...
+
+    def spoken(self) -> None:
+        """End a text of which all was said: what is said next is another one."""
         ...
 
 
@@ -28,22 +32,27 @@ class Sight:
     def __init__(self, step: StepContext) -> None:
         self._step = step if isinstance(step, Screened) else None
 
+    def spoken(self) -> None:
+        """Have told what was said up to now: a model says no more beside its calls."""
+        if self._step is not None:
+            self._step.spoken()
+
     def meant(self, call: ToolCall) -> ToolCall:
         """Return a call with the texts that its model's marks stand for."""
         if self._step is None:
             return call
         return call.model_copy(update={"arguments": self._step.meant(call.arguments)})
 
-    def seen(self, value: JsonValue) -> JsonValue:
+    async def seen(self, value: JsonValue) -> JsonValue:
         """Return a result as the model may see it."""
-        return value if self._step is None else self._step.seen(value)
+        return value if self._step is None else await self._step.seen(value)
 
-    def told(
+    async def told(
         self, result: ToolResult, wished: ToolCall, meant: ToolCall, made: ToolCall
     ) -> ToolResult:
         """Answer the call that a model wrote, with arguments that a person has changed."""
         value = result.value
         if made.arguments != meant.arguments:
-            called_with = self.seen(made.arguments)
+            called_with = await self.seen(made.arguments)
             value = {"called_with": called_with, "by": "a person's decision", "result": value}
         return result.model_copy(update={"call": wished, "value": value})

@@ -20,7 +20,7 @@ from api.openai.conversing import ToldChat
 from api.openai.errors import ended as failed
 from api.openai.errors import unsupported, wrong
 from api.openai.previous import going_on
-from api.openai.retries import COUNT, forget, run_of
+from api.openai.retries import COUNT, Tried, forget, run_of
 from api.openai.telling import Piece, Retelling
 from api.principals import CreatesRuns
 from api.problems import ProblemError
@@ -100,7 +100,7 @@ async def ask(asking: AskingRequest, body: ChatBody | ResponseBody) -> AskedRun:
         replayed = await services.sending.send(order)
     except ProblemError:  # nothing was accepted; of other errors nobody knows that
         if run_id is not None and asking.key is None and not attached:
-            await forget(services.redis, who, await _asked(asking), run_id)
+            await forget(services.redis, await _tried(asking), run_id)
         raise
     headers = {"x-request-id": order.message.id}
     if ignored:
@@ -119,15 +119,15 @@ async def ask(asking: AskingRequest, body: ChatBody | ResponseBody) -> AskedRun:
 async def _known_as(asking: AskingRequest) -> tuple[str | None, bool]:
     """The id that a request gives its run, and whether an earlier try of it has asked already."""
     if asking.key is not None:
-        tenant, path, _ = await _asked(asking)
-        return id_of_key(tenant, asking.key, f"POST {path}"), False
-    return await run_of(asking.services.redis, asking.who, await _asked(asking), asking.count)
+        tenant = tenant_for(asking.who, None)
+        return id_of_key(tenant, asking.key, f"POST {asking.request.url.path}"), False
+    return await run_of(asking.services.redis, await _tried(asking), asking.count)
 
 
-async def _asked(asking: AskingRequest) -> tuple[str, str, bytes]:
-    """The tenant, the path and the body of a request."""
-    request = asking.request
-    return tenant_for(asking.who, None), request.url.path, await request.body()
+async def _tried(asking: AskingRequest) -> Tried:
+    request, who = asking.request, asking.who
+    about = tenant_for(who, None), request.url.path, await request.body()
+    return Tried(*about, who, asking.services.client.celery.seals)
 
 
 def _read(body: ChatBody | ResponseBody, panel: Panel | None, told: ToldChat) -> Any:

@@ -22,7 +22,7 @@ from app.access.permissions import Permission, Principal
 from celery_agents import names
 from celery_agents.contracts.base import id_of
 from celery_agents.contracts.conversation import Attachment, ChatMessage, Part
-from celery_agents.errors import InvalidPayloadError
+from celery_agents.errors import InvalidPayloadError, UnreadableValueError
 from celery_agents.sealing import opened_payload
 
 #: Before a run's id, in the id of its response.
@@ -49,7 +49,10 @@ async def asked(services: Services, tree: Mapping[str, Any]) -> tuple[str, dict[
     """
     run_id = tree["id"]
     rows = await services.read(services.desk.asked, [run_id])
-    if (row := rows.get(run_id)) is not None:
+    row = rows.get(run_id)
+    if isinstance(row, UnreadableValueError):
+        raise row
+    if row is not None:
         return row
     record = await services.redis.hget(names.INTAKE_RECORDS, run_id)
     if record is None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from app.access.permissions import Principal
 from celery_agents.noted import noting
+from celery_agents.sealing import Seals
 from celery_agents.wire.ids import new_id
 
 log = logging.getLogger(__name__)
@@ -28,23 +31,51 @@ _MOST = 64
 _KEY = "agents:api:tries:"
 
 
-async def run_of(
-    redis: Any, who: Principal, asked: tuple[str, str, bytes], count: str | None
-) -> tuple[str | None, bool]:
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A request whose sender counts its tries, and the seals that the API has."""
+
+    tenant: str
+    path: str
+    body: bytes
+    who: Principal
+    seals: Seals | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """The names under which runs of it may be remembered, the first one for new ones.
+
+        Where values are encrypted they are digests under each of its keys: whoever reads Redis has
+        nothing to compare a guess with.
+        """
+        body = hashlib.sha256(self.body).hexdigest()
+        told = f"{self.tenant}\0{self.who.id}\0{self.path}\0{body}"
+        if self.seals is not None:
+            return [f"{_KEY}{mark}" for mark in self.seals.marks(told)]
+        return [f"{_KEY}{hashlib.sha256(told.encode()).hexdigest()}"]
+
+
+async def run_of(redis: Any, tried: Tried, count: str | None) -> tuple[str | None, bool]:
     """The id for the run of a request, and whether an earlier try asked for it already.
 
     None: any id will do, since its sender does not count its tries. While Redis is away no run is
-    remembered. ``asked``: the tenant, the path and the body.
+    remembered.
     """
     if count is None:
         return None, False
-    key = _key(who, asked)
     found: tuple[str | None, bool] = (None, False)
     text = "A try of an SDK is not known again: Redis does not answer"
     with noting(log, "api_tries", text, RedisError, OSError):
-        known = None if count == "0" else await redis.rpoplpush(key, key)
-        found = await _first(redis, key) if known is None else (known.decode(), True)
+        known = None if count == "0" else await _known(redis, tried.keys)
+        found = await _first(redis, tried.keys[0]) if known is None else (known, True)
     return found  # noqa: RET504 - what is noted above goes on here
+
+
+async def _known(redis: Any, keys: Sequence[str]) -> str | None:
+    for key in keys:
+        if (known := await redis.rpoplpush(key, key)) is not None:
+            return str(known.decode())
+    return None
 
 
 async def _first(redis: Any, key: str) -> tuple[str, bool]:
@@ -57,13 +88,8 @@ async def _first(redis: Any, key: str) -> tuple[str, bool]:
     return made, False
 
 
-async def forget(redis: Any, who: Principal, asked: tuple[str, str, bytes], run_id: str) -> None:
+async def forget(redis: Any, tried: Tried, run_id: str) -> None:
     """Forget the id of a first try that was refused: what comes next is a first one, too."""
     with noting(log, "api_tries", "A refused try is remembered", RedisError, OSError):
-        await redis.lrem(_key(who, asked), 1, run_id)
-
-
-def _key(who: Principal, asked: tuple[str, str, bytes]) -> str:
-    tenant, path, body = asked
-    digest = hashlib.sha256(f"{tenant}\0{who.id}\0{path}\0".encode() + body).hexdigest()
-    return f"{_KEY}{digest}"
+        for key in tried.keys:
+            await redis.lrem(key, 1, run_id)

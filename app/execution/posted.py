@@ -69,7 +69,7 @@ class Posted:
 
     def _made(self, name: str, told: dict[str, Any]) -> Registered | None:
         try:
-            entry = _ENTRY.validate_python(told)
+            entry = _ENTRY.validate_python(self._stored().opened(name, told))
             self._secrets.check(entry)
             return posted_agent(name, entry, self._registry.kinds, self._resources)
         except (AgentsError, ValidationError) as error:  # of other settings, or another version

@@ -19,7 +19,7 @@ from app.concurrency.fibers import blocking, wait
 from app.concurrency.per_process import PerProcess
 from celery_agents import names
 from celery_agents.noted import note
-from celery_agents.sealing import RESULT
+from celery_agents.sealing import RESULT, sealed_value
 from celery_agents.transport import kombu_json
 from celery_agents.wire.results import AddressBackend
 
@@ -97,8 +97,8 @@ class JournalBackend(AddressBackend):
                 return self._store_outcome(task_id, result, state, traceback, request)
             store = partial(super().store_result, request=request, **kwargs)
             told = result
-            if self.seals is not None and state == SUCCESS and _ours(request):
-                told = self.seals.seal(result, task_id, RESULT)
+            if state == SUCCESS:
+                told = sealed_value(self.seals if _ours(request) else None, result, task_id, RESULT)
             blocking(store, task_id, told, state, traceback)
         except (RedisError, BackendStoreError) as error:
             if request is not None:
@@ -115,8 +115,8 @@ class JournalBackend(AddressBackend):
         written here is always the same.
         """
         result = told = self.encode_result(result, state)
-        if self.seals is not None and state == SUCCESS:
-            told = self.seals.seal(result, task_id, RESULT)
+        if state == SUCCESS:
+            told = sealed_value(self.seals, result, task_id, RESULT)
         meta = self._get_result_meta(told, state, traceback, request)
         meta["task_id"] = task_id
         quick = self.serializer == "json" and not self.compression

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from celery_agents.redaction import MOST, redact
 
 #: Characters of the end that are held back, and of a word there, which may be a secret's begin.
@@ -20,20 +18,20 @@ def _redacted(text: str) -> str:
 class StreamedText:
     """Takes a text piece by piece and gives of it what may be shown already.
 
-    Args:
-        hide: makes of a text what may be shown of it. What it hides has blanks within ``HELD``
-            characters alone, or none and at most ``WORD``.
+    What redaction hides has blanks within ``HELD`` characters alone, or none and at most ``WORD``.
     """
 
-    def __init__(self, hide: Callable[[str], str] = _redacted) -> None:
-        self._hide = hide
+    def __init__(self) -> None:
         self._raw = ""  # not let go yet
         self._told = 0  # characters of its redacted form that were given
 
     def add(self, piece: str) -> str:
         """Add a piece; return what may be shown now beyond what was given before."""
+        return "".join(self._add(piece[at : at + WINDOW]) for at in range(0, len(piece), WINDOW))
+
+    def _add(self, piece: str) -> str:
         self._raw += piece
-        whole = self._hide(self._raw)
+        whole = _redacted(self._raw)
         told = self._give(whole, _safe(whole))
         if len(self._raw) > WINDOW:
             self._let_go(whole)
@@ -41,7 +39,7 @@ class StreamedText:
 
     def end(self) -> str:
         """Return the rest."""
-        whole = self._hide(self._raw)
+        whole = _redacted(self._raw)
         told = self._give(whole, len(whole))
         self._raw, self._told = "", 0
         return told
@@ -56,13 +54,15 @@ class StreamedText:
         place = self._raw.rfind("\n", 0, len(self._raw) - WINDOW // 2)
         if place < 0:
             place = self._raw.rfind(" ", 0, len(self._raw) - WINDOW // 2)
-        front = self._hide(self._raw[: place + 1])
+        front = _redacted(self._raw[: place + 1])
         if place >= 0 and len(front) <= self._told:
-            rest = self._hide(self._raw[place + 1 :])
+            rest = _redacted(self._raw[place + 1 :])
             if front + rest == whole:
                 self._raw, self._told = self._raw[place + 1 :], self._told - len(front)
-        if len(self._raw) > LONGEST:  # one secret without an end, or no text for people
-            self._raw, self._told = self._raw[-WINDOW:], WINDOW
+        if len(self._raw) > LONGEST:  # one secret without an end, or a text without blanks
+            untold = len(whole) - self._told
+            self._raw = self._raw[-WINDOW:]
+            self._told = max(0, len(_redacted(self._raw)) - untold)
 
 
 def _safe(whole: str) -> int:

@@ -17,7 +17,7 @@ from kombu.exceptions import DecodeError
 from celery_agents.address import RedisAddress
 from celery_agents.errors import UnreadableValueError
 from celery_agents.redis_url import is_redis, read_redis_url
-from celery_agents.sealing import RESULT, Seals, is_sealed, opened
+from celery_agents.sealing import RESULT, Seals, opened
 
 #: Of an address: Celery gives these to pools by itself.
 _PLACE = frozenset({"host", "port", "db", "username", "password"})
@@ -84,7 +84,7 @@ class ResultBackend(AddressBackend):
 
 def opened_result(seals: Seals | None, meta: Any) -> Any:
     """The stored state of a task, its result opened; one that cannot be opened is an error."""
-    if type(meta) is not dict or not is_sealed(meta.get("result")):
+    if type(meta) is not dict or not isinstance(meta.get("result"), dict):
         return meta
     try:
         return meta | {"result": opened(seals, meta["result"], meta.get("task_id", ""), RESULT)}

@@ -19,6 +19,7 @@ import requests
 from celery import chain
 from sqlalchemy import update
 
+from api.openai.retries import COUNT
 from app.access.permissions import Role
 from app.journal.schema.models import Step
 from celery_agents import Client, RetryPolicy, StreamEvent
@@ -324,6 +325,35 @@ def test_the_api_reads_what_no_worker_has_begun(sealed: Sealed, tmp_path: Path) 
             c.execute(update(Step).values(payload={"args": [], "kwargs": {"$enc": "00000000:x"}}))
         lost = Asked(http, key)("GET", f"/v1/responses/{made['id']}", status=200)
         assert (lost["model"], lost["status"]) == ("agents.fallback", "completed")
+
+
+def test_what_is_made_and_tried_over_the_api_is_seen_by_nobody_without_a_key(
+    sealed: Sealed,
+) -> None:
+    """Instructions of an agent, and an SDK's request, whose retry attaches to its run."""
+    sealed.worker()
+    given = settings(sealed.redis_url, sealed.database_url, fernet_keys=(OLD,))
+    entry = {"kind": "http", "url": "https://example.com/", "instructions": SECRET}
+    asked = {"model": "same", "input": SECRET, "background": True}
+    with overhearing(sealed) as heard, in_process(given) as http:
+        admin = Asked(http, made_key(sealed.database_url, Role.ADMIN, tenant=None))
+        admin("POST", "/agents", {"name": "posted", "entry": entry}, status=201)
+        user = Asked(http, made_key(sealed.database_url, Role.USER))
+
+        def offered() -> set[str]:
+            return {one["name"] for one in user("GET", "/agents", status=200)["items"]}
+
+        eventually(lambda: {"posted", "same"} <= offered())
+        tries = [
+            user("POST", "/v1/responses", asked, headers={COUNT: str(n)}, status=200)["id"]
+            for n in range(2)
+        ]
+        [name] = sealed.redis.scan_iter("agents:api:tries:*")
+    assert tries[0] == tries[1]
+    assert len(name.rpartition(":")[2]) == 32, "a keyed digest"
+    places = {"redis": redis_of(sealed), "sent": "\n".join(heard), "journal": journal_of(sealed)}
+    assert [place for place, told in places.items() if SECRET in told] == []
+    assert "posted" in places["journal"]
 
 
 #: What keeps and reads values: each store, pattern and route of it.

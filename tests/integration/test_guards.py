@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from celery_agents.errors import AllCandidatesFailedError, BlockedError
+from celery_agents.errors import AgentsError, AllCandidatesFailedError, BlockedError
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import COROUTINES, SOON_S, Stack
+from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack
+from tests.integration.test_canaries import _columns
 
 CONFIG = """
 [agents.gpt]
@@ -34,6 +37,93 @@ words = ["project blue"]
 input = "block"
 """
 MAIL = "anna@example.org"
+EVE = "eve.q7zr2xw9@example.org"
+LEAKING = """
+[agents.gpt]
+kind = "openai"
+model = "m"
+base_url = "{url}/v1"
+api_key_env = "FAKE_KEY"
+tools = ["tests.support.leaking:look_up"]
+
+[guards.privacy]
+covers = ["agent:gpt", "agent:leaking"]
+pii = ["email"]
+output = "mask"
+
+[guards.words]
+covers = ["agent:leaking"]
+words = ["project blue"]
+output = "block"
+"""
+#: Where a person's data stand as they were asked; answers to calls are what a provider said.
+ASKED, CALLS = {"steps.payload"}, {"calls.answer"}
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def leaking(
+    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
+) -> Iterator[Stack]:
+    config = tmp_path / "agents.toml"
+    config.write_text(LEAKING.format(url=model.url))
+    env = {
+        **FAST,
+        "AGENTS_CONFIG": str(config),
+        "AGENTS_MODULES": '["tests.support.leaking"]',
+        "FAKE_KEY": "sk-fake-0123456789abcdef0123",
+    }
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    with closing(Stack(redis_url, url, tmp_path, env)) as made:
+        made.worker(COROUTINES)
+        yield made
+
+
+def holders(stack: Stack, text: str) -> set[str]:
+    """The columns of the journal in which a text stands."""
+    return {column for column, told in _columns(stack).items() if text in told}
+
+
+def test_beside_its_answer_an_agent_tells_nobody_what_is_masked(
+    leaking: Stack, model: ModelServer
+) -> None:
+    call = Does(text=f"I look {EVE} up.", tool=("look_up", {"text": EVE}), pieces=9)
+    model.script(call, Does(text="All is well."))
+    run = leaking.client.ask("gpt", "Look her up", session="talk", stream=True)
+    events = list(run.events(timeout=SOON_S))
+    assert run.get(timeout=SOON_S) == "All is well."
+    assert {"text", "tool"} <= {event.type for event in events}
+    assert EVE not in repr(events)
+    [exchange] = leaking.client.sessions.read("talk", timeout=SOON_S)
+    assert EVE not in repr(exchange)
+    assert "⟨EMAIL⟩ is known" in repr(exchange)
+    assert holders(leaking, EVE) <= CALLS
+
+    told = leaking.client.ask("leaking", EVE, stream=True)
+    events = list(told.events(timeout=SOON_S))
+    assert told.get(timeout=SOON_S) == "⟨EMAIL⟩"
+    assert "⟨EMAIL⟩" in repr([event.data for event in events if event.type == "progress"])
+    assert EVE not in repr(events)
+    [entry] = leaking.client.streams.read("leaks", timeout=SOON_S)
+    assert entry.data == {"of": ["⟨EMAIL⟩"]}
+    logs = "".join(process.logs() for process in leaking.workers)
+    assert [line for line in logs.splitlines() if EVE in line] == []
+    failed = leaking.client.ask("leaking", f"{EVE} fails")
+    with pytest.raises(AgentsError) as raised:
+        failed.get(timeout=SOON_S)
+    assert "⟨EMAIL⟩" in str(raised.value)
+    assert EVE not in repr(raised.value.details)
+    assert holders(leaking, EVE) == CALLS | ASKED
+
+
+def test_a_blocked_report_ends_its_step_and_adds_nothing(leaking: Stack) -> None:
+    run = leaking.client.ask("leaking", "All about Pr0ject - Blue$", stream=True)
+    events = list(run.events(timeout=SOON_S))
+    with pytest.raises(BlockedError, match="does not let a progress report of leaking pass"):
+        run.get(timeout=SOON_S)
+    assert "lue" not in repr([(event.text, event.data) for event in events])
+    assert [*leaking.client.streams.read("leaks", timeout=SOON_S)] == []
+    assert holders(leaking, "lue$") == ASKED
+    assert {e["data"]["found"] for e in leaking.events(run.id, "guard")} == {"word"}
 
 
 @pytest.fixture

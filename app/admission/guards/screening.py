@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from agents.base import Answer, Turn
+from agents.base import Turn
 from agents.catalog.registry import Registered, Registry
-from agents.guarding.finding import mapped
 from agents.guarding.screening import Screen, Side, TextGuard
+from agents.plan import Expand
 from app.admission.guard import Asked, GuardedStep, Next, Reply
-from app.concurrency.fibers import in_thread
+from app.admission.guards.screened import ScreenedStep, looked
 from celery_agents.contracts.base import JsonValue
-from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
-from celery_agents.errors import BlockedError
-from celery_agents.redaction.streamed import StreamedText
-
-T = TypeVar("T")
+from celery_agents.errors import AgentsError, BadAnswerError, BlockedError
+from celery_agents.values import jsonable
 
 #: What a judge finds.
 REFUSED = "refused"
-#: Characters of a text that are looked at on the loop: more takes longer than a thread's wake.
-_SHORT = 4_096
-#: Characters that gather before a streamed text is looked at again.
-_PIECE = 48
 
 
 class ScreenGuard:
@@ -40,14 +33,20 @@ class ScreenGuard:
         if not rules:
             return await go_on(asked)
         screen = Screen(rules, asked.turn)
-        turn = await _looked(screen, asked.turn.input, screen.asked, alone=not asked.turn.messages)
+        turn = await looked(screen, asked.turn.input, screen.asked, alone=not asked.turn.messages)
         spent = await _judged(asked, screen, "input", lambda: _asked_of(turn))
         if screen.blocked:
             return await _blocked(asked, screen, "input", spent)
         await _noted(asked, screen)
-        step = ScreenedStep(asked.step, screen)
-        reply = await go_on(replace(asked, turn=turn, step=step))
-        return await _answered(replace(asked, step=step), screen, reply, spent)
+        step = ScreenedStep(asked.step, screen, asked.agent.name)
+        asked = replace(asked, turn=turn, step=cast("GuardedStep", step))
+        try:
+            reply = await go_on(asked)
+        except AgentsError as error:
+            if screen.looks or screen.judged:
+                await _told(asked, screen, error)
+            raise
+        return await _answered(asked, step, screen, reply, spent)
 
     def _of(self, agent: Registered) -> tuple[TextGuard, ...]:
         found = self._rules.get(agent.name)
@@ -56,96 +55,79 @@ class ScreenGuard:
         return found
 
 
-class ScreenedStep:
-    """A step whose agent's words are held back until it is known that they may be told."""
-
-    def __init__(self, step: GuardedStep, screen: Screen) -> None:
-        self._step = step
-        self._screen = screen
-        self._held: list[str] = []  # not looked at yet
-        self._waiting = 0
-        self._text = StreamedText(screen.streamed)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._step, name)
-
-    def say(self, text: str) -> None:
-        """Tell watchers a piece of the answer's text, once nothing can come of it any more."""
-        if not self._step.streamed:
-            return
-        if not self._screen.streams_changed:
-            self._step.say(text)
-            return
-        self._held.append(text)
-        self._waiting += len(text)
-        if self._waiting >= _PIECE and not self._screen.holds_all:
-            self._step.say(self._text.add(self._taken()))
-
-    def tell(self, kind: Any, **data: JsonValue) -> None:
-        """Tell watchers an event, behind all that was said before it."""
-        if kind == "restart":
-            self._taken()
-            self._text = StreamedText(self._screen.streamed)
-        elif kind != "progress" and not self._screen.holds_all:
-            self.end()
-        if self._screen.streams_changed:
-            streamed = self._screen.streamed
-            data = {name: mapped(value, streamed) for name, value in data.items()}
-        self._step.tell(kind, **data)
-
-    async def progress(self, **fields: JsonValue) -> None:
-        """Tell how far it is, without a text that nobody has looked at whole."""
-        if self._screen.hides:
-            fields.pop("text", None)
-        await self._step.progress(**fields)
-
-    def meant(self, arguments: JsonValue) -> JsonValue:
-        """Return arguments of a tool with what the model's marks stand for."""
-        return self._screen.restored(arguments)
-
-    def seen(self, result: JsonValue) -> JsonValue:
-        """Return a tool's result as the model may see it."""
-        return self._screen.result(result)
-
-    def heard(self, turns: Sequence[ChatMessage]) -> None:
-        """Keep what the agent said on the way, for its session, as whoever asked would read it."""
-        self._step.heard(self._screen.restored_turns(turns))
-
-    def end(self) -> None:
-        """Tell the rest of what was said."""
-        if told := self._text.add(self._taken()) + self._text.end():
-            self._step.say(told)
-
-    def _taken(self) -> str:
-        held, self._held, self._waiting = "".join(self._held), [], 0
-        return held
-
-
-async def _answered(asked: Asked, screen: Screen, reply: Reply, spent: Usage) -> Reply:
+async def _answered(
+    asked: Asked, step: ScreenedStep, screen: Screen, reply: Reply, spent: Usage
+) -> Reply:
     """Return the reply as whoever asked gets it; ``spent`` is what the input's judges have cost."""
-    step = cast("ScreenedStep", asked.step)
-    if not isinstance(reply, Answer | Outcome) or (isinstance(reply, Outcome) and not reply.ok):
-        if not screen.holds_all:  # else nobody has looked at it
-            step.end()
-        return reply
-    value = await _looked(screen, reply.value, lambda: screen.said(reply.value))
-    usage = reply.usage + spent + await _judged(asked, screen, "output", lambda: value)
+    if isinstance(reply, Expand):
+        return await _waiting(asked, step, screen, reply, spent)
+    if isinstance(reply, Outcome) and not reply.ok:
+        return await _failed(asked, step, screen, reply)
+    value = await looked(screen, reply.value, lambda: screen.said(reply.value))
+    turns = await step.turns()
+    beside = step.beside()
+    judged = await _judged(asked, screen, "output", lambda: _with(value, beside))
+    usage = reply.usage + spent + judged
     if screen.blocked:
         return await _blocked(asked, screen, "output", usage)
     await _noted(asked, screen)
+    step.keep(turns)
     step.end()
     return reply.model_copy(update={"value": screen.restored(value), "usage": usage})
 
 
-async def _looked(
-    screen: Screen, value: JsonValue, look: Callable[[], T], *, alone: bool = True
-) -> T:
-    """Look at texts: at long ones, and by others' functions, beside the loop."""
-    short = alone and (
-        not isinstance(value, dict | list | str)
-        or (isinstance(value, str) and len(value) <= _SHORT)
-    )
-    return look() if short and not screen.foreign else await in_thread(look)
+async def _waiting(
+    asked: Asked, step: ScreenedStep, screen: Screen, plan: Expand, spent: Usage
+) -> Reply:
+    """Return what it waits for; what people are asked is let out like an answer."""
+    plan = step.waiting(plan)
+    usage = spent
+    if beside := step.beside(plan):
+        usage += await _judged(asked, screen, "output", lambda: beside)
+    if screen.blocked:
+        return await _blocked(asked, screen, "output", usage)
+    if not screen.holds_all:  # else nobody has looked at it
+        step.end()
+    return plan
+
+
+async def _failed(asked: Asked, step: ScreenedStep, screen: Screen, reply: Outcome) -> Outcome:
+    """Return an end without an answer: what was said on the way is told as far as it may be."""
+    turns = await step.turns()
+    if screen.blocked is None and not screen.judged:
+        step.keep(turns)
+        if not screen.holds_all:
+            step.end()
+    error = reply.error
+    if error is None or not (screen.looks or screen.judged):
+        return reply
+    told = await _told(asked, screen, error.exception())
+    error = error.model_copy(update={"message": told.message, "details": told.details})
+    return reply.model_copy(update={"error": error})
+
+
+async def _told(asked: Asked, screen: Screen, error: AgentsError) -> AgentsError:
+    """Return an error without what guards would not let out: it may repeat what a model said."""
+    if screen.judged and isinstance(error, BadAnswerError):
+        kept: JsonValue = f"{asked.agent.name} gave an answer that could not be read."
+        guard = None
+    else:
+        kept, guard = await looked(screen, error.message, lambda: screen.shown(error.message))
+    if guard is not None:
+        kept = f"The guard {guard} does not let pass what {asked.agent.name} says of its failure."
+    error.message = str(kept)
+    details = jsonable({name: one for name, one in error.details.items() if name != "usage"})
+    shown, guard = await looked(screen, details, lambda: screen.shown(details))
+    if guard is not None or shown != details:
+        usage = {"usage": error.details["usage"]} if "usage" in error.details else {}
+        error.details = {**shown, **usage} if guard is None and isinstance(shown, dict) else usage
+    error.args = (error.message, error.details) if error.details else (error.message,)
+    await _noted(asked, screen)
+    return error
+
+
+def _with(value: JsonValue, beside: list[JsonValue]) -> JsonValue:
+    return {"answer": value, "beside it": beside} if beside else value
 
 
 def _asked_of(turn: Turn) -> JsonValue:

@@ -34,6 +34,7 @@ from app.journal.schema.models import MemoryRow, MemoryTerm, table
 from app.journal.schema.rows import NewMemory
 from app.journal.schema.sealed import opened_memory, sealed_by
 from celery_agents.contracts.memory import MemoryRecord
+from celery_agents.sealing import readable
 
 _M = table(MemoryRow).c
 _T = table(MemoryTerm).c
@@ -287,14 +288,19 @@ def page(
 ) -> tuple[list[MemoryRecord], int | None]:
     """A page of the memories of a space, in their order, and where the next one begins.
 
-    With those that are over; what belongs to runs under way is not among them.
+    With those that are over; what belongs to runs under way is not among them. In place of a text
+    that cannot be read stands why.
     """
     space = spaces.found(connection, tenant, name)
     if space is None:
         return [], None
     rows = connection.execute(_PAGE, {"b_space": space.id, "b_after": after}).all()
     seals = sealed_by(connection)
-    told = [_memory(row, opened_memory(seals, row.data, row.id)) for row in rows]
+
+    def shown(row: Any) -> str:
+        return readable(lambda: opened_memory(seals, row.data, row.id))
+
+    told = [_memory(row, shown(row)) for row in rows]
     return told, rows[-1].place if len(rows) == PAGE_ROWS else None
 
 

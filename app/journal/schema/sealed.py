@@ -20,6 +20,8 @@ from celery_agents.sealing import (
     opened_outcome,
     opened_payload,
     readable,
+    sealed_outcome,
+    sealed_value,
     shown,
 )
 
@@ -79,12 +81,12 @@ def _with_turns(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def sealed_end(
-    seals: Seals, claim: Claimed, outcome: Outcome, exchange: NewExchange | None
+    seals: Seals | None, claim: Claimed, outcome: Outcome, exchange: NewExchange | None
 ) -> tuple[Outcome, NewExchange | None]:
     """The outcome of a step, and what it adds to its session, encrypted."""
-    outcome = seals.seal_outcome(outcome, claim.id)
-    if exchange is None:
-        return outcome, None
+    outcome = sealed_outcome(seals, outcome, claim.id)
+    if exchange is None or seals is None:
+        return outcome, exchange
     messages = seals.seal(exchange.data["messages"], claim.run_id, EXCHANGE)
     data = {**exchange.data, "messages": messages}
     if "summary" in data:
@@ -110,9 +112,9 @@ def shown_exchange(seals: Seals | None, data: dict[str, Any], run_id: str | None
 
 def sealed_entry(seals: Seals | None, entry: NewEntry, seq: int) -> dict[str, Any]:
     """The data of a stream's entry, encrypted, bound to its place."""
-    if seals is None:
-        return entry.data
-    return seals.seal(entry.data, stream_place(entry.tenant, entry.stream), entry_field(seq))
+    where = stream_place(entry.tenant, entry.stream)
+    told: dict[str, Any] = sealed_value(seals, entry.data, where, entry_field(seq))
+    return told
 
 
 def opened_entry(seals: Seals | None, where: tuple[str, str], seq: int, data: Any) -> Any:
@@ -132,6 +134,19 @@ def opened_target(seals: Seals | None, target: dict[str, Any], place: str) -> di
     return {**target, **opened_payload(seals, target, place)}
 
 
+def sealed_agent(seals: Seals | None, entry: dict[str, Any], name: str) -> dict[str, Any]:
+    """An agent that was made over the API, its instructions encrypted."""
+    if seals is None or entry.get(_INSTRUCTIONS) is None:
+        return entry
+    return {**entry, _INSTRUCTIONS: seals.seal(entry[_INSTRUCTIONS], name, _AGENT)}
+
+
+def opened_agent(seals: Seals | None, entry: dict[str, Any], name: str) -> dict[str, Any]:
+    """The same as it is offered. Raises as above."""
+    told = entry.get(_INSTRUCTIONS)
+    return {**entry, _INSTRUCTIONS: opened(seals, told, name, _AGENT)} if told else entry
+
+
 def sealed_memory(seals: Seals | None, told: str, memory_id: str) -> dict[str, Any]:
     """The data of a memory, encrypted."""
     data = {"text": told}
@@ -143,6 +158,8 @@ def opened_memory(seals: Seals | None, data: Any, memory_id: str) -> str:
     return str(opened(seals, data, memory_id, _MEMORY)["text"])
 
 
+#: What of an agent is encrypted, and the field to which it is bound.
+_INSTRUCTIONS, _AGENT = "instructions", "agent/instructions"
 #: The field of a memory in which its text stands.
 _MEMORY = "memory"
 

@@ -22,7 +22,15 @@ from celery_agents.contracts.approval import PersonAnswer, ToolApproval, Wish, i
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import InvalidPayloadError, NotAllowedError
-from celery_agents.sealing import EVENT, Seals, opened_outcome, opened_payload, readable
+from celery_agents.sealing import (
+    EVENT,
+    Seals,
+    opened_outcome,
+    opened_payload,
+    readable,
+    sealed_outcome,
+    sealed_value,
+)
 
 
 def approve(
@@ -56,9 +64,8 @@ def approve(
     outcome = Outcome(
         state=State.SUCCEEDED, value=value, member=row.member, duration_s=row.elapsed_s
     )
-    noted: Any = said
-    if seals is not None:
-        outcome, noted = seals.seal_outcome(outcome, row.id), seals.seal(said, row.id, EVENT)
+    outcome = sealed_outcome(seals, outcome, row.id)
+    noted = sealed_value(seals, said, row.id, EVENT)
     ending = Conclusion(row.id, None, outcome, row.parent_id, run_id)
     after = conclude(connection, [ending], rules)[0]
     if not after.applied:  # somebody else was a moment quicker, and whoever comes late is told

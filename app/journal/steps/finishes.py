@@ -48,8 +48,7 @@ class FinishStep(Operation[Aftermath]):
         memories: Sequence[NewMemory] = (),
     ) -> None:
         super().__init__()
-        if rules.seals is not None:
-            outcome, exchange = sealed_end(rules.seals, claim, outcome, exchange)
+        outcome, exchange = sealed_end(rules.seals, claim, outcome, exchange)
         self.conclusion = Conclusion(
             *(claim.id, claim.token, outcome, claim.parent_id, claim.run_id),
             exchange=exchange,

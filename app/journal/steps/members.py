@@ -24,9 +24,9 @@ from app.journal.schema.new_steps import INHERITED, OF_MEMBERS, insert_into_step
 from app.journal.schema.rows import Claimed, derived_id
 from app.journal.steps.shared import Lender, Wholes
 from celery_agents import names
-from celery_agents.contracts.outcome import Outcome, State
+from celery_agents.contracts.outcome import State
 from celery_agents.errors import PayloadTooLargeError
-from celery_agents.sealing import Seals
+from celery_agents.sealing import Seals, sealed_outcome
 
 _S = table(Step).c
 #: Rows of one statement: with payloads at their limit it is 256 MiB, as a rule 100 kB.
@@ -166,16 +166,16 @@ def insert_members(
 def end_members(connection: Connection, made: Sequence[NewMember], seals: Seals | None) -> None:
     """End those new members that have ended in an earlier run: no round counts them."""
     ended = [
-        {"b_id": new.id, "b_state": end.state, "b_outcome": _sealed(end, new.id, seals).compact()}
+        {
+            "b_id": new.id,
+            "b_state": end.state,
+            "b_outcome": sealed_outcome(seals, end, new.id).compact(),
+        }
         for new in made
         if (end := new.member.ended) is not None
     ]
     if ended:
         connection.execute(_END, ended)
-
-
-def _sealed(end: Outcome, step_id: str, seals: Seals | None) -> Outcome:
-    return end if seals is None else seals.seal_outcome(end, step_id)
 
 
 _END = (

@@ -56,8 +56,8 @@ class Desk:
             self._writer.close()
         self._engine.dispose()
 
-    def asked(self, ids: Sequence[str]) -> dict[str, tuple[str, dict[str, Any]]]:
-        """The task and the payload of those of these runs that have a row."""
+    def asked(self, ids: Sequence[str]) -> dict[str, runs.Told]:
+        """The task and the payload of those of these runs that have a row, or why not."""
         return self._read(lambda c: runs.asked(c, ids))
 
     def run(self, run_id: str) -> dict[str, Any] | None:

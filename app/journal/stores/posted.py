@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Engine
 
 from app.journal.queries import reads
 from app.journal.schema.engine import reading
+from app.journal.schema.sealed import opened_agent, sealed_agent, sealed_by
 from app.journal.schema.transactions import in_transaction
 from app.journal.tables import agents, health
 
@@ -20,7 +21,8 @@ class PostedAgents:
 
     def put(self, name: str, entry: dict[str, Any], by: str) -> bool:
         """Make one, or another one of that name; False: workers have one of their own."""
-        return in_transaction(self._engine, lambda c: agents.put(c, name, entry, by))
+        row = sealed_agent(sealed_by(self._engine), entry, name)
+        return in_transaction(self._engine, lambda c: agents.put(c, name, row, by))
 
     def drop(self, name: str) -> bool:
         """Delete one; return whether there was one."""
@@ -29,6 +31,14 @@ class PostedAgents:
     def read(self) -> tuple[tuple[int, int], list[dict[str, Any]]]:
         """All of them, behind the numbers that change with each change."""
         return in_transaction(reading(self._engine), lambda c: (agents.mark(c), agents.entries(c)))
+
+    def opened(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
+        """An entry as it is offered.
+
+        Raises:
+            UnreadableValueError: its instructions cannot be read.
+        """
+        return opened_agent(sealed_by(self._engine), entry, name)
 
     def offered(self) -> list[dict[str, Any]]:
         """All agents that workers have offered: who does now, in which queues, how they are."""

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Text, cast, delete, or_, selec
 
 from app.journal.schema.engine import now
 from app.journal.schema.models import (
+    AgentEntry,
     Call,
     DeadLetter,
     Entry,
@@ -57,6 +58,7 @@ PLACES = (
     SealedColumns(Entry, ("data",)),
     SealedColumns(Event, ("data",)),
     SealedColumns(ScheduleRow, ("target",)),
+    SealedColumns(AgentEntry, ("entry",)),
     SealedColumns(MemorySpace, ("secret",)),
     SealedColumns(MemoryRow, ("data",)),
     SealedColumns(DeadLetter, ("raw",), packed=True),

@@ -20,6 +20,7 @@ from celery_agents.sealing import (
     KEYS_FILE,
     MARK,
     PAYLOAD,
+    RESULT,
     VALUE,
     Seals,
     is_sealed,
@@ -28,6 +29,8 @@ from celery_agents.sealing import (
     opened_outcome,
     opened_payload,
     read_keys,
+    sealed_outcome,
+    sealed_value,
     seals_of,
     shown,
     shown_outcome,
@@ -90,16 +93,41 @@ def test_a_key_that_is_missing_is_named_by_its_id_alone() -> None:
         assert OLD not in str(told.value)
 
 
-@pytest.mark.parametrize("value", [None, 1, "text", {MARK: 1}, {MARK: "x", "more": 1}, [MARK]])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, 1, "text", {MARK: 1}, {MARK: "x", "more": 1}, [MARK]),
+        *({MARK: ""}, {MARK: ":"}, {MARK: "a text"}, {MARK: "abcdef12"}, {MARK: []}),
+    ],
+)
 def test_what_is_not_sealed_stays_as_it_is(value: Any) -> None:
     assert SEALS.open(value, "s", VALUE) == value
     assert opened(None, value, "s", VALUE) == value
 
 
-@pytest.mark.parametrize("token", ["", ":", "abcdef12", f"{key_id(OLD)}:", f"{key_id(OLD)}:ä"])
+@pytest.mark.parametrize("token", ["abcdef12:", f"{key_id(OLD)}:", f"{key_id(OLD)}:ä"])
 def test_what_only_looks_sealed_is_unreadable(token: str) -> None:
     with pytest.raises(UnreadableValueError):
         opened(SEALS, {MARK: token}, "s", VALUE)
+
+
+TOKENS = st.sampled_from(["", "a text", "00000000:x", Seals([OLD]).seal(1, "a", VALUE)[MARK]])
+#: Values of somebody's that look as if they were encrypted, or as if somebody had said so.
+LOOKALIKES = st.recursive(
+    TOKENS | JSON, lambda inner: inner.map(lambda v: {MARK: v}) | inner.map(lambda v: [v])
+)
+
+
+@given(LOOKALIKES, st.sampled_from([None, Seals([OLD]), Seals([NEW, OLD])]))
+def test_what_somebody_says_is_never_taken_for_ours(value: Any, seals: Seals | None) -> None:
+    for reader in (seals, Seals([NEW, OLD])):  # who got keys later reads it, too
+        assert opened(reader, sealed_value(seals, value, "s", VALUE), "s", VALUE) == value
+        said = Outcome(state=State.SUCCEEDED, value=value)
+        row = json.loads(json.dumps(sealed_outcome(seals, said, "s").compact()))
+        assert opened_outcome(reader, row, "s").get("value") == value
+        assert shown_value(reader, row, "s") == value
+    told = {"task_id": "s", "result": sealed_value(seals, value, "s", RESULT)}
+    assert opened_result(seals, told) == {"task_id": "s", "result": value}
 
 
 @given(st.lists(JSON, max_size=1), st.dictionaries(st.sampled_from([*sorted(CLEAR)]), JSON), JSON)

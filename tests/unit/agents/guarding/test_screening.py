@@ -12,7 +12,6 @@ from agents.guarding.pii import PersonalData
 from agents.guarding.screening import Screen, TextGuard
 from agents.guarding.words import Words
 from celery_agents.contracts.conversation import ChatMessage, ToolUse
-from celery_agents.redaction.streamed import StreamedText
 from tests.support.personal import REGIONS, positives
 
 FIND = PersonalData(("email", "card", "iban", "ssn", "phone", "ip"), REGIONS)
@@ -63,7 +62,7 @@ def test_the_whole_conversation_is_masked_and_what_was_said_in_it_is_put_back() 
     assert "@" not in turn.model_dump_json()
     assert turn.instructions == "⟨EMAIL_1⟩"
     assert turn.input == "⟨EMAIL_2⟩?"
-    assert found.restored_turns(turn.messages) == messages
+    assert found.heard(turn.messages) == messages
 
 
 def test_options_of_a_ballot_stay() -> None:
@@ -105,7 +104,7 @@ def test_a_guard_without_a_finding_gives_the_same_turn() -> None:
 
 
 def streamed(found: Screen, pieces: list[str]) -> tuple[str, list[str]]:
-    text = StreamedText(found.streamed)
+    text = found.held()
     told = [text.add(piece) for piece in pieces]
     return "".join([*told, text.end()]), told
 
@@ -121,7 +120,7 @@ def test_nothing_slips_through_between_pieces(parts: list[str], data: st.DataObj
     text = " ".join(parts)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=40)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    whole = screen(MASK).streamed(text)
+    whole = screen(MASK).said(text)
     assert streamed(screen(MASK), pieces)[0] == whole
     blocked, told = streamed(screen(TextGuard("p", "off", "block", FIND)), pieces)
     assert text.startswith(blocked)

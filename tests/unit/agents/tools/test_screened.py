@@ -36,8 +36,11 @@ class Masked(MemoryStep):
     def meant(self, arguments: Any) -> Any:
         return self.screen.restored(arguments)
 
-    def seen(self, result: Any) -> Any:
+    async def seen(self, result: Any) -> Any:
         return self.screen.result(result)
+
+    def spoken(self) -> None:
+        """Nothing was said."""
 
 
 def run(step: Masked, tools: list[Any], *calls: tuple[str, dict[str, Any]]) -> Any:

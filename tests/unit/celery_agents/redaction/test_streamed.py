@@ -55,6 +55,13 @@ def test_a_text_without_secrets_comes_whole(cuts: list[int], words: int) -> None
     assert "".join(streamed(text, cuts)) == text
 
 
+@pytest.mark.parametrize("sign", ["客", "é", "x"])
+@pytest.mark.parametrize("length", [48, 700, 5_000, 20_000])
+def test_a_text_without_blanks_comes_whole(sign: str, length: int) -> None:
+    text = sign * 40_000
+    assert "".join(streamed(text, [length])) == text
+
+
 def test_what_is_held_back_is_short() -> None:
     stream, given_, got = StreamedText(), "", ""
     for n in range(2_000):

@@ -31,6 +31,7 @@ class Step:
         self.noted: list[Any] = []
         self.judged: list[Any] = []
         self.turns: Any = ()
+        self.emitted: list[Any] = []
         self.spent = Usage()
         self.helpers = lambda: self
         self._allows = allows
@@ -51,6 +52,9 @@ class Step:
 
     async def progress(self, **fields: Any) -> None:
         self.told.append(("progress", fields))
+
+    def emit(self, stream: str, kind: str, data: Any, *, key: str | None = None) -> None:
+        self.emitted.append((stream, kind, data, key))
 
     async def note(self, kind: str, data: Any) -> None:
         self.noted.append((kind, data))
@@ -126,7 +130,8 @@ def test_a_judge_sees_what_the_agent_sees_and_nothing_is_told_before(
     step = Step(allows=allows)
     judge = TextGuard("rules", "off", action, judge="moderator")
     reply = turned(step, echo, MASK, judge, input="anna@example.org")
-    assert step.judged == [("moderator", "output", "You wrote ⟨EMAIL_1⟩; ⟨EMAIL⟩ did not.")]
+    told = {"answer": "You wrote ⟨EMAIL_1⟩; ⟨EMAIL⟩ did not.", "beside it": ["⟨EMAIL_1⟩"]}
+    assert step.judged == [("moderator", "output", told)]
     assert reply.usage.calls == 3
     refused = not allows and action == "block"
     assert bool(step.said) != refused
@@ -158,7 +163,7 @@ def test_what_was_held_of_an_attempt_that_begins_again_is_dropped() -> None:
         return Answer(value="second third")
 
     turned(step, agent, MASK)
-    assert step.said == ["second", " third"]
+    assert step.said == ["second third"]
     assert step.told[1] == ("tool", {"name": "mail", "arguments": {"to": "⟨EMAIL⟩"}})
 
 
@@ -181,7 +186,8 @@ def test_a_model_with_tools_finds_a_step_that_knows_its_marks() -> None:
     async def agent(asked: Asked) -> Answer:
         assert isinstance(asked.step, Screened)
         meant = asked.step.meant({"to": asked.turn.input})
-        return Answer(value=[meant["to"] == "anna@example.org", asked.step.seen("eve@example.org")])  # type: ignore[index, call-overload]
+        seen = await asked.step.seen("eve@example.org")
+        return Answer(value=[meant == {"to": "anna@example.org"}, seen])
 
     assert turned(Step(), agent, MASK, input="anna@example.org").value == [True, "eve@example.org"]
 
@@ -198,4 +204,4 @@ def test_a_function_of_somebodys_is_asked_beside_the_loop_and_sees_the_whole() -
     reply = turned(step, echo, rule, input="anna@example.org")
     assert reply.value == "You wrote ⟨EMAIL⟩; ⟨EMAIL⟩ did not." == "".join(step.said)
     assert len(step.said) == 1
-    assert seen[0] == "You wrote anna@example.org; eve@example.org did not."
+    assert seen[-1] == "You wrote anna@example.org; eve@example.org did not."

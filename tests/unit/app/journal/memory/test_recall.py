@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from agents.memory.ranking import SpaceNumbers, score
 from agents.memory.terms import terms_of
@@ -15,7 +15,7 @@ from app.journal import Journal
 from app.journal.memory import recall
 from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm
 from celery_agents.errors import UnreadableValueError
-from celery_agents.sealing import seals_of
+from celery_agents.sealing import key_id, seals_of
 from tests.support.fernet import fernet_key
 from tests.unit.app.journal.memory.test_keeping import asked, everything, learn, new, told
 from tests.unit.app.journal.support import World, claimed, step
@@ -171,6 +171,17 @@ class TestEncrypted:
         assert len(set(terms)) == len(terms) == 3  # the same word is another one in each space
         assert told(journal, "umbrellas") == ["umbrella shoes"]
         assert journal.memories.erase("", "s", ["1"]) == 1
+
+    def test_one_that_cannot_be_read_is_listed_as_such(
+        self, world: World, journal: Journal
+    ) -> None:
+        journal.memories.keep([new("umbrella", "1"), new("shoes", "2")])
+        broken = {"$enc": f"{key_id(fernet_key('one'))}:gAAAAABbroken"}
+        with world.engine.begin() as c:
+            c.execute(update(MemoryRow).where(MemoryRow.id == "1").values(data=broken))
+        first, other = everything(journal, "", "s")
+        assert first.text.startswith("(unreadable: ")
+        assert other.text == "shoes"
 
     def test_what_was_there_before_there_were_keys_is_found_too(
         self, world: World, journal_url: str, journal: Journal

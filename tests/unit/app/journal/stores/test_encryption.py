@@ -18,9 +18,11 @@ from app.journal.queries.pages import PageOfRun
 from app.journal.schema.engine import connect
 from app.journal.schema.models import Call, DeadLetter, Entry, Step
 from app.journal.schema.rows import NewEntry, NewExchange, derived_id
-from app.journal.schema.sealed import opened_claim, sealed_answer
+from app.journal.schema.sealed import opened_claim, sealed_answer, sealed_step
 from app.journal.steps import approvals, dead_letters
+from app.journal.stores.desk import Desk
 from app.journal.stores.encryption import Encryption
+from app.journal.stores.posted import PostedAgents
 from app.journal.tables import encryption
 from celery_agents import names
 from celery_agents.contracts.outcome import Outcome, State
@@ -70,6 +72,7 @@ def values(world: World) -> Journal:
         row = {"id": "d", "cause": "unknown_task", "reason": "-", "queue": "q", "payload": "-"}
         packed = base64.b64encode(raw.encode()).decode()
         c.execute(insert(DeadLetter).values({**row, "raw": packed, "size": len(raw), "at": 1.0}))
+    PostedAgents(journal.engine).put("posted", {"kind": "http", "instructions": SECRET}, "me")
     return journal
 
 
@@ -91,6 +94,13 @@ def lasting(world: World) -> Journal:
     journal.flows.signal(FLOW, ("approve", SECRET), "click", journal.rules)
     journal.streams.append("", "order/7", [NewEntry("", "order/7", "sent", {"to": SECRET})])
     return journal
+
+
+def instructions(world: World, seals: Seals | None) -> str:
+    """Those of the agent that was made over the API, as a worker is told them."""
+    stored = PostedAgents(connect(world.url, seals=seals))
+    [row] = stored.read()[1]
+    return str(stored.opened(row["name"], row["entry"])["instructions"])
 
 
 def columns(world: World) -> str:
@@ -122,6 +132,7 @@ def test_each_value_is_encrypted_and_read_again(sealed: World) -> None:
     assert told is not None
     assert [tree["steps"][0]["value"], page["value"], told["answers"]["s"]] == [SECRET] * 3
     assert SECRET in page["asked"]
+    assert instructions(sealed, BEFORE) == SECRET
     assert approved["data"] == {"option": SECRET}
 
 
@@ -210,6 +221,61 @@ def test_a_value_of_another_step_is_not_read(sealed: World) -> None:
         journal.finished_calls("s")
 
 
+def test_an_agent_of_the_api_has_instructions_that_others_cannot_read(sealed: World) -> None:
+    values(sealed)
+    for seals in (AFTER, None):
+        with pytest.raises(UnreadableValueError):
+            instructions(sealed, seals)
+    stored = PostedAgents(sealed.journal().engine)
+    plain = {"kind": "http", "instructions": SECRET}
+    assert stored.opened("earlier", plain) == plain  # of before there were keys
+    assert stored.opened("none", {"kind": "http"}) == {"kind": "http"}
+    [row] = stored.read()[1]
+    with pytest.raises(UnreadableValueError):  # moved to another name
+        stored.opened("other", row["entry"])
+
+
+def test_one_row_that_cannot_be_read_is_told_as_such_and_others_as_they_are(
+    sealed: World,
+) -> None:
+    journal = sealed.journal()
+    told = {"args": [SECRET], "kwargs": {}}
+    for name in ("a", "b"):
+        journal.insert(sealed_step(BEFORE, step(name, payload=told))).result(SOON)
+    sealed.set("a", payload={"args": [], "kwargs": {"$enc": f"{key_id(OLD)}:gAAAAABbroken"}})
+    desk = Desk(journal.engine, wake_grace_s=1, group_commit_max=10)
+    found = desk.asked(["a", "b", "none"])
+    assert found.keys() == {"a", "b"}
+    assert isinstance(found["a"], UnreadableValueError)
+    assert found["b"] == (step("b").task, told)
+
+
+@pytest.mark.parametrize("said", [{"$enc": "a text"}, {"$enc": "00000000:gAAAAAx"}, {"$enc": [1]}])
+@pytest.mark.parametrize("keys", [None, BEFORE])
+def test_an_answer_that_looks_encrypted_is_an_answer(
+    journal_url: str, said: Any, keys: Seals | None
+) -> None:
+    world = World(journal_url, keys)
+    journal = world.journal()
+    claim = claimed(journal, "s", step("s"))
+    outcome = Outcome(state=State.SUCCEEDED, value=said)
+    entry = NewEntry("", "order/7", "paid", said, "payment-1")
+    journal.finish(claim, outcome, entries=[entry]).result(SOON)
+    ended: Any = opened_claim(keys, finished(journal, "s"))
+    assert ended.outcome.value == said
+    with world.engine.connect() as c:
+        tree = reads.run_tree(c, "s", values=True)
+        page = pages.run_page(c, PageOfRun(run_id="s"))
+    assert tree is not None
+    assert page is not None
+    assert tree["steps"][0]["value"] == said
+    assert "$enc" in page["value"]
+    assert "unreadable" not in page["value"]
+    [told] = journal.streams.read("", "order/7", after=-1, limit=10)
+    assert told["data"] == said
+    world.close()
+
+
 def test_a_wish_that_cannot_be_read_is_listed_as_such(sealed: World) -> None:
     journal = sealed.journal()
     claim = claimed(journal, "p", step("p"))
@@ -223,9 +289,9 @@ def test_a_wish_that_cannot_be_read_is_listed_as_such(sealed: World) -> None:
 def test_a_missing_key_stops_the_start_with_how_many_values_need_it(sealed: World) -> None:
     values(sealed)
     needed = store(sealed, BEFORE).count()
-    assert needed == {key_id(OLD): 10}
+    assert needed == {key_id(OLD): 11}
     for seals in (AFTER, None):
-        told = f"10 values the key {key_id(OLD)}, which {KEYS} has not here"
+        told = f"11 values the key {key_id(OLD)}, which {KEYS} has not here"
         with pytest.raises(ConfigurationError, match=told):
             store(sealed, seals).begin()
     store(sealed, BOTH).begin()
@@ -249,13 +315,14 @@ def test_without_keys_nothing_is_looked_for(world: World) -> None:
 def test_a_new_key_takes_over_everywhere(sealed: World) -> None:
     values(sealed)
     done, left = store(sealed, BOTH).rotate()
-    assert (done, left) == (10, {})
-    assert store(sealed, AFTER).count() == {key_id(NEW): 10}
+    assert (done, left) == (11, {})
+    assert store(sealed, AFTER).count() == {key_id(NEW): 11}
     store(sealed, AFTER).begin()
     with connect(sealed.url, seals=AFTER).connect() as c:
         tree = reads.run_tree(c, "s", values=True)
     assert tree is not None
     assert tree["steps"][0]["value"] == SECRET
+    assert instructions(sealed, AFTER) == SECRET
     assert store(sealed, BOTH).rotate() == (0, {})
 
 
@@ -269,7 +336,7 @@ def test_portions_and_what_a_rotation_cannot_read(
     broken = {"value": {"$enc": f"{key_id(OLD)}:gAAAAABbroken"}, "state": "succeeded"}
     sealed.set("s", outcome=broken)
     done, left = store(sealed, BOTH).rotate()
-    assert (done, left) == (9, {key_id(OLD): 1})
+    assert (done, left) == (10, {key_id(OLD): 1})
     with pytest.raises(ConfigurationError, match="1 values"):
         store(sealed, AFTER).begin()
 
@@ -288,4 +355,4 @@ def test_a_rotation_overwrites_nothing(sealed: World, monkeypatch: pytest.Monkey
     monkeypatch.setattr(encryption, "write", late)
     done, left = store(sealed, BOTH).rotate()
     assert changed.is_set()
-    assert (done, left) == (10, {})  # in the next pass
+    assert (done, left) == (11, {})  # in the next pass
