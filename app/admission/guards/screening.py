@@ -10,6 +10,7 @@ from agents.base import Answer, Turn
 from agents.catalog.registry import Registered, Registry
 from agents.guarding.finding import mapped
 from agents.guarding.screening import Screen, Side, TextGuard
+from agents.guarding.untrusted import marked
 from app.admission.guard import Asked, GuardedStep, Next, Reply
 from app.concurrency.fibers import in_thread
 from celery_agents.contracts.base import JsonValue
@@ -45,6 +46,8 @@ class ScreenGuard:
         if screen.blocked:
             return await _blocked(asked, screen, "input", spent)
         await _noted(asked, screen)
+        if any(rule.untrusted for rule in rules) and marked(turn.input):
+            await asked.step.distrust()
         step = ScreenedStep(asked.step, screen)
         reply = await go_on(replace(asked, turn=turn, step=step))
         return await _answered(replace(asked, step=step), screen, reply, spent)

@@ -20,6 +20,7 @@ from app.journal.schema.models import (
     Memo,
     MemoryRow,
     MemorySpace,
+    MemoryVector,
     ScheduleRow,
     Step,
     table,
@@ -59,6 +60,7 @@ PLACES = (
     SealedColumns(ScheduleRow, ("target",)),
     SealedColumns(MemorySpace, ("secret",)),
     SealedColumns(MemoryRow, ("data",)),
+    SealedColumns(MemoryVector, ("data",)),
     SealedColumns(DeadLetter, ("raw",), packed=True),
 )
 #: A row: its key, and the texts of its columns.
