@@ -21,7 +21,7 @@ from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.events import EventType
 from celery_agents.contracts.governance import Estimate
-from celery_agents.contracts.memory import RECALL_TOKENS, MemoryRecord
+from celery_agents.contracts.memory import RECALL_TOKENS, MemoryRecord, Trust
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
 from celery_agents.contracts.teams.spec import AgentSpec
 
@@ -77,36 +77,52 @@ class StepMemory(Protocol):
     changed nothing.
     """
 
-    def remember(self, text: str, *, importance: float = 1.0, replaces: str | None = None) -> str:
+    def remember(
+        self,
+        text: str,
+        *,
+        importance: float = 1.0,
+        replaces: str | None = None,
+        vouched: bool = False,
+    ) -> str:
         """Keep a text; returns its id, which is the same in each attempt.
 
         ``replaces`` is the id of a memory that holds no more then. It stays, as one that is over.
+        ``vouched``: somebody stands for it, whatever the run has read.
 
         Raises:
             InvalidPayloadError: the text is empty or too long.
+            BlockedError: the run has read what others wrote, and ``write_untrusted`` is "deny".
             PayloadTooLargeError: the whole space has no room for it.
         """
         ...
 
-    def forget(self, memory: str) -> None:
+    def forget(self, memory: str, *, vouched: bool = False) -> None:
         """Let a memory hold no more, by its id. To erase a text is for people (``agents.memory``).
 
         Raises:
             InvalidPayloadError: that is no id.
+            BlockedError: as above.
         """
         ...
 
-    async def recall(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[MemoryRecord]:
+    async def recall(
+        self, question: str, *, tokens: int = RECALL_TOKENS, trust: Trust = 1
+    ) -> list[MemoryRecord]:
         """Recall what fits a question best, within so many tokens; the same in each attempt.
 
-        With what this step, and ended ones of this run, have kept.
+        With what this step, and ended ones of this run, have kept. ``trust``: only what is trusted
+        that much. What is to stand among instructions has 2 at least: what has 1 was learned by a
+        run that had read what others wrote.
 
         Raises:
             InvalidPayloadError: the question is empty or too long.
         """
         ...
 
-    async def look(self, question: str, *, tokens: int = RECALL_TOKENS) -> list[MemoryRecord]:
+    async def look(
+        self, question: str, *, tokens: int = RECALL_TOKENS, trust: Trust = 1
+    ) -> list[MemoryRecord]:
         """Recall the same without a journaled call: for the code of one. Raises as above."""
         ...
 
@@ -199,6 +215,14 @@ class StepContext(Protocol):
 
         ``after``: so many of the same calls are to be made before it.
         """
+        ...
+
+    async def distrust(self) -> None:
+        """Take note that the run has read what others wrote: what it remembers is trusted less."""
+        ...
+
+    async def untrusted(self, about: str) -> bool:
+        """Return whether the run has; of one ``about`` the same in each attempt."""
         ...
 
     async def ask(

@@ -43,11 +43,14 @@ READ = "agents.read"
 FOLLOW = "agents.follow"
 DELETE_STREAM = "agents.delete_stream"
 FORGET_CURSOR = "agents.forget_cursor"
-#: Memories: keeps texts, finds what fits a question, reads all, erases.
+#: Memories: keeps texts, finds what fits a question, reads all, erases; lists those that lack a
+#: vector, and takes over vectors that a run has made.
 REMEMBER = "agents.remember"
 RECALL = "agents.recall"
 MEMORIES = "agents.memories"
 ERASE = "agents.erase"
+UNEMBEDDED = "agents.unembedded"
+EMBED = "agents.embed"
 #: Schedules: lists them, makes or changes one, lets one start nothing or go on, starts a run of one
 #: now, deletes one.
 SCHEDULES = "agents.schedules"
@@ -112,6 +115,8 @@ CONTROL_TASKS = (
     RECALL,
     MEMORIES,
     ERASE,
+    UNEMBEDDED,
+    EMBED,
     SCHEDULES,
     PUT_SCHEDULE,
     PAUSE_SCHEDULE,

@@ -9,12 +9,14 @@ from celery import shared_task
 
 from app.execution.memories import NamedMemory, named
 from app.execution.runtime import runtime_of
+from app.journal.queries import tallies
 from app.maintenance.acts import recorded
 from celery_agents import names
 from celery_agents.contracts.base import PLACES_MAX, id_of, whole_of
 from celery_agents.contracts.memory import (
     RECALL_TOKENS,
     NewMemories,
+    ToEmbed,
 )
 from celery_agents.errors import InvalidPayloadError
 
@@ -60,6 +62,31 @@ def memories(
     store = runtime_of(self.app, self.request.hostname).journal.memories
     found, more = store.page(memory.tenant, memory.space, place)
     return {"memories": [one.compact() for one in found], "more": more}
+
+
+@shared_task(name=names.UNEMBEDDED, bind=True)
+def unembedded(
+    self: Any, name: str, scope: Any = None, after: int = -1, tenant: str = ""
+) -> dict[str, Any]:
+    """A portion of a space's memories that lack a vector, behind a place."""
+    memory = _named(self, name, scope, tenant)
+    place = whole_of(after, "after", least=-1, most=PLACES_MAX)
+    store = runtime_of(self.app, self.request.hostname).journal.memories
+    found, more = store.lacking(memory.tenant, memory.space, memory.model, place)
+    ids, texts = tuple(m.id for m in found), tuple(m.text for m in found)
+    return ToEmbed(agent=memory.model, ids=ids, texts=texts, more=more).compact()
+
+
+@shared_task(name=names.EMBED, bind=True, acks_late=True)
+def embed(
+    self: Any, name: str, run_id: str, ids: list[str], scope: Any, *, tenant: str = ""
+) -> int:
+    """Take over the vectors that a run has made of memories; return how many there are."""
+    memory, made = _named(self, name, scope, tenant), id_of(run_id)
+    journal = runtime_of(self.app, self.request.hostname).journal
+    said = journal.read(lambda c: tallies.answers(c, made, memory.tenant))
+    vectors = memory.vectors([id_of(one, "ids") for one in ids[:IDS_MAX]], said)
+    return journal.memories.embed(memory.tenant, memory.space, vectors)
 
 
 @shared_task(name=names.ERASE, bind=True, acks_late=True)

@@ -6,7 +6,7 @@ A package adds a kind with an entry point of the group ``celery_agents.kinds`` t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,6 +50,7 @@ from agents.toolsets.memory import memory_tools
 from agents.values import digest
 from celery_agents.agent import Effects, mark_of
 from celery_agents.contracts.caching import CachePolicy
+from celery_agents.contracts.memory import MemoryPolicy
 from celery_agents.contracts.window import WindowPolicy
 from celery_agents.errors import ConfigurationError
 
@@ -73,8 +74,8 @@ class Resources:
     known: OtherAgents = field(default_factory=OtherAgents)
     #: Toolsets of the configuration, by name.
     toolsets: Mapping[str, Toolset] = field(default_factory=dict)
-    #: Names of memories of the configuration.
-    memories: Collection[str] = frozenset()
+    #: Memories of the configuration, by their names.
+    memories: Mapping[str, MemoryPolicy] = field(default_factory=dict)
     #: Lessons of requests, by the agent and its model.
     lessons: Callable[[str], Lessons] = lambda _: Own()
     #: Private hosts that URLs of models may lead to.

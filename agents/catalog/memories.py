@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,4 +24,8 @@ def read_memories(path: Path, tables: Any) -> dict[str, MemoryPolicy]:
             check_language(policy.language)
         except ConfigurationError as error:
             raise ConfigurationError(f"{path}: [memory.{name}] {error.message}") from None
+        if policy.embed is not None and find_spec("numpy") is None:
+            raise ConfigurationError(
+                f"{path}: [memory.{name}] embed needs numpy: pip install 'celery-agents[semantic]'"
+            )
     return found

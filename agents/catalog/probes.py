@@ -204,6 +204,12 @@ class _Apart:
         """Raises AgentFailedError: as above."""
         raise AgentFailedError(f"A probe has no step that could use the memory {name}.")
 
+    async def distrust(self) -> None:
+        """Do nothing: it remembers nothing."""
+
+    async def untrusted(self, about: str) -> bool:  # noqa: ARG002 - the protocol's
+        return False
+
     streamed = False
     spent = Usage()
 

@@ -53,6 +53,23 @@ def score(terms: Mapping[str, int], weights: Mapping[str, int], of: SpaceNumbers
     )
 
 
+#: What words count beside vectors, in hundredths, where there are any: best for the vectors of
+#: small models, as measured on LoCoMo; those of equal ranks (RRF) are worse than words alone.
+_WORDS_PERCENT = 70
+#: The most that a memory's words and its vector come to.
+_FUSED = 1_000_000
+
+
+def fused(words: Mapping[int, int], near: Mapping[int, int]) -> dict[int, int]:
+    """Weigh memories by their words and by how near they are, in thousandths; by their places."""
+    most = max(words.values(), default=0) or 1
+    by_words, by_vectors = _WORDS_PERCENT * _FUSED // 100, (100 - _WORDS_PERCENT) * _FUSED // 100
+    return {
+        place: by_words * words.get(place, 0) // most + by_vectors * near.get(place, 0) // 1_000
+        for place in {**words, **near}
+    }
+
+
 #: The conversation of a memory and its place there.
 Turn = tuple[str, int]
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from agents.governance.routing import Lacking
 from agents.personality import STYLES, TRAITS
+from agents.tools.policy import Approve
 from celery_agents.contracts.base import Contract, Name, Seconds, SecretName, http_url
 from celery_agents.contracts.caching import GivenCache
 from celery_agents.contracts.nearest import meant
@@ -109,8 +110,9 @@ class ModelConfig(Contract):
     #: Agents that may go on with the conversation in its place.
     handoffs: Annotated[tuple[Name, ...], Field(max_length=50)] = ()
     #: Tools, or patterns of names like ``desk_*``, about which a person is asked before each call,
-    #: or never; it wins over what the tools say, a later line over an earlier one.
-    approve: dict[str, Literal["ask", "never"]] = Field(default_factory=dict)
+    #: never, or once the run has read what others wrote (``untrusted``); it wins over what the
+    #: tools say, a later line over an earlier one.
+    approve: dict[str, Approve] = Field(default_factory=dict)
     #: The most model requests in one answer; each round of tool calls takes one more.
     max_turns: Annotated[int, Field(ge=1, le=100)] = 8
     #: The most calls of tools in one reply that are made; of the others the model is told so. No

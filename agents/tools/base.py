@@ -49,6 +49,7 @@ class PolicyOptions(TypedDict, total=False):
     tries: int | None
     max_result_bytes: int
     untrusted: bool
+    tells_trust: bool
     approve: Approve
     on_uncertain: Literal["tell", "fail"]
 

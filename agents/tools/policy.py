@@ -9,8 +9,9 @@ from pydantic import Field, model_validator
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import Contract, Seconds
 
-#: Whether a person is asked before a call.
-Approve = Literal["never", "ask"]
+#: Whether a person is asked before a call: never, each time, or once the run has read what others
+#: wrote.
+Approve = Literal["never", "ask", "untrusted"]
 
 #: Tries of a call that may be made again, within one attempt at its step.
 _TRIES = 2
@@ -38,7 +39,10 @@ class ToolPolicy(Contract):
     max_result_bytes: Annotated[int, Field(ge=200)] = 16_384
     #: Whether its results may hold what others wrote: the model is told that they are data.
     untrusted: bool = False
-    #: Whether a person is asked before each call.
+    #: Whether they mark by themselves what of them others wrote, as memories do; else all of it
+    #: counts as theirs.
+    tells_trust: bool = False
+    #: Whether a person is asked before a call.
     approve: Approve = "never"
     #: Where nobody knows whether an effect happened: the model is told, or the step fails.
     on_uncertain: Literal["tell", "fail"] = "tell"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from agents.base import Answer, StepContext
 from agents.caching.cacheable import Cacheable, Caching
+from agents.guarding.untrusted import marked
 from agents.invoke import invoke
 from agents.plan import Expand, Member
 from agents.timing import in_time
@@ -100,6 +101,7 @@ class Running:
         if wishes:
             return Expand(members=tuple(wishes))
         found = await self._made(calls, told)
+        await _read(self._step, self._offered, found.values())
         identities = [identity_of(call, n) for call, n in zip(meant, times, strict=True)]
         if asks := await self._delegating.ask(calls, identities, told, found):
             return Expand(members=tuple(asks))
@@ -145,7 +147,7 @@ class Running:
     def _problem(self, call: ToolCall) -> ToolResult | None:
         """Answer a call whose wrong arguments no person is to see."""
         tool = self._offered.tools.get(call.name)
-        if tool is None or tool.policy.approve != "ask":
+        if tool is None or tool.policy.approve == "never":
             return None
         wrong = wrong_arguments(call, tool.spec)
         wrong = wrong or tool.home.problem(call.name, call.arguments)
@@ -167,9 +169,9 @@ class Running:
         made, wishes = [*calls], []
         for place, call in enumerate(calls):
             tool = self._offered.tools.get(call.name)
-            if told[place] is not None or tool is None or tool.policy.approve != "ask":
-                continue
             key = key_of(call, times[place])
+            if told[place] is not None or tool is None or not await _asks(self._step, tool, key):
+                continue
             said = verdict(await self._step.answered(), key)
             if said is None:
                 if not await _made_before(self._step, tool, [*made[:place], call], told):
@@ -279,6 +281,20 @@ def _beyond(call: ToolCall, most: int) -> ToolResult:
     """Answer a call of a reply that has too many."""
     text = f"Not called: of one reply {most} calls are made. Call it in another one."
     return ToolResult(call=call, value=text, failed=True)
+
+
+async def _read(step: StepContext, offered: Offered, found: Iterable[ToolResult]) -> None:
+    """Take note of results that others may have written."""
+    for result in found:
+        policy = offered.tools[result.call.name].policy
+        if policy.untrusted and (not policy.tells_trust or marked(result.value)):
+            await step.distrust()
+
+
+async def _asks(step: StepContext, tool: OfferedTool, key: str) -> bool:
+    """Return whether a person is asked before a call."""
+    approve = tool.policy.approve
+    return approve == "ask" or (approve == "untrusted" and await step.untrusted(key))
 
 
 async def _made_before(

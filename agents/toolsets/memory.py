@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+from agents.guarding.untrusted import as_data
 from agents.tools.base import CallContext, Tool, tool
+from agents.tools.policy import Approve
 from agents.tools.toolset import FixedToolset
-from celery_agents.contracts.memory import Importance, MemoryText
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.memory import Importance, MemoryPolicy, MemoryRecord, MemoryText
 from celery_agents.contracts.nearest import meant
 from celery_agents.errors import ConfigurationError
 
 
 def memory_tools(
-    names: Sequence[str], known: Collection[str], executor: Executor | None = None
+    names: Sequence[str], known: Mapping[str, MemoryPolicy], executor: Executor | None = None
 ) -> list[FixedToolset]:
     """The toolset of an agent with memories of these names; of several each tool says whose it is.
 
@@ -28,17 +31,20 @@ def memory_tools(
     if not names:
         return []
     several = len(names) > 1
-    tools = [made for name in names for made in _of(name, f"_{name}" if several else "")]
+    ends = {name: f"_{name}" if several else "" for name in names}
+    tools = [made for name, end in ends.items() for made in _of(name, end, known[name])]
     return [FixedToolset("memory", *tools, executor=executor)]
 
 
-def _of(name: str, end: str) -> list[Tool]:
-    return [_remember(name, end), _recall(name, end), _forget(name, end)]
+def _of(name: str, end: str, policy: MemoryPolicy) -> list[Tool]:
+    # A person who was asked stands for what is kept.
+    approve: Approve = "untrusted" if policy.write_untrusted == "ask" else "never"
+    return [_remember(name, end, approve), _recall(name, end), _forget(name, end, approve)]
 
 
-def _remember(name: str, end: str) -> Tool:
+def _remember(name: str, end: str, approve: Approve) -> Tool:
     # Pure: each attempt does it anew, since what it keeps is written with the step's end.
-    @tool(name=f"remember{end}", effects="pure")
+    @tool(name=f"remember{end}", effects="pure", approve=approve)
     async def remember(
         text: MemoryText,
         call: CallContext,
@@ -51,26 +57,33 @@ def _remember(name: str, end: str) -> Tool:
         this one corrects.
         """
         about: Any = {"importance": importance, "replaces": replaces or None}
+        about["vouched"] = approve == "untrusted"
         return {"id": call.step.memory(name).remember(text, **about)}
 
     return remember
 
 
 def _recall(name: str, end: str) -> Tool:
-    @tool(name=f"recall{end}", effects="idempotent", untrusted=True)
+    @tool(name=f"recall{end}", effects="idempotent", untrusted=True, tells_trust=True)
     async def recall(question: MemoryText, call: CallContext) -> list[dict[str, Any]]:
         """Look up what was kept in earlier conversations; ask in the words that may stand there."""
         found = await call.step.memory(name).look(question)
-        return [{"id": memory.id, "text": memory.text, "at": memory.at} for memory in found]
+        return [{"id": memory.id, "text": _said(memory), "at": memory.at} for memory in found]
 
     return recall
 
 
-def _forget(name: str, end: str) -> Tool:
-    @tool(name=f"forget{end}", effects="pure")
+def _said(memory: MemoryRecord) -> JsonValue:
+    if memory.trust > 1:
+        return memory.text
+    return as_data("that a run kept which had read what others wrote", memory.text)
+
+
+def _forget(name: str, end: str, approve: Approve) -> Tool:
+    @tool(name=f"forget{end}", effects="pure", approve=approve)
     async def forget(memory: str, call: CallContext) -> str:
         """Let a memory hold no more, by its id, where it is wrong."""
-        call.step.memory(name).forget(memory)
+        call.step.memory(name).forget(memory, vouched=approve == "untrusted")
         return "forgotten"
 
     return forget

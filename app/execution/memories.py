@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from agents.memory.sizes import tokens_of
 from app.journal.memory.recall import MemoryQuestion
-from app.journal.schema.rows import NewMemory
+from app.journal.schema.rows import NewMemory, TextVector
 from celery_agents.contracts.base import name_of, tenant_of, whole_of
 from celery_agents.contracts.memory import (
     RECALL_TOKENS_MAX,
@@ -19,7 +20,8 @@ from celery_agents.contracts.memory import (
     scope_of,
 )
 from celery_agents.contracts.nearest import meant
-from celery_agents.errors import InvalidPayloadError
+from celery_agents.contracts.outcome import Outcome
+from celery_agents.errors import ConfigurationError, InvalidPayloadError
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,35 @@ class NamedMemory:
         words = memory_text_of(text, "question")
         return MemoryQuestion(self.tenant, self.space, words, most, self.policy.language)
 
+    @property
+    def model(self) -> str:
+        """The agent that makes its vectors.
+
+        Raises:
+            ConfigurationError: none does.
+        """
+        if self.policy.embed is None:
+            raise ConfigurationError("It has no vectors: [memory.…] names no agent in embed.")
+        return self.policy.embed
+
+    def vectors(self, ids: Sequence[str], said: Mapping[int, Outcome]) -> dict[str, TextVector]:
+        """The vectors that a run has made of memories, by their ids; what is none is left out."""
+        from agents.caching.near import normalised
+
+        found: dict[str, TextVector] = {}
+        for place, memory_id in enumerate(ids):
+            if (outcome := said.get(place)) is not None:
+                with suppress(ValueError):  # it has none then, and is found by its words
+                    found[memory_id] = TextVector(self.model, normalised(outcome.value))
+        return found
+
     def new(self, told: NewMemories, of: uuid.UUID) -> list[NewMemory]:
         """The memories of one message, whose ids follow from the message's.
 
         Raises:
             PayloadTooLargeError: the space has no room for one of them.
         """
-        about = {"importance": told.importance, "thread": told.thread}
+        about = {"importance": told.importance, "thread": told.thread, "trust": told.trust}
         return [
             self.one(
                 uuid.uuid5(of, str(place)),

@@ -40,11 +40,13 @@ class Talk:
         self._ends = [*accumulate(len(e.messages) for e in told_of)]
         #: The summary of its begin, from the newest exchange that has one.
         self.summary = _summary(told_of, self._ends)
+        #: Whether one of them was answered by who had read what others wrote.
+        self.untrusted = any(e.untrusted for e in told_of)
         #: The conversation before the input.
         self.messages = (*told, *request.messages)
 
     def ended(
-        self, outcome: Outcome, turns: Sequence[ChatMessage] = ()
+        self, outcome: Outcome, turns: Sequence[ChatMessage] = (), *, untrusted: bool = False
     ) -> tuple[Outcome, NewExchange | None]:
         """The outcome with what its agent was not told, and the exchange if there was one.
 
@@ -63,6 +65,8 @@ class Talk:
             "active": active if active != asked.agent else None,
             "messages": [m.compact() for m in messages],
         }
+        if untrusted:
+            data["untrusted"] = True
         if self.summary is not None:
             whole = sum(end <= self.summary.messages for end in self._ends)
             exchanges = self._left_out + whole
@@ -109,6 +113,9 @@ def joined(step: Telling, request: Ask) -> Talk | Result:
             talk = Talk(request, held, [SessionExchange.model_validate(e) for e in told])
             if runtime.agents.registry.find(talk.agent) is None:  # it is no more
                 talk.agent = request.agent
+            if talk.untrusted:
+                blocking(runtime.journal.memories.distrust, claim.run_id)
+                step.distrusted = True
             return talk
         case Unheld.WAITS:
             return Waits()

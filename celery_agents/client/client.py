@@ -101,7 +101,6 @@ class Client(EarlierNames):
         self.dead_letters = DeadLetters(control)
         self.sessions = Sessions(control)
         self.streams = EntryStreams(control)
-        self.memory = Memories(control)
         self.schedules = Schedules(control, self.runs)
         self.limits = Limits(control)
         self.budgets = Budgets(control)
@@ -110,6 +109,7 @@ class Client(EarlierNames):
         self.vote = VoteVerb(connection, self.runs, names.VOTE, Vote, DecisionRun)
         self.gather = GatherVerb(connection, self.runs, names.GATHER, Gather, AggregateRun)
         self.map = MapVerb(connection, self.runs, names.MAP, Map, MapRun)
+        self.memory = Memories(control, self.map)
         self.cache = Cache(control, self.runs, ask)
         self.start = StartVerb(connection, control, self.runs)
         self.fork = self.start.fork

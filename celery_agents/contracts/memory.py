@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, field_validator
 
@@ -32,11 +32,14 @@ TEXT_MAX = 20_000
 MemoryText = Annotated[str, Field(min_length=1, max_length=TEXT_MAX, strict=True)]
 #: From nearly nothing to all: each halving is worth a half-life of age.
 Importance = Annotated[float, Field(ge=0.001, le=1)]
+#: 3: people and their apps; 2: agents; 1: agents of a run that had read what others wrote.
+Trust = Annotated[int, Field(ge=1, le=3, strict=True)]
 #: Tokens that anybody may ask for.
 RECALL_TOKENS_MAX = 100_000
 _SCOPE: TypeAdapter[dict[str, str]] = TypeAdapter(Scope)
 _TEXT: TypeAdapter[str] = TypeAdapter(MemoryText)
 _IMPORTANCE: TypeAdapter[float] = TypeAdapter(Importance)
+_TRUST: TypeAdapter[int] = TypeAdapter(Trust)
 
 
 class MemoryPolicy(Contract):
@@ -51,6 +54,13 @@ class MemoryPolicy(Contract):
     #: The language whose words are brought to their stems; "" leaves words as they are. It is that
     #: with which a space begins.
     language: Annotated[str, Field(pattern=r"^[a-z]{0,20}$")] = "english"
+    #: The agent that makes the vectors of texts, by which they are compared beside their words; its
+    #: name stands with each. None: words alone count.
+    embed: Name | None = None
+    #: Of a model whose run has read what others wrote: a person is asked about each memory, or it
+    #: keeps none, or it keeps them with a trust of 1. The code of a function decides by itself, as
+    #: by "allow", but for "deny".
+    write_untrusted: Literal["ask", "deny", "allow"] = "ask"
 
     @field_validator("space")
     @classmethod
@@ -101,6 +111,8 @@ class MemoryRecord(Contract):
     #: Who remembered it, in which run; None: a client.
     agent: str | None = None
     run_id: str | None = None
+    #: 3: of people and their apps; 2: of an agent; 1: of one whose run had read what others wrote.
+    trust: int = 2
     #: The conversation of which it is a turn, and its place there.
     thread: str = ""
     turn: int = 0
@@ -115,6 +127,7 @@ class NewMemories(Contract):
     texts: Annotated[tuple[MemoryText, ...], Field(min_length=1, max_length=1_000)]
     importance: Importance = 1.0
     replaces: Annotated[str, Field(max_length=36)] | None = None
+    trust: Trust = 3
     thread: Annotated[str, Field(max_length=180, pattern=_VISIBLE)] = ""
 
     @classmethod
@@ -148,3 +161,18 @@ def memory_text_of(value: object, what: str = "text") -> str:
 def importance_of(value: object) -> float:
     """An importance. Raises as above."""
     return read_as(_IMPORTANCE, value, "importance")
+
+
+def trust_of(value: object) -> int:
+    """A trust. Raises as above."""
+    return read_as(_TRUST, value, "trust")
+
+
+class ToEmbed(Contract):
+    """A portion of memories that lack a vector, as a client is told of it."""
+
+    agent: Name
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    #: Where the next portion begins; None: nothing is left.
+    more: int | None

@@ -45,6 +45,8 @@ class SessionExchange(Contract):
     #: What a model would read of it, as estimated.
     tokens: int
     messages: tuple[ChatMessage, ...]
+    #: Whether its run, or one that it was told of, had read what others wrote.
+    untrusted: bool = False
     #: The one that its agent was told in place of older exchanges.
     summary: SessionSummary | None = None
 

@@ -83,6 +83,7 @@ class MemoryStep:
         self.ended: dict[str, Outcome] = {}
         self.begun: set[tuple[str, str, int]] = set()
         self.spent = Usage()
+        self.distrusted = False
         self.graphs = MemoryLines()
         self._times: Counter[tuple[str, str]] = Counter()
         self._numbers: dict[tuple[str, str, int], int] = {}
@@ -136,6 +137,12 @@ class MemoryStep:
     ) -> bool:
         call = (name, fingerprint, self._times[name, fingerprint] + after)
         return call in self.finished or (once and call in self.begun)
+
+    async def distrust(self) -> None:
+        self.distrusted = True
+
+    async def untrusted(self, about: str) -> bool:
+        return self.distrusted
 
     async def ask(self, agent: object, input: object = None, **_: object) -> Any:  # noqa: A002 - as it is called
         raise AssertionError(f"{agent} is asked {input!r} by a step that has no journal")

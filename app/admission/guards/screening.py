@@ -10,6 +10,7 @@ from agents.base import Turn
 from agents.catalog.registry import Registered, Registry
 from agents.guarding.screening import Screen, Side, TextGuard
 from agents.plan import Expand
+from agents.guarding.untrusted import marked
 from app.admission.guard import Asked, GuardedStep, Next, Reply
 from app.admission.guards.screened import ScreenedStep, looked
 from celery_agents.contracts.base import JsonValue
@@ -38,6 +39,8 @@ class ScreenGuard:
         if screen.blocked:
             return await _blocked(asked, screen, "input", spent)
         await _noted(asked, screen)
+        if any(rule.untrusted for rule in rules) and marked(turn.input):
+            await asked.step.distrust()
         step = ScreenedStep(asked.step, screen, asked.agent.name)
         asked = replace(asked, turn=turn, step=cast("GuardedStep", step))
         try:

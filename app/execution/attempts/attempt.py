@@ -33,6 +33,7 @@ from app.execution.answers import (
 from app.execution.attempts.ends import Again, Ended, Ending, Ends, Left
 from app.execution.attempts.performing import on_loop, valued
 from app.execution.calls.calls import usage_of
+from app.execution.calls.memory import embed_learned
 from app.execution.context import Step
 from app.execution.patience import NotWrittenError, keep_trying, reason_of
 from app.execution.publish import publish
@@ -220,6 +221,8 @@ async def _run(code: Code, step: Step, request: StepOptions) -> Any:
     """Run the code; tell people of answers that were paid before and not asked for again."""
     with await step.traced():
         result = await step.run(code.run(step, request))
+        if step.learned and not isinstance(result, Expand):
+            await embed_learned(step)
     if step.tries > 1 and (unused := await step.calls.unused()):
         await step.note("unused", [{"calls": str(unused)}])
     return result

@@ -91,7 +91,7 @@ class Ends:
             if step.left_out:
                 outcome = outcome.model_copy(update={"left_out": step.left_out})
         if self.talk is not None:
-            outcome, exchange = self.talk.ended(outcome, turns)
+            outcome, exchange = self.talk.ended(outcome, turns, untrusted=self._untrusted)
         elif turns and outcome.ok and is_handoff(self.claim.member or ""):
             outcome = outcome.model_copy(update={"turns": turns})
         try:
@@ -100,6 +100,14 @@ class Ends:
             told = outcome.model_dump(include=_PLAIN)
             error = ErrorInfo.of(refused.told)
         return self._write_end(Outcome(state=State.FAILED, error=error, **told))
+
+    @property
+    def _untrusted(self) -> bool:
+        """True when it, or a member of its run, has read what others wrote."""
+        if (step := self.step) is not None and step.distrusted:
+            return True
+        known = partial(blocking, self._journal.memories.untrusted, self.claim.run_id)
+        return self.claim.token > 1 and keep_trying(self.claim.id, known)
 
     def _write_end(self, outcome: Outcome, exchange: NewExchange | None = None) -> Ending:
         more: dict[str, Any] = {}

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from agents.caching.cacheable import Cacheable
+from agents.guarding.untrusted import marked
 from agents.needs import Expect
 from agents.performing import Perform
 from app.admission.budgets.charging import Purse
 from app.admission.guard import Gate
 from app.admission.limits.passage import Passage
+from app.concurrency.fibers import in_thread
 from app.execution.calls.calls import StepCalls
 from app.execution.runtime import Runtime
 from app.execution.telling import Telling
@@ -87,6 +89,23 @@ class Calling(Telling):
         if cache is not None:
             about |= {"cache": cache, "helpers": self.helpers}
         return await self.calls.make(name, perform, fingerprint=fingerprint, **about)
+
+    async def distrust(self) -> None:
+        """Take note that the run has read what others wrote."""
+        if not self.distrusted:
+            await in_thread(self.runtime.journal.memories.distrust, self.run_id)
+            self.distrusted = True
+
+    async def untrusted(self, about: str) -> bool:
+        """Return whether the run has, of one ``about`` the same in each attempt: journaled."""
+        if self.distrusted or marked(self.claim.payload):
+            return True
+
+        async def look() -> Answer:
+            return Answer(value=await in_thread(known, self.run_id))
+
+        known = self.runtime.journal.memories.untrusted
+        return bool((await self.call("untrusted", look, fingerprint=about[:64])).value)
 
     async def made(
         self, name: str, *, fingerprint: str = "", once: bool = False, after: int = 0

@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from agents.memory.terms import terms_of
-from app.journal.memory import spaces
+from app.journal.memory import spaces, vectors
 from app.journal.memory.spaces import Space, portions
 from app.journal.schema.engine import now, read_clock
-from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm, Step, table
-from app.journal.schema.rows import NewMemory
-from app.journal.schema.sealed import opened_memory, sealed_by, sealed_memory
+from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm, MemoryVector, Step, table
+from app.journal.schema.rows import NewMemory, TextVector
+from app.journal.schema.sealed import memory_data, sealed_by, sealed_memory
 from celery_agents.contracts.outcome import State
 
 PRIVATE, LIVE, OVER = "private", "live", "over"
 _M = table(MemoryRow).c
 _T = table(MemoryTerm).c
 _P = table(MemorySpace).c
+_V = table(MemoryVector).c
 _S = table(Step).c
 _DAY_S = 86_400.0
 #: Rows that are looked at together where room is made.
@@ -41,14 +43,36 @@ def learned(connection: Connection, run_id: str, new: Sequence[NewMemory]) -> No
     something was remembered below it when it ends; of one that has succeeded it is everybody's now.
     One that is gone was cleaned up, with all that it knew.
     """
-    state = connection.execute(_TELL_ROOT, {"b_id": run_id}).scalar()
-    if state is not None:
-        keep(connection, new, live=state == State.SUCCEEDED)
+    root = connection.execute(_TELL_ROOT, {"b_id": run_id}).first()
+    if root is None:
+        return
+    if root.untrusted:
+        new = [m if m.vouched else replace(m, trust=1) for m in new if _may_be(m)]
+    keep(connection, new, live=root.state == State.SUCCEEDED)
 
 
+def _may_be(memory: NewMemory) -> bool:
+    return memory.vouched or memory.policy.write_untrusted != "deny"
+
+
+_THIS_ROOT = _S.id == bindparam("b_id")
 _TELL_ROOT = (
-    update(table(Step)).where(_S.id == bindparam("b_id")).values(remembers=True).returning(_S.state)
+    update(table(Step)).where(_THIS_ROOT).values(remembers=True).returning(_S.state, _S.untrusted)
 )
+
+
+def distrust(connection: Connection, run_id: str) -> None:
+    """Write down that a run has read what others wrote."""
+    connection.execute(_DISTRUST, {"b_id": run_id})
+
+
+def untrusted(connection: Connection, run_id: str) -> bool:
+    """Return whether a run has."""
+    return bool(connection.execute(_UNTRUSTED, {"b_id": run_id}).scalar())
+
+
+_DISTRUST = update(table(Step)).where(_THIS_ROOT, ~_S.untrusted).values(untrusted=True)
+_UNTRUSTED = select(_S.untrusted).where(_THIS_ROOT)
 
 
 def keep(connection: Connection, new: Sequence[NewMemory], *, live: bool) -> int:
@@ -69,7 +93,9 @@ def keep(connection: Connection, new: Sequence[NewMemory], *, live: bool) -> int
         if live:
             texts = {row["id"]: fresh[row["id"]].text for row in rows}
             _enter(connection, space, rows, texts)
-            _end(connection, space, [m.replaces for m in fresh.values() if m.replaces])
+            found = {row["place"]: fresh[row["id"]].vector for row in rows}
+            vectors.enter(connection, space, {p: v for p, v in found.items() if v is not None})
+            _end(connection, space, _ending((m.replaces, m.trust) for m in fresh.values()))
             _make_room(connection, space)
     return added
 
@@ -96,10 +122,11 @@ def _rows(
             "space_id": space.id,
             "place": place,
             "state": LIVE if live else PRIVATE,
-            "data": sealed_memory(seals, memory.text, memory.id),
+            "data": sealed_memory(seals, memory.text, memory.id, **_kept(memory, live=live)),
             "tokens": memory.tokens,
             "length": terms_of(memory.text, space.language).total(),
             "importance": memory.importance,
+            "trust": memory.trust,
             "worth": at + half_lives * memory.policy.half_life_days * _DAY_S,
             "thread": memory.thread,
             "turn": turn,
@@ -110,6 +137,11 @@ def _rows(
             "until": None,
         }
         place += 1
+
+
+def _kept(memory: NewMemory, *, live: bool) -> dict[str, Any]:
+    """Return what waits beside a text until its run has succeeded."""
+    return {} if live or memory.vector is None else {"vector": memory.vector.told()}
 
 
 _LAST_TURNS = (
@@ -130,13 +162,16 @@ def publish(connection: Connection, run_ids: Collection[str]) -> None:
             continue
         rows = connection.execute(_PRIVATE, {**about, "b_space": space_id}).mappings().all()
         seals = sealed_by(connection)
-        texts = {row["id"]: opened_memory(seals, row["data"], row["id"]) for row in rows}
+        data = {row["id"]: memory_data(seals, row["data"], row["id"]) for row in rows}
+        texts = {memory_id: told["text"] for memory_id, told in data.items()}
         said = [row for row in rows if texts[row["id"]]]
         ending = [row["id"] for row in rows if not texts[row["id"]]]
         connection.execute(_PUBLISH, {"b_ids": [row["id"] for row in said]})
         connection.execute(_DELETE, {"b_ids": ending})
         _enter(connection, space, said, texts)
-        _end(connection, space, [row["replaces"] for row in rows if row["replaces"]])
+        found = {row["place"]: TextVector.read(data[row["id"]].get("vector")) for row in said}
+        vectors.enter(connection, space, {p: v for p, v in found.items() if v is not None})
+        _end(connection, space, _ending((row["replaces"], row["trust"]) for row in rows))
         _make_room(connection, space)
 
 
@@ -180,14 +215,33 @@ def _enter(
     spaces.count(connection, space, memories=len(rows), length=length, tokens=tokens)
 
 
-def _end(connection: Connection, space: Space, ids: Collection[str]) -> None:
-    """End memories of a space that are everybody's: they keep their text, and are not found."""
-    if ids:
-        about = {"b_space": space.id, "b_ids": sorted(ids)}
-        _over(connection, space, connection.execute(_NAMED, about).all())
+def _ending(told: Iterable[tuple[str | None, int]]) -> dict[str, int]:
+    """Return what is ended, with the most trust of those that end it."""
+    return {ended: trust for ended, trust in sorted(told, key=lambda t: t[1]) if ended}
 
 
-_ENTERED = select(_M.id, _M.place, _M.tokens, _M.length).where(
+def embed(connection: Connection, tenant: str, name: str, told: Mapping[str, TextVector]) -> int:
+    """Write vectors of memories, by their ids, in place of others; returns how many are there."""
+    if (space := spaces.held(connection, tenant, name)) is None:
+        return 0
+    rows = connection.execute(_NAMED, {"b_space": space.id, "b_ids": sorted(told)}).all()
+    vectors.enter(connection, space, {row.place: told[row.id] for row in rows}, alone=True)
+    return len(rows)
+
+
+def _end(connection: Connection, space: Space, ending: Mapping[str, int]) -> None:
+    """End memories of a space that are everybody's: they keep their text, and are not found.
+
+    ``ending`` has the trust of what ends each: what others may have written ends nothing that is
+    trusted more, and stands beside it.
+    """
+    if ending:
+        about = {"b_space": space.id, "b_ids": sorted(ending)}
+        found = connection.execute(_NAMED, about).all()
+        _over(connection, space, [row for row in found if min(row.trust, 2) <= ending[row.id]])
+
+
+_ENTERED = select(_M.id, _M.place, _M.tokens, _M.length, _M.trust).where(
     _M.space_id == bindparam("b_space"), _M.state == LIVE
 )
 _NAMED = _ENTERED.where(_IDS)
@@ -207,6 +261,7 @@ def _leave(connection: Connection, space: Space, rows: Sequence[Any]) -> None:
     """Delete the terms of memories that were everybody's, and count these no more."""
     for some in portions([row.place for row in rows], _PAGE):
         connection.execute(_UNSAY, {"b_space": space.id, "b_places": some})
+    vectors.leave(connection, space, [row.place for row in rows])
     length, tokens = sum(row.length for row in rows), sum(row.tokens for row in rows)
     spaces.count(connection, space, memories=-len(rows), length=-length, tokens=-tokens)
 
@@ -248,6 +303,7 @@ def erase(
         return 0
     if ids is None:
         connection.execute(delete(table(MemoryTerm)).where(_T.space_id == space.id))
+        connection.execute(delete(table(MemoryVector)).where(_V.space_id == space.id))
         gone = connection.execute(_DELETE_ALL, {"b_space": space.id}).rowcount
         connection.execute(delete(table(MemorySpace)).where(_P.id == space.id))
         return int(gone)

@@ -22,16 +22,18 @@ from agents.memory.ranking import (
     Turn,
     cut,
     essential,
+    fused,
     score,
     with_neighbours,
 )
 from agents.memory.terms import terms_of
-from app.journal.memory import spaces
+from app.journal.memory import spaces, vectors
 from app.journal.memory.keeping import LIVE, OVER, PRIVATE
 from app.journal.memory.spaces import Space, portions
+from app.journal.memory.vectors import Mirrors
 from app.journal.schema.engine import read_clock
 from app.journal.schema.models import MemoryRow, MemoryTerm, table
-from app.journal.schema.rows import NewMemory
+from app.journal.schema.rows import NewMemory, TextVector
 from app.journal.schema.sealed import opened_memory, sealed_by
 from celery_agents.contracts.memory import MemoryRecord
 from celery_agents.sealing import readable
@@ -46,6 +48,8 @@ READ_MAX = 20_000
 RANKED_MAX = 300
 #: Rows of a page of an export, and of those that are opened together.
 PAGE_ROWS = 200
+#: Tokens of the texts that one run embeds: a message takes them.
+PORTION_TOKENS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +63,11 @@ class MemoryQuestion:
     language: str
     run_id: str | None = None  # whose memories are seen, too
     own: Sequence[NewMemory] = ()  # those that its step has just learned
+    trust: int = 1  # of what is recalled, at the least
+    vector: TextVector | None = None  # of the question
 
 
-def recall(connection: Connection, asked: MemoryQuestion) -> list[MemoryRecord]:
+def recall(connection: Connection, asked: MemoryQuestion, mirrors: Mirrors) -> list[MemoryRecord]:
     """Recall what fits best, within a budget of tokens; of what fits alike the newest first.
 
     Raises:
@@ -85,13 +91,21 @@ def recall(connection: Connection, asked: MemoryQuestion) -> list[MemoryRecord]:
         for place, memory in own.items()
         if (points := score(terms_of(memory.text, language), weights, numbers))
     }
-    turns = {} if space is None else _turns(connection, space, scores)
+    scores |= found
+    if asked.vector is not None and space is not None:
+        scores = fused(scores, mirrors.near(connection, space, asked.vector, scores))
+    turns = {} if space is None else _turns(connection, space, scores.keys() - own.keys())
     turns |= {p: (m.thread, m.turn) for p, m in own.items() if m.thread}
-    ranked = _ranked(scores | found, turns)
-    hidden = {m.replaces for m in own.values()} | {m.replaces for m in asked.own}
-    read = _read(connection, space, ranked, own)
-    rest = (memory for memory in read if memory.id not in hidden)
-    return cut(rest, lambda memory: memory.tokens, asked.budget_tokens)
+    ranked = _ranked(scores, turns)
+    hidden = {m.replaces for m in own.values() if m.trust > 1}
+    hidden |= {m.replaces for m in asked.own if m.trust > 1}
+    gone: list[int] = []
+    read = _read(connection, space, ranked, own, gone)
+    rest = (m for m in read if m.id not in hidden and m.trust >= asked.trust)
+    told = cut(rest, lambda memory: memory.tokens, asked.budget_tokens)
+    if gone and asked.vector is not None and space is not None:
+        mirrors.drop(space, asked.vector.model, gone)
+    return told
 
 
 def _own(
@@ -133,6 +147,7 @@ def _new(memory: NewMemory, at: float) -> MemoryRecord:
         replaces=memory.replaces,
         agent=memory.agent,
         run_id=memory.run_id,
+        trust=memory.trust,
     )
 
 
@@ -258,8 +273,9 @@ def _read(
     space: Space | None,
     ranked: Sequence[tuple[int, int]],
     own: Mapping[int, MemoryRecord],
+    gone: list[int],
 ) -> Iterator[MemoryRecord]:
-    """Read memories in their order, a page when it comes to that."""
+    """Read memories in their order, a page when it comes to that; tell those that are over."""
     seals = sealed_by(connection)
     for some in portions(ranked, PAGE_ROWS // 4):
         wanted = [place for place, _ in some if place not in own]
@@ -270,15 +286,17 @@ def _read(
         for place, points in some:
             if (memory := own.get(place)) is not None:
                 yield memory.model_copy(update={"score": points})
-            elif (row := rows.get(place)) is not None:
+            elif (row := rows.get(place)) is not None and row.state == LIVE:
                 yield _memory(row, opened_memory(seals, row.data, row.id), points)
+            else:
+                gone.append(place)
 
 
 _AT = select(table(MemoryRow)).where(_HERE, _PLACES)
 
 
 def _memory(row: Any, told: str, points: int = 0) -> MemoryRecord:
-    names = ("id", "tokens", "importance", "at", "until", "replaces", "agent", "run_id")
+    names = ("id", "tokens", "importance", "at", "until", "replaces", "agent", "run_id", "trust")
     about = {name: getattr(row, name) for name in names}
     return MemoryRecord(text=told, thread=row.thread, turn=row.turn, score=points, **about)
 
@@ -314,3 +332,22 @@ _PAGE = (
     .order_by(_M.place)
     .limit(PAGE_ROWS)
 )
+
+
+def lacking(
+    connection: Connection, tenant: str, name: str, model: str, after: int
+) -> tuple[list[MemoryRecord], int | None]:
+    """A portion of the memories behind a place that have no vector of an agent.
+
+    With the last place of the portion; None where nothing is left.
+    """
+    if (space := spaces.found(connection, tenant, name)) is None:
+        return [], None
+    rows = vectors.lacking(connection, space, model, after, PAGE_ROWS // 4)
+    seals = sealed_by(connection)
+    some: list[MemoryRecord] = []
+    for row in rows:
+        if some and sum(m.tokens for m in some) + row.tokens > PORTION_TOKENS:
+            break
+        some.append(_memory(row, opened_memory(seals, row.data, row.id)))
+    return some, rows[len(some) - 1].place if some else None

@@ -41,6 +41,7 @@ class Space:
     key: bytes | None  # of its terms
     capacity_tokens: int
     next_place: int
+    next_vector: int
     tokens: int
     statistics: SpaceNumbers
 
@@ -88,6 +89,7 @@ def begun(connection: Connection, tenant: str, name: str, policy: MemoryPolicy) 
             "capacity_tokens": policy.capacity_tokens,
             "secret": None,
             "next_place": 0,
+            "next_vector": 0,
             "memories": 0,
             "length": 0,
             "tokens": 0,
@@ -113,9 +115,11 @@ def count(
     length: int = 0,
     tokens: int = 0,
     places: int = 0,
+    vectors: int = 0,
 ) -> None:
     """Change the numbers of a space that is held."""
     more = {"b_memories": memories, "b_length": length, "b_tokens": tokens, "b_places": places}
+    more["b_vectors"] = vectors
     at = read_clock(connection)
     connection.execute(_COUNT, {"b_id": space.id, "b_at": at, **more})
 
@@ -131,6 +135,7 @@ _COUNT = (
         length=_P.length + bindparam("b_length"),
         tokens=_P.tokens + bindparam("b_tokens"),
         next_place=_P.next_place + bindparam("b_places"),
+        next_vector=_P.next_vector + bindparam("b_vectors"),
         changed_at=bindparam("b_at"),
     )
 )
@@ -141,5 +146,5 @@ def _read(row: Any, seals: Seals | None) -> Space:
     if row.secret is not None:
         key = bytes.fromhex(opened(seals, row.secret, stream_place(row.tenant, row.name), _KEY))
     numbers = SpaceNumbers(row.memories, row.length)
-    sizes = (row.capacity_tokens, row.next_place, row.tokens)
+    sizes = (row.capacity_tokens, row.next_place, row.next_vector, row.tokens)
     return Space(row.id, row.language, key, *sizes, numbers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, bindparam, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Text, bindparam, cast, func, select, true
 
 from agents.plan import Tally
 from app.journal.schema import heads
@@ -134,12 +134,13 @@ def earlier_map(connection: Connection, run_id: str, tenant: str) -> dict[str, A
     return payload if before is None else earlier_map(connection, before, tenant)
 
 
-def answers(connection: Connection, step_id: str) -> dict[int, Outcome]:
-    """The outcomes of a step's members that succeeded, by their places."""
+def answers(connection: Connection, step_id: str, tenant: str | None = None) -> dict[int, Outcome]:
+    """The outcomes of a step's members that succeeded, by their places; of that tenant's alone."""
+    theirs = true() if tenant is None else _S.tenant == tenant
     seals = sealed_by(connection)
     rows = connection.execute(
         select(_S.id, _S.position, _S.outcome).where(
-            _S.parent_id == step_id, _S.state == State.SUCCEEDED
+            _S.parent_id == step_id, _S.state == State.SUCCEEDED, theirs
         )
     )
     return {

@@ -118,6 +118,8 @@ class Step(Base):
     tenant: Mapped[str] = _tenant()
     #: Of a root below which a step has remembered something: everybody's once it succeeds.
     remembers: Mapped[bool] = mapped_column(default=False, server_default=false())
+    #: Of a root: a step of it has read what others wrote.
+    untrusted: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     # Partial indexes: they hold live rows only, so they stay small in a journal of any size.
     __table_args__ = (
@@ -376,6 +378,7 @@ class MemorySpace(Base):
     secret: Mapped[dict[str, Any] | None]  # the key of its terms, where texts are encrypted
     capacity_tokens: Mapped[int] = mapped_column(BigInteger)  # as its last writer has it
     next_place: Mapped[int] = mapped_column(Integer, default=0)
+    next_vector: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     memories: Mapped[int] = mapped_column(Integer, default=0)
     length: Mapped[int] = mapped_column(BigInteger, default=0)  # of all their terms
     tokens: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -400,6 +403,7 @@ class MemoryRow(Base):
     tokens: Mapped[int] = mapped_column(Integer)
     length: Mapped[int] = mapped_column(Integer)  # in terms
     importance: Mapped[float]
+    trust: Mapped[int] = mapped_column(Integer, default=2, server_default=text("2"))
     #: When it goes, before others with more: its time, less half-lives for what it lacks in
     #: importance. So their order stays the same however late it is.
     worth: Mapped[float]
@@ -451,6 +455,20 @@ class MemoryTerm(Base):
         Index("ix_memory_terms_place", "place", "space_id"),
         {"sqlite_with_rowid": False},
     )
+
+
+class MemoryVector(Base):
+    """A vector of a memory that is everybody's, by the agent that made it."""
+
+    __tablename__ = "memory_vectors"
+
+    space_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    place: Mapped[int] = mapped_column(Integer)
+    model: Mapped[str] = mapped_column(String(200))  # the agent
+    data: Mapped[dict[str, Any]]  # {"vector": …}
+
+    __table_args__ = (Index("ix_memory_vectors_place", "space_id", "place"),)
 
 
 class ScheduleRow(Base):

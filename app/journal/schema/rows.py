@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import uuid
@@ -282,6 +283,22 @@ class NewEntry:
     run_id: str | None = None
 
 
+class TextVector(NamedTuple):
+    """A vector of length 1, as 32-bit floats, with the name of the agent that made it."""
+
+    model: str
+    data: bytes
+
+    @classmethod
+    def read(cls, told: Any) -> Self | None:
+        """That of a row's JSON."""
+        return None if told is None else cls(told[0], base64.b64decode(told[1]))
+
+    def told(self) -> list[str]:
+        """It as JSON."""
+        return [self.model, base64.b64encode(self.data).decode()]
+
+
 @dataclass(frozen=True, slots=True)
 class NewMemory:
     """A text to be kept in a space; an empty one only ends what it replaces."""
@@ -297,6 +314,9 @@ class NewMemory:
     thread: str = ""
     agent: str | None = None
     run_id: str | None = None
+    trust: int = 2
+    vouched: bool = False  # whatever its run has read
+    vector: TextVector | None = None
 
 
 class Refusal(StrEnum):

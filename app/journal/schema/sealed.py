@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, Row
 
 from app.journal.schema.engine import SEALS
 from app.journal.schema.rows import Claim, Claimed, Finished, NewEntry, NewExchange, NewStep
+from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.sealing import (
     EVENT,
@@ -147,21 +148,39 @@ def opened_agent(seals: Seals | None, entry: dict[str, Any], name: str) -> dict[
     return {**entry, _INSTRUCTIONS: opened(seals, told, name, _AGENT)} if told else entry
 
 
-def sealed_memory(seals: Seals | None, told: str, memory_id: str) -> dict[str, Any]:
+def sealed_memory(
+    seals: Seals | None, told: str, memory_id: str, **more: JsonValue
+) -> dict[str, Any]:
     """The data of a memory, encrypted."""
-    data = {"text": told}
+    data = {"text": told, **more}
     return data if seals is None else seals.seal(data, memory_id, _MEMORY)
 
 
 def opened_memory(seals: Seals | None, data: Any, memory_id: str) -> str:
     """The text of a memory. Raises as above."""
-    return str(opened(seals, data, memory_id, _MEMORY)["text"])
+    return str(memory_data(seals, data, memory_id)["text"])
+
+
+def memory_data(seals: Seals | None, data: Any, memory_id: str) -> Any:
+    """The data of a memory: its text, and what is kept beside that. Raises as above."""
+    return opened(seals, data, memory_id, _MEMORY)
+
+
+def sealed_vector(seals: Seals | None, told: str, space_id: int, place: int) -> dict[str, Any]:
+    """The data of a vector, encrypted: it says as good as its memory's text."""
+    data = {"vector": told}
+    return data if seals is None else seals.seal(data, f"{space_id}/{place}", _VECTOR)
+
+
+def opened_vector(seals: Seals | None, data: Any, space_id: int, place: int) -> str:
+    """A vector. Raises as above."""
+    return str(opened(seals, data, f"{space_id}/{place}", _VECTOR)["vector"])
 
 
 #: What of an agent is encrypted, and the field to which it is bound.
 _INSTRUCTIONS, _AGENT = "instructions", "agent/instructions"
-#: The field of a memory in which its text stands.
-_MEMORY = "memory"
+#: The field of a memory in which its text stands, and that of its place in a space with its vector.
+_MEMORY, _VECTOR = "memory", "vector"
 
 
 def stream_place(tenant: str, stream: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
 from app.journal.memory import keeping, recall
 from app.journal.memory.recall import MemoryQuestion
+from app.journal.memory.vectors import Mirrors
 from app.journal.schema.engine import reading
-from app.journal.schema.rows import NewMemory
+from app.journal.schema.rows import NewMemory, TextVector
 from app.journal.schema.transactions import in_transaction
 from celery_agents.contracts.memory import MemoryRecord
 
@@ -20,14 +21,35 @@ class MemoryStore:
     """The spaces of a journal; steps add to them by ``Journal.finish``."""
 
     engine: Engine
+    mirrors: Mirrors = field(default_factory=Mirrors)
 
     def recall(self, asked: MemoryQuestion) -> list[MemoryRecord]:
         """Recall what fits a question; see :func:`app.journal.memory.recall.recall`."""
-        return in_transaction(reading(self.engine), lambda c: recall.recall(c, asked))
+        return in_transaction(reading(self.engine), lambda c: recall.recall(c, asked, self.mirrors))
 
     def keep(self, new: Sequence[NewMemory]) -> int:
         """Add memories that are everybody's at once; returns how many were not there yet."""
         return in_transaction(self.engine, lambda c: keeping.keep(c, new, live=True))
+
+    def lacking(
+        self, tenant: str, space: str, model: str, after: int
+    ) -> tuple[list[MemoryRecord], int | None]:
+        """A portion of a space's memories behind a place that have no vector of an agent."""
+        return in_transaction(
+            reading(self.engine), lambda c: recall.lacking(c, tenant, space, model, after)
+        )
+
+    def embed(self, tenant: str, space: str, vectors: Mapping[str, TextVector]) -> int:
+        """Write vectors of memories, by their ids; returns how many are there still."""
+        return in_transaction(self.engine, lambda c: keeping.embed(c, tenant, space, vectors))
+
+    def distrust(self, run_id: str) -> None:
+        """Write down that a run has read what others wrote."""
+        in_transaction(self.engine, lambda c: keeping.distrust(c, run_id))
+
+    def untrusted(self, run_id: str) -> bool:
+        """Return whether a run has."""
+        return in_transaction(reading(self.engine), lambda c: keeping.untrusted(c, run_id))
 
     def page(self, tenant: str, space: str, after: int) -> tuple[list[MemoryRecord], int | None]:
         """A page of a space; see :func:`app.journal.memory.recall.page`."""

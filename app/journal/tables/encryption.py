@@ -21,6 +21,7 @@ from app.journal.schema.models import (
     Memo,
     MemoryRow,
     MemorySpace,
+    MemoryVector,
     ScheduleRow,
     Step,
     table,
@@ -61,6 +62,7 @@ PLACES = (
     SealedColumns(AgentEntry, ("entry",)),
     SealedColumns(MemorySpace, ("secret",)),
     SealedColumns(MemoryRow, ("data",)),
+    SealedColumns(MemoryVector, ("data",)),
     SealedColumns(DeadLetter, ("raw",), packed=True),
 )
 #: A row: its key, and the texts of its columns.

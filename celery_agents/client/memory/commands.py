@@ -25,7 +25,7 @@ _scope = click.option(
 def memory_group(opening: Opening) -> click.Group:
     """Make the commands over a client."""
     group = click.Group("memory", help="Texts that agents keep for later runs.")
-    for make in (_search_command, _export_command, _forget_command):
+    for make in (_search_command, _export_command, _reembed_command, _forget_command):
         group.add_command(make(opening))
     return group
 
@@ -64,6 +64,22 @@ def _export_command(opening: Opening) -> click.Command:
     return export
 
 
+def _reembed_command(opening: Opening) -> click.Command:
+    @click.command("reembed", cls=Command)
+    @_name
+    @_scope
+    @_tenant
+    @click.pass_context
+    def reembed(ctx: click.Context, name: str, scope: Sequence[str], tenant: str) -> Shown:
+        """Have vectors made of memories of NAME that lack one of its agent."""
+        with opening(ctx) as client:
+            number = client.memory.reembed(name, scope=_read(scope), tenant=tenant)
+        told = visible(f"{number:,} vectors of {name} were made.")
+        return Shown({"name": name, "embedded": number}, told)
+
+    return reembed
+
+
 def _forget_command(opening: Opening) -> click.Command:
     @click.command("forget", cls=Command)
     @_name
@@ -95,13 +111,11 @@ def _read(scope: Sequence[str]) -> dict[str, str]:
 
 
 def _shown(found: Sequence[MemoryRecord]) -> Shown:
-    lines = [
-        visible(f"{m.id}  {clock(m.at)}{'  over' if m.until else ''}  {m.text}") for m in found
-    ]
+    lines = [visible(f"{m.id}  {clock(m.at)}{_marks(m)}  {m.text}") for m in found]
     told = [memory.model_dump(mode="json", exclude_defaults=True) for memory in found]
     return Shown(told, "\n".join(lines), ends=bool(lines))
 
 
-def _line(memory: MemoryRecord) -> str:
-    over = "" if memory.until is None else f"  over since {clock(memory.until)}"
-    return f"{memory.id}  {clock(memory.at)}{over}  {memory.text}"
+def _marks(memory: MemoryRecord) -> str:
+    over = "  over" if memory.until else ""
+    return f"{over}  untrusted" if memory.trust == 1 else over

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery_agents import names
 from celery_agents.client.control import Control
@@ -12,9 +12,14 @@ from celery_agents.contracts.memory import (
     RECALL_TOKENS,
     MemoryRecord,
     NewMemories,
+    ToEmbed,
     memory_text_of,
     scope_of,
 )
+from celery_agents.errors import AgentFailedError
+
+if TYPE_CHECKING:
+    from celery_agents.client.verbs import MapVerb
 
 GivenScope = Mapping[str, str] | None
 #: What a message tells a worker.
@@ -28,8 +33,9 @@ class Memories:
     Spaces belong to a tenant; without one, to nobody in particular.
     """
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, map_verb: MapVerb) -> None:
         self._control = control
+        self._map = map_verb
 
     def search(
         self,
@@ -60,6 +66,7 @@ class Memories:
         scope: GivenScope = None,
         importance: float = 1.0,
         replaces: str | None = None,
+        trust: int = 3,
         thread: str = "",
         tenant: str = "",
         timeout: float = 10.0,
@@ -67,13 +74,14 @@ class Memories:
         """Keep texts, all of them or none; returns their ids.
 
         Those of one ``thread`` are turns of a conversation, in their order: where one is found, its
-        neighbours are more likely to be. The first one takes the place of what it ``replaces``.
+        neighbours are more likely to be. The first one takes the place of what it
+        ``replaces``. ``trust`` is 1 for what others wrote, as documents: it is only told as data.
 
         Raises:
             InvalidPayloadError: as above, or a text is empty or too long.
             PayloadTooLargeError: the space has no room for one of them.
         """
-        about = {"importance": importance, "replaces": replaces, "thread": thread}
+        about = {"importance": importance, "replaces": replaces, "thread": thread, "trust": trust}
         new = NewMemories.read({"name": name, "texts": texts, **about})
         told: _Told = (new.compact(), scope_of(scope), tenant_of(tenant))
         ids: list[str] = self._control.ask(names.REMEMBER, *told, recorded=True).get(timeout)
@@ -99,6 +107,49 @@ class Memories:
             asked.forget()
             yield from map(MemoryRecord.model_validate, page["memories"])
             place = page["more"]
+
+    def reembed(
+        self,
+        name: str,
+        *,
+        scope: GivenScope = None,
+        tenant: str = "",
+        timeout: float = 600.0,
+    ) -> int:
+        """Have vectors made of memories that lack one of the agent in ``embed``; how many.
+
+        For texts that clients have remembered, and after ``embed`` has changed. In portions, each a
+        run of :meth:`Client.map`: it may be ended at any time and go on later, and is paid once for
+        each text. ``timeout`` is for each portion. Raises as :meth:`search`.
+
+        Raises:
+            ConfigurationError: no agent makes its vectors.
+            AllCandidatesFailedError: of a whole portion it answered none.
+            AgentFailedError: its answers are no vectors.
+        """
+        made, whose = 0, tenant_of(tenant)
+        place: int | None = -1
+        while place is not None:
+            about: _Told = (name_of(name), scope_of(scope), place, whose)
+            asked = self._control.ask(names.UNEMBEDDED, *about)
+            portion = ToEmbed.model_validate(asked.get(timeout=timeout))
+            asked.forget()
+            if portion.ids:
+                made += self._embed(name, portion, scope_of(scope), whose, timeout)
+            place = portion.more
+        return made
+
+    def _embed(
+        self, name: str, portion: ToEmbed, scope: dict[str, str], tenant: str, timeout: float
+    ) -> int:
+        run = self._map(portion.agent, [*portion.texts], tenant=tenant)
+        run.get(timeout=timeout)
+        about: _Told = (name_of(name), run.id, [*portion.ids], scope)
+        asked = self._control.ask(names.EMBED, *about, options={"tenant": tenant})
+        found = int(asked.get(timeout=timeout))
+        if not found:
+            raise AgentFailedError(f"{portion.agent} made no vector of {len(portion.ids)} texts.")
+        return found
 
     def forget(
         self,

@@ -3,7 +3,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.memory.ranking import PASSED_MAX, SpaceNumbers, cut, essential, score, with_neighbours
+from agents.memory.ranking import (
+    PASSED_MAX,
+    SpaceNumbers,
+    cut,
+    essential,
+    fused,
+    score,
+    with_neighbours,
+)
 
 
 def test_rare_terms_weigh_more_and_none_less_than_nothing() -> None:
@@ -52,3 +60,13 @@ def test_the_rarest_terms_find_and_one_always_does() -> None:
     assert essential({"a": 50, "b": 10, "c": 45}, 60) == ["b", "c"]
     assert essential({"a": 500}, 60) == ["a"]
     assert essential({}, 60) == []
+
+
+def test_words_weigh_more_than_vectors_whatever_their_scales() -> None:
+    assert fused({1: 50, 2: 25}, {2: 1_000, 3: 1_000, 4: 0}) == {
+        1: 700_000,
+        2: 650_000,
+        3: 300_000,
+        4: 0,
+    }
+    assert fused({}, {}) == {}

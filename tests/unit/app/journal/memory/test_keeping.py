@@ -275,3 +275,40 @@ def test_a_root_with_nothing_to_publish_ends_by_the_short_way(
     claim = claimed(journal, "r", step("r"))
     journal.finish(claim, DONE).result(SOON)
     assert world.row("r").remembers is False
+
+
+def test_what_a_run_keeps_that_has_read_others_words_is_trusted_least(
+    world: World, journal: Journal
+) -> None:
+    one, two = expand(journal, "r", plan("one", "two"))
+    learn(journal, one, new("shoes of one", run_id="r"))
+    assert not journal.memories.untrusted("r")
+    journal.memories.distrust("r")
+    assert journal.memories.untrusted("r")
+    denying = POLICY.model_copy(update={"write_untrusted": "deny"})
+    others = [
+        new("shoes of two", run_id="r"),
+        new("shoes of three", run_id="r", vouched=True),
+        new("shoes of four", run_id="r", policy=denying),
+    ]
+    learn(journal, two, *others)
+    learn(journal, claimed(journal, "r"))
+    wanted = {"shoes of one": 2, "shoes of two": 1, "shoes of three": 2}
+    assert {m.text: m.trust for m in everything(journal)} == wanted
+    assert set(told(journal, trust=2)) == wanted.keys() - {"shoes of two"}
+    is_exact(world)
+
+
+@pytest.mark.parametrize(("trust", "ended"), [(1, False), (2, True)])
+def test_what_others_may_have_written_ends_nothing_that_is_trusted_more(
+    journal: Journal, trust: int, ended: bool
+) -> None:
+    ids = [derived_id("r", str(n)) for n in range(3)]
+    journal.memories.keep([new("his shoes", ids[0], trust=3), new("her shoes", ids[1], trust=1)])
+    replacing = [
+        new(f"new shoes {n}", derived_id("s", str(n)), trust=trust, replaces=ids[n])
+        for n in range(2)
+    ]
+    journal.memories.keep(replacing)
+    over = {m.text for m in everything(journal) if m.until is not None}
+    assert over == ({"his shoes", "her shoes"} if ended else {"her shoes"})
