@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, delete
 
+from app.journal.following import cursors
 from app.journal.queries import entries
-from app.journal.queries.entries import Position, Rows
-from app.journal.schema.engine import reading
-from app.journal.schema.models import Entry, StreamCursor, table
+from app.journal.queries.entries import BEGINNING, Position, Rows
+from app.journal.schema.engine import read_clock, reading
+from app.journal.schema.models import Entry, Snapshot, StreamCursor, StreamEnd, table
 from app.journal.schema.rows import NewEntry
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps.entries import Appended, append
@@ -36,32 +37,60 @@ class StreamStore:
         )
 
     def follow(
-        self, tenant: str, cursor: str, prefix: str, limit: int, done: Position | None = None
+        self,
+        tenant: str,
+        cursor: str,
+        prefix: str,
+        limit: int,
+        done: Position | None = None,
+        *,
+        told: int = 0,
     ) -> tuple[Rows, Position]:
-        """The page behind a cursor, which is moved on first to what is ``done``."""
+        """The page behind a cursor, which is moved on first to what is ``done``.
+
+        It begins with how many entries were trimmed before they were read, where some were; so
+        many were ``told`` before.
+        """
 
         def page(connection: Connection) -> tuple[Rows, Position]:
-            after = entries.position(connection, tenant, cursor)
-            return entries.follow(connection, tenant, prefix, after, limit)
+            row = cursors.find(connection, tenant, cursor)
+            after = BEGINNING if row is None else Position(row.xid, row.pos)
+            found, last = entries.follow(connection, tenant, prefix, after, limit)
+            if row is not None and row.missed:
+                found.insert(0, cursors.gap(of, row.missed, read_clock(connection)))
+            if row is None or row.of != of:
+                begins.append(of)
+            return found, last
 
+        of, begins = f"{prefix}*", list[str]()
         if done is not None:
-            self._move(tenant, cursor, done)
+            self._move(tenant, cursor, done, told)
         found, last = in_transaction(reading(self.engine), page)
-        if not found and last != done:  # so that what others wrote is not looked at each time
+        if begins:
+            in_transaction(self.engine, lambda c: cursors.begin(c, tenant, cursor, of))
+        if not found and last not in (done, BEGINNING):  # what others wrote is looked at once
             self._move(tenant, cursor, last)
         return found, last
 
-    def _move(self, tenant: str, cursor: str, to: Position) -> None:
-        in_transaction(self.engine, lambda c: entries.move(c, tenant, cursor, to))
+    def _move(self, tenant: str, cursor: str, to: Position, told: int = 0) -> None:
+        in_transaction(self.engine, lambda c: cursors.move(c, tenant, cursor, to, told))
 
     def delete(self, tenant: str, stream: str) -> int:
         """Delete a stream; returns how many entries it had."""
         these = (table(Entry).c.tenant == tenant) & (table(Entry).c.stream == stream)
         gone = delete(table(Entry)).where(these)
-        return in_transaction(self.engine, lambda c: c.execute(gone).rowcount)
+
+        def forgotten(connection: Connection) -> int:
+            for model in (StreamEnd, Snapshot):
+                of = (table(model).c.tenant == tenant) & (table(model).c.stream == stream)
+                connection.execute(delete(table(model)).where(of))
+            return connection.execute(gone).rowcount
+
+        return in_transaction(self.engine, forgotten)
 
     def forget(self, tenant: str, cursor: str) -> bool:
         """Delete a cursor; returns whether there was one."""
-        this = (table(StreamCursor).c.tenant == tenant) & (table(StreamCursor).c.name == cursor)
+        own = table(StreamCursor).c
+        this = (own.tenant == tenant) & (own.name == cursor) & own.serves.is_(None)
         gone = delete(table(StreamCursor)).where(this)
         return in_transaction(self.engine, lambda c: c.execute(gone).rowcount > 0)

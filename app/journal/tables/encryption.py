@@ -21,7 +21,9 @@ from app.journal.schema.models import (
     MemoryRow,
     MemorySpace,
     ScheduleRow,
+    Snapshot,
     Step,
+    StreamCursor,
     table,
 )
 from app.journal.schema.sealed import sealed_by
@@ -57,6 +59,8 @@ PLACES = (
     SealedColumns(Entry, ("data",)),
     SealedColumns(Event, ("data",)),
     SealedColumns(ScheduleRow, ("target",)),
+    SealedColumns(StreamCursor, ("target",)),
+    SealedColumns(Snapshot, ("state",)),
     SealedColumns(MemorySpace, ("secret",)),
     SealedColumns(MemoryRow, ("data",)),
     SealedColumns(DeadLetter, ("raw",), packed=True),

@@ -1,0 +1,55 @@
+"""Serving subscriptions: each entry starts its run, by whichever worker looks.
+
+Recovery's thread looks, in the worker that has its turn, as it does for schedules.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from app.execution.publish import publish
+from app.execution.runtime import Runtime
+from app.journal.following.runs import Served, Serving
+from app.journal.following.subscribed import SubscriptionKey
+from app.journal.schema.rows import Wake
+from app.maintenance.starting import row_of_run
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
+
+#: Subscriptions of a round, each with one page, and rounds of a look.
+SUBSCRIPTIONS_MAX, ROUNDS_MAX = 100, 25
+
+
+class EventBus:
+    """Starts the runs of subscriptions."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._app = runtime.app
+        self._store = runtime.journal.subscriptions
+        make = partial(row_of_run, runtime, "subscription")
+        settings = runtime.settings
+        self._serving = Serving(make, settings.wake_grace_s, settings.dead_letters_max)
+
+    def serve(self) -> int:
+        """Start the runs of what was written; returns how many were started."""
+        started = 0
+        for _ in range(ROUNDS_MAX):
+            found = [self._one(key) for key in self._store.due("runs", SUBSCRIPTIONS_MAX)]
+            started += sum(len(one.wakes) for one in found)
+            if not any(one.more for one in found):
+                break
+        return started
+
+    def _one(self, key: SubscriptionKey) -> Served:
+        found = self._store.serve(key, self._serving)
+        publish(self._app, found.wakes)
+        if found.error is not None:
+            told = "An entry starts no run by the subscription %s"
+            note(log, "subscription", told, key.name, error=found.error)
+        return found
+
+    def start_again(self, key: SubscriptionKey, pos: int, letter_id: str) -> list[Wake]:
+        """Start the run of an entry that was passed over; see :meth:`SubscriptionStore`."""
+        return self._store.start_again(key, pos, self._serving, letter_id)
