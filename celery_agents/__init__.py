@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from celery_agents.contracts.events import RunEvent
     from celery_agents.contracts.fallback import Candidate
     from celery_agents.contracts.flows.entries import StreamEntry, StreamEvent
+    from celery_agents.contracts.flows.subscriptions import (
+        StreamLimitsInfo,
+        StreamState,
+        SubscriptionInfo,
+    )
     from celery_agents.contracts.flows.workflow import Workflow, WorkflowStep
     from celery_agents.contracts.gather import Aggregate, Gather
     from celery_agents.contracts.governance import Estimate
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.teams.team import TeamPart, TeamReport
     from celery_agents.contracts.vote import Ballot, Decision, Voter
     from celery_agents.errors import AgentsError, PermanentError, RetryableError
+    from celery_agents.fold import projection, reducer
     from celery_agents.service import (
         CallContext,
         Filtered,
@@ -72,6 +78,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "agent",
     "flow",
     "FlowContext",
+    "projection",
+    "reducer",
     "tool",
     "Tool",
     "ToolError",
@@ -122,6 +130,9 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Strategy",
     "StreamEntry",
     "StreamEvent",
+    "StreamLimitsInfo",
+    "StreamState",
+    "SubscriptionInfo",
     "TeamPart",
     "TeamReport",
     "Usage",
@@ -148,6 +159,11 @@ _MODULES = {
     "celery_agents.contracts.events": ("RunEvent",),
     "celery_agents.contracts.fallback": ("Candidate",),
     "celery_agents.contracts.flows.entries": ("StreamEntry", "StreamEvent"),
+    "celery_agents.contracts.flows.subscriptions": (
+        "StreamLimitsInfo",
+        "StreamState",
+        "SubscriptionInfo",
+    ),
     "celery_agents.contracts.flows.workflow": ("Workflow", "WorkflowStep"),
     "celery_agents.contracts.gather": ("Aggregate", "Gather"),
     "celery_agents.contracts.governance": ("Estimate",),
@@ -161,6 +177,7 @@ _MODULES = {
     "celery_agents.contracts.teams.spec": ("AgentSpec",),
     "celery_agents.contracts.teams.team": ("TeamPart", "TeamReport"),
     "celery_agents.contracts.vote": ("Ballot", "Decision", "Voter"),
+    "celery_agents.fold": ("projection", "reducer"),
     "celery_agents.errors": ("AgentsError", "PermanentError", "RetryableError"),
     # what authors of agents need of the service's packages
     "celery_agents.service": (

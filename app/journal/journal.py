@@ -41,7 +41,6 @@ from app.journal.stores.memos import Memos
 from app.journal.stores.parents import Parents
 from app.journal.stores.schedules import ScheduleStore
 from app.journal.stores.streams import StreamStore
-from app.journal.stores.subscriptions import SubscriptionStore
 from app.journal.stores.targets import Targets
 from app.journal.stores.undoing import Undoings
 from app.journal.stores.wishes import Wishes
@@ -92,7 +91,6 @@ class Journal:
         self.sessions = Exchanges(engine, self._writer)
         self.streams, self.memories = StreamStore(engine), MemoryStore(engine)
         self.schedules = ScheduleStore(engine, wake_grace_s)
-        self.subscriptions = SubscriptionStore(engine)
         self.targets, self.parents, self.wishes = Targets(engine), Parents(engine), Wishes(engine)
 
     def close(self) -> None:

@@ -94,6 +94,7 @@ class Recovery:
             note(log, "schedules_failed", text, error=error, trace=True)
         try:
             self._bus.serve()
+            self._bus.trim()
         except Exception as error:  # noqa: BLE001 - it is noted
             text = "Subscriptions were not served; they are at the next turn"
             note(log, "subscriptions_failed", text, error=error, trace=True)

@@ -1,4 +1,4 @@
-"""Serving subscriptions: each entry starts its run, by whichever worker looks.
+"""Starting subscriptions: each entry starts its run, by whichever worker looks.
 
 Recovery's thread looks, in the worker that has its turn, as it does for schedules.
 """
@@ -10,7 +10,7 @@ from functools import partial
 
 from app.execution.publish import publish
 from app.execution.runtime import Runtime
-from app.journal.following.runs import Served, Serving
+from app.journal.following.runs import RunsStarted, Starting
 from app.journal.following.subscribed import SubscriptionKey
 from app.journal.schema.rows import Wake
 from app.maintenance.starting import row_of_run
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: Subscriptions of a round, each with one page, and rounds of a look.
 SUBSCRIPTIONS_MAX, ROUNDS_MAX = 100, 25
+#: The turns in which streams are trimmed.
+TRIM, TRIM_EVERY_S = "agents.trim", 60.0
 
 
 class EventBus:
@@ -27,10 +29,11 @@ class EventBus:
 
     def __init__(self, runtime: Runtime) -> None:
         self._app = runtime.app
-        self._store = runtime.journal.subscriptions
+        self._journal = runtime.journal
+        self._store = runtime.journal.streams.subscriptions
         make = partial(row_of_run, runtime, "subscription")
         settings = runtime.settings
-        self._serving = Serving(make, settings.wake_grace_s, settings.dead_letters_max)
+        self._serving = Starting(make, settings.wake_grace_s, settings.dead_letters_max)
 
     def serve(self) -> int:
         """Start the runs of what was written; returns how many were started."""
@@ -42,7 +45,13 @@ class EventBus:
                 break
         return started
 
-    def _one(self, key: SubscriptionKey) -> Served:
+    def trim(self) -> int:
+        """Delete entries of streams that are to go, once a minute; returns how many."""
+        if not self._journal.take_turn(TRIM, TRIM_EVERY_S):
+            return 0
+        return self._journal.streams.trim()
+
+    def _one(self, key: SubscriptionKey) -> RunsStarted:
         found = self._store.serve(key, self._serving)
         publish(self._app, found.wakes)
         if found.error is not None:

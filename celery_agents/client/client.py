@@ -14,7 +14,7 @@ from celery import Celery, Signature
 
 from celery_agents import names
 from celery_agents.client.budgets import Budgets
-from celery_agents.client.bus.events import Events
+from celery_agents.client.bus.events import EventStore
 from celery_agents.client.caches import Cache
 from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
@@ -114,7 +114,7 @@ class Client(EarlierNames):
         self.cache = Cache(control, self.runs, ask)
         self.start = StartVerb(connection, control, self.runs)
         self.fork = self.start.fork
-        self.events = Events(control, self.start)
+        self.events = EventStore(control, self.start)
         self.on = self.events.on
         self.run = WorkflowVerb(connection, self.start)
         self.solve = SolveVerb(connection, control, self.runs)

@@ -1,1 +1,1 @@
-"""Who follows streams: clients with cursors, subscriptions that are served; and what is kept."""
+"""Followers of streams: cursors of clients, subscriptions that are served, projections."""

@@ -30,8 +30,8 @@ PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
-    """What serving needs of the process that does it."""
+class Starting:
+    """All that starting runs needs of the process that does it."""
 
     make: Make
     wake_grace_s: float
@@ -39,7 +39,7 @@ class Serving:
 
 
 @dataclass(slots=True)
-class Served:
+class RunsStarted:
     """The outcome of a look at a subscription."""
 
     wakes: list[Wake] = field(default_factory=list)
@@ -49,37 +49,24 @@ class Served:
     error: AgentsError | None = None
 
 
-def serve(connection: Connection, key: SubscriptionKey, serving: Serving) -> Served:
+def serve(connection: Connection, key: SubscriptionKey, serving: Starting) -> RunsStarted:
     """Start the runs of a subscription's next entries, unless another process just does."""
     at = read_clock(connection)
     row = subscribed.held(connection, key, at, "runs")
     if row is None:
-        return Served()
+        return RunsStarted()
     here, which = Position(row.xid, row.pos), subscribed.which(row)
     rows, last = behind(connection, key.tenant, which, here, PAGE)
     steps, error = _made(connection, row, rows, serving)
-    values: dict[str, Any] = {"failures": 0, "error": None, "look_at": at}
-    done = len(steps)
-    if error is not None:
-        passed = False
-        if done == 0:
-            most = serving.letters_max
-            values, passed = poison.after_failure(
-                connection, row, rows[0], error.message, at=at, letters_max=most
-            )
-        upto = rows[0] if passed else rows[done - 1] if done else row
-        last = Position(upto.xid, upto.pos)
-    found = Served(_inserted(connection, steps, at, serving), bool(rows), error)
-    if row.missed:
-        poison.tell_gap(connection, row, at, serving.letters_max)
-        values |= {"missed": 0, "lost": row.lost + row.missed}
-    values |= {"xid": last.xid, "pos": last.pos, "served": row.served + done}
+    why = None if error is None else error.message
+    page, most = poison.PageEnd(rows, last, len(steps), why), serving.letters_max
+    values = poison.after_page(connection, row, page, at=at, letters_max=most)
     subscribed.write(connection, key, values, at)
-    return found
+    return RunsStarted(_inserted(connection, steps, at, serving), bool(rows), error)
 
 
 def start_again(
-    connection: Connection, key: SubscriptionKey, pos: int, serving: Serving
+    connection: Connection, key: SubscriptionKey, pos: int, serving: Starting
 ) -> list[Wake]:
     """Start the run of an entry that was passed over; none where there is one of it.
 
@@ -102,7 +89,7 @@ def start_again(
 
 
 def _made(
-    connection: Connection, row: Any, entries: list[Any], serving: Serving
+    connection: Connection, row: Any, entries: list[Any], serving: Starting
 ) -> tuple[list[NewStep], AgentsError | None]:
     """The rows of the runs of entries, in their order, up to one that fails; and why it does."""
     seals, made = sealed_by(connection), list[NewStep]()
@@ -123,7 +110,7 @@ def _made(
 
 
 def _inserted(
-    connection: Connection, steps: list[NewStep], at: float, serving: Serving
+    connection: Connection, steps: list[NewStep], at: float, serving: Starting
 ) -> list[Wake]:
     """Write the rows of runs; the messages for those that are new."""
     new = {step.id: step for step in reversed(steps)}  # of the same id the first one

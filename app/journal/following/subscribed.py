@@ -42,7 +42,7 @@ class SubscriptionKey(NamedTuple):
 
 
 class Subscribed(NamedTuple):
-    """What a subscription reads, and who is served with that."""
+    """The streams that a subscription reads, and who is served with them."""
 
     of: StreamSet
     kind: str | None
@@ -118,7 +118,7 @@ def write(connection: Connection, key: SubscriptionKey, values: dict[str, Any], 
 
 def pause(connection: Connection, key: SubscriptionKey) -> None:
     """Serve nothing until it is resumed. Raises as :func:`resume`."""
-    _known(connection, key)
+    known(connection, key)
     write(connection, key, {"look_at": None}, read_clock(connection))
 
 
@@ -128,7 +128,7 @@ def resume(connection: Connection, key: SubscriptionKey) -> None:
     Raises:
         InvalidPayloadError: there is none of that name.
     """
-    _known(connection, key)
+    known(connection, key)
     at = read_clock(connection)
     write(connection, key, {"look_at": at, "failures": 0, "error": None}, at)
 
@@ -139,9 +139,15 @@ def remove(connection: Connection, key: SubscriptionKey) -> bool:
     return bool(connection.execute(gone).rowcount)
 
 
-def _known(connection: Connection, key: SubscriptionKey) -> Any:
-    if (row := of_name(connection, key)) is None:
-        raise InvalidPayloadError(f"There is no subscription {key.name}.")
+def known(connection: Connection, key: SubscriptionKey, serves: Serves | None = None) -> Any:
+    """The row of a subscription, held.
+
+    Raises:
+        InvalidPayloadError: there is none of that name, or it serves another.
+    """
+    row = of_name(connection, key)
+    if row is None or serves not in (None, row.serves):
+        raise InvalidPayloadError(f"There is no {serves or 'subscription'} {key.name}.")
     return row
 
 
@@ -161,7 +167,7 @@ def _shown(connection: Connection, row: Any) -> dict[str, Any]:
         "of": row.of,
         "kind": row.kind,
         "serves": row.serves,
-        **(_of_run(connection, key, row) if row.serves == "runs" else row.target),
+        **_what(connection, key, row),
         "rule": row.rule,
         "paused": row.look_at is None,
         **{name: getattr(row, name) for name in ("served", "passed", "failures", "error")},
@@ -171,7 +177,10 @@ def _shown(connection: Connection, row: Any) -> dict[str, Any]:
     }
 
 
-def _of_run(connection: Connection, key: SubscriptionKey, row: Any) -> dict[str, Any]:
+def _what(connection: Connection, key: SubscriptionKey, row: Any) -> dict[str, Any]:
+    """Tell what is served."""
+    if row.serves != "runs":
+        return {"version": row.target["version"]}
     target = readable(lambda: opened_target(sealed_by(connection), row.target, key.place))
     options = (target if isinstance(target, dict) else row.target)["kwargs"]
     return {"task": row.target["task"], "what": options.get("agent") or options.get("flow")}

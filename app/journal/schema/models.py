@@ -375,7 +375,7 @@ class StreamEnd(Base):
 
 
 class Snapshot(Base):
-    """What a reducer made of a stream up to a place."""
+    """The state that a reducer made of a stream up to a place."""
 
     __tablename__ = "snapshots"
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Engine, delete
 
-from app.journal.following import cursors
+from app.journal.following import cursors, snapshots, trimming
+from app.journal.following.snapshots import Folded, Reducing
+from app.journal.following.store import SubscriptionStore
 from app.journal.queries import entries
 from app.journal.queries.entries import BEGINNING, Position, Rows
 from app.journal.schema.engine import read_clock, reading
@@ -15,6 +18,7 @@ from app.journal.schema.models import Entry, Snapshot, StreamCursor, StreamEnd, 
 from app.journal.schema.rows import NewEntry
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps.entries import Appended, append
+from celery_agents.contracts.flows.subscriptions import StreamLimits, StreamSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,11 @@ class StreamStore:
     """The streams of a journal."""
 
     engine: Engine
+
+    @property
+    def subscriptions(self) -> SubscriptionStore:
+        """Those who are served with its entries."""
+        return SubscriptionStore(self.engine)
 
     def append(
         self, tenant: str, stream: str, new: Sequence[NewEntry], expected: int | None = None
@@ -74,6 +83,27 @@ class StreamStore:
 
     def _move(self, tenant: str, cursor: str, to: Position, told: int = 0) -> None:
         in_transaction(self.engine, lambda c: cursors.move(c, tenant, cursor, to, told))
+
+    def keep(self, tenant: str, streams: StreamSet, limits: StreamLimits | None) -> None:
+        """Keep the entries of these streams so long; see :func:`trimming.keep`."""
+        in_transaction(self.engine, lambda c: trimming.keep(c, tenant, streams, limits))
+
+    def kept(self, tenant: str | None = None) -> list[dict[str, Any]]:
+        """How long entries are kept, of a tenant's streams or of all."""
+        return in_transaction(reading(self.engine), lambda c: trimming.kept(c, tenant))
+
+    def trim(self) -> int:
+        """Delete the entries that are to go; returns how many."""
+        gone = 0
+        for rule in self.kept():
+            about = (rule["tenant"], rule["of"])
+            while found := in_transaction(self.engine, lambda c, of=about: trimming.trim(c, *of)):
+                gone += found
+        return gone
+
+    def state(self, tenant: str, stream: str, how: Reducing) -> Folded:
+        """The state of a stream as it is now; see :func:`snapshots.state`."""
+        return snapshots.state(self.engine, tenant, stream, how)
 
     def delete(self, tenant: str, stream: str) -> int:
         """Delete a stream; returns how many entries it had."""

@@ -13,8 +13,12 @@ from celery_agents.client.flows.described import described_run
 from celery_agents.client.flows.streams import EntryStreams
 from celery_agents.client.flows.verb import StartVerb
 from celery_agents.contracts.base import name_of, tenant_of
+from celery_agents.contracts.flows.entries import stream_of
 from celery_agents.contracts.flows.subscriptions import (
+    StreamLimits,
+    StreamLimitsInfo,
     StreamSet,
+    StreamState,
     SubscriptionInfo,
     SubscriptionRule,
     kind_of,
@@ -22,7 +26,7 @@ from celery_agents.contracts.flows.subscriptions import (
 from celery_agents.errors import InvalidPayloadError
 
 
-class Events(EntryStreams):
+class EventStore(EntryStreams):
     """Appends events to streams, reads and follows them, and subscribes to them; a worker does it.
 
     Streams and subscriptions belong to a tenant; without one, to nobody in particular.
@@ -114,6 +118,56 @@ class Events(EntryStreams):
     def resume(self, name: str, *, tenant: str = "", timeout: float = 10.0) -> None:
         """Let it go on where it stands. Raises as :meth:`pause`."""
         self._said(names.RESUME_SUBSCRIPTION, name, tenant, timeout)
+
+    def rebuild(self, name: str, *, tenant: str = "", timeout: float = 10.0) -> None:
+        """Have a projection begin anew: it is emptied, and given each entry from the first.
+
+        Raises:
+            InvalidPayloadError: there is none of that name.
+        """
+        self._said(names.REBUILD, name, tenant, timeout)
+
+    def state(
+        self, stream: str, reducer: str, *, tenant: str = "", timeout: float = 10.0
+    ) -> StreamState:
+        """The state that a reducer makes of a stream, up to its last entry now.
+
+        Raises:
+            InvalidPayloadError: there is no such reducer, it fails, or entries were trimmed that it
+                needs.
+        """
+        about = (stream_of(stream), name_of(reducer, "reducer"), tenant_of(tenant))
+        return StreamState.model_validate(self._control.ask(names.STATE, *about).get(timeout))
+
+    def keep(
+        self,
+        of: str,
+        *,
+        seconds: float | None = None,
+        size_bytes: int | None = None,
+        tenant: str = "",
+        timeout: float = 10.0,
+    ) -> None:
+        """Keep entries of these streams for so long, or so many bytes; with neither, for ever.
+
+        What is beyond goes within a minute or so, whoever has read it. Who had not is told how
+        many he has missed: a follower by an entry of the kind ``gap``, whose place is -1, people by
+        a dead letter of the subscription.
+
+        Raises:
+            InvalidPayloadError: a part of it is wrong.
+        """
+        told = None
+        if seconds is not None or size_bytes is not None:
+            given = None if seconds is None else float(seconds)
+            told = StreamLimits.read({"keep_s": given, "keep_bytes": size_bytes}).compact()
+        about = (StreamSet.of(of).text, told, tenant_of(tenant))
+        self._control.ask(names.KEEP, *about).get(timeout=timeout)
+
+    def kept(self, *, tenant: str = "", timeout: float = 10.0) -> builtins.list[StreamLimitsInfo]:
+        """The streams whose entries are trimmed, and how many were."""
+        found = self._control.ask(names.KEPT, tenant_of(tenant)).get(timeout=timeout)
+        return [StreamLimitsInfo.model_validate(one) for one in found]
 
     def _said(self, task: str, name: str, tenant: str, timeout: float) -> Any:
         return self._control.ask(task, name_of(name), tenant_of(tenant)).get(timeout=timeout)

@@ -194,7 +194,7 @@ class StreamLimitsInfo(Contract):
 
 
 class StreamState(Contract):
-    """What a reducer made of a stream."""
+    """The state that a reducer made of a stream."""
 
     stream: str
     reducer: str

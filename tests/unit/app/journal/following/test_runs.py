@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app.journal.following.poison import ENTRY
-from app.journal.following.runs import Served, Serving
+from app.journal.following.runs import RunsStarted, Starting
+from app.journal.following.store import SubscriptionStore
 from app.journal.following.subscribed import Subscribed, SubscriptionKey
 from app.journal.schema.models import DeadLetter, Run, StreamCursor
 from app.journal.schema.rows import NewEntry, NewStep, entry_run_id
 from app.journal.steps.entries import append
 from app.journal.stores.letters import Letters
 from app.journal.stores.streams import StreamStore
-from app.journal.stores.subscriptions import SubscriptionStore
 from celery_agents.contracts.flows.schedules import ScheduledRun
 from celery_agents.contracts.flows.subscriptions import (
     StreamSet,
@@ -40,13 +40,14 @@ def make(target: ScheduledRun, run_id: str, tenant: str) -> NewStep:
 
 
 def choosy(target: ScheduledRun, run_id: str, tenant: str) -> NewStep:
-    if target.args[0]["data"].get("bad"):
+    event: Any = target.args[0]
+    if event["data"].get("bad"):
         raise InvalidPayloadError("it is bad")
     return make(target, run_id, tenant)
 
 
-SERVING = Serving(make, 10.0, 100)
-CHOOSY = Serving(choosy, 10.0, 100)
+SERVING = Starting(make, 10.0, 100)
+CHOOSY = Starting(choosy, 10.0, 100)
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def write(world: World, *data: Any, stream: str = "order/7", **more: Any) -> Non
     StreamStore(world.engine).append(about["tenant"], stream, new)
 
 
-def started(found: Served) -> list[Any]:
+def started(found: RunsStarted) -> list[Any]:
     return [wake.payload["args"][0]["data"]["id"] for wake in found.wakes]
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from app.journal.following import runs, subscribed
-from app.journal.following.runs import Served, Serving
+from app.journal.following import projections, runs, subscribed
+from app.journal.following.projections import Page, Projecting
+from app.journal.following.runs import RunsStarted, Starting
 from app.journal.following.subscribed import Subscribed, SubscriptionKey
 from app.journal.schema.engine import read_clock, reading
 from app.journal.schema.rows import Wake
@@ -50,12 +51,24 @@ class SubscriptionStore:
             reading(self.engine), lambda c: subscribed.due(c, read_clock(c), serves, limit)
         )
 
-    def serve(self, key: SubscriptionKey, serving: Serving) -> Served:
+    def serve(self, key: SubscriptionKey, serving: Starting) -> RunsStarted:
         """Start the runs of its next entries; see :func:`runs.serve`."""
         return in_transaction(self.engine, lambda c: runs.serve(c, key, serving))
 
+    def register(self, key: SubscriptionKey, wanted: Subscribed) -> None:
+        """Make a projection known; see :func:`projections.register`."""
+        in_transaction(self.engine, lambda c: projections.register(c, key, wanted))
+
+    def rebuild(self, key: SubscriptionKey) -> None:
+        """Have a projection begin anew; see :func:`projections.rebuild`."""
+        in_transaction(self.engine, lambda c: projections.rebuild(c, key))
+
+    def project(self, key: SubscriptionKey, how: Projecting) -> Page:
+        """Give a projection its next entries; see :func:`projections.project`."""
+        return projections.project(self.engine, key, how)
+
     def start_again(
-        self, key: SubscriptionKey, pos: int, serving: Serving, letter_id: str
+        self, key: SubscriptionKey, pos: int, serving: Starting, letter_id: str
     ) -> list[Wake]:
         """Start the run of an entry that was passed over, and drop its letter."""
 
