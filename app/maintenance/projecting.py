@@ -91,8 +91,8 @@ def reducing(one: Reduced) -> Reducing:
 
 def _subscribed(one: Projected) -> Subscribed:
     mark = one.mark
-    about = (StreamSet.of(mark.of), mark.kind, mark.rule, "projection")
-    return Subscribed(*about, {"version": mark.version})
+    target = {"version": mark.version}
+    return Subscribed(StreamSet.of(mark.of), mark.kind, mark.rule, "projection", target)
 
 
 def _projecting(one: Projected, letters_max: int) -> Projecting:

@@ -50,9 +50,7 @@ def state(engine: Engine, tenant: str, stream: str, how: Reducing) -> Folded:
     reads = reading(engine)
     kept = in_transaction(reads, lambda c: _kept(c, tenant, stream, how))
     found = kept or Folded()
-    while page := in_transaction(
-        reads, lambda c, after=found.seq: entries.read(c, tenant, stream, after, PAGE)
-    ):
+    while page := _page(reads, tenant, stream, found.seq):
         for entry in page:
             found = _folded(stream, how, found, entry)
     if found.seq < 0 and in_transaction(reads, lambda c: _was_there(c, tenant, stream)):
@@ -60,6 +58,10 @@ def state(engine: Engine, tenant: str, stream: str, how: Reducing) -> Folded:
     if found.seq - (kept or Folded()).seq >= how.every:
         in_transaction(engine, lambda c: _keep(c, tenant, stream, how, found))
     return found
+
+
+def _page(reads: Engine, tenant: str, stream: str, after: int) -> entries.Rows:
+    return in_transaction(reads, lambda c: entries.read(c, tenant, stream, after, PAGE))
 
 
 def _folded(stream: str, how: Reducing, before: Folded, entry: dict[str, Any]) -> Folded:

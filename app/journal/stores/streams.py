@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete
@@ -96,8 +97,8 @@ class StreamStore:
         """Delete the entries that are to go; returns how many."""
         gone = 0
         for rule in self.kept():
-            about = (rule["tenant"], rule["of"])
-            while found := in_transaction(self.engine, lambda c, of=about: trimming.trim(c, *of)):
+            page = partial(trimming.trim, tenant=rule["tenant"], of=rule["of"])
+            while found := in_transaction(self.engine, page):
                 gone += found
         return gone
 

@@ -79,7 +79,7 @@ def test_bytes_have_room_for_the_newest(world: World, streams: StreamStore) -> N
 
 
 def test_a_follower_who_was_away_is_told_once(world: World, streams: StreamStore) -> None:
-    def follow(*more: Any, **told: int) -> Any:
+    def follow(*more: Any, **told: Any) -> Any:
         return streams.follow("", "mine", "order/", 100, *more, **told)
 
     write(world, 1)
