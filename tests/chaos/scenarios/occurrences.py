@@ -35,8 +35,8 @@ def events(stand: Stand) -> Numbers:
     with kept_running(workers):
         for place, portion in enumerate(portions):
             _append(stand, f"told/{place % STREAMS}", portion)
-            if (place + 1) * (len(faults) + 1) // len(portions) > sum(done.values()) and faults:
-                done[strike(faults.pop(), stand, workers)] += 1
+            while (place + 1) * len(faults) // len(portions) > sum(done.values()):
+                done[strike(faults[sum(done.values())], stand, workers)] += 1
         timeout_s = stand.size(600, 120)
         eventually(lambda: _ended(stand) >= count, "all have a run", timeout_s=timeout_s)
         eventually(lambda: not stand.stack.unsettled(), "all are settled", timeout_s=timeout_s)

@@ -17,6 +17,7 @@ from app.journal.following.subscribed import Subscribed, SubscriptionKey
 from app.journal.schema.models import DeadLetter, Run, StreamCursor
 from app.journal.schema.rows import NewEntry, NewStep, entry_run_id
 from app.journal.steps.entries import append
+from app.journal.stores.encryption import Encryption
 from app.journal.stores.letters import Letters
 from app.journal.stores.streams import StreamStore
 from celery_agents.contracts.flows.schedules import ScheduledRun
@@ -26,6 +27,8 @@ from celery_agents.contracts.flows.subscriptions import (
     SubscriptionRule,
 )
 from celery_agents.errors import InvalidPayloadError
+from celery_agents.sealing import Seals, opened_payload
+from tests.support.fernet import fernet_key
 from tests.unit.app.journal.support import World, lose_an_answer, step
 
 KEY = SubscriptionKey("", "refunds")
@@ -46,7 +49,7 @@ def choosy(target: ScheduledRun, run_id: str, tenant: str) -> NewStep:
     return make(target, run_id, tenant)
 
 
-SERVING = Starting(make, 10.0, 100)
+STARTING = Starting(make, 10.0, 100)
 CHOOSY = Starting(choosy, 10.0, 100)
 
 
@@ -77,7 +80,7 @@ def started(found: RunsStarted) -> list[Any]:
 
 
 def serve(store: SubscriptionStore, key: SubscriptionKey = KEY) -> list[Any]:
-    return started(store.serve(key, SERVING))
+    return started(store.serve(key, STARTING))
 
 
 def stood(store: SubscriptionStore, key: SubscriptionKey = KEY) -> SubscriptionInfo:
@@ -109,7 +112,7 @@ def test_each_entry_starts_a_run(world: World, store: SubscriptionStore) -> None
     write(world, 5, stream="order/8")
     write(world, 6, tenant="acme")
     assert store.due("runs", 9) == [KEY]
-    found = store.serve(KEY, SERVING)
+    found = store.serve(KEY, STARTING)
     assert started(found) == [1, 2, 5]
     row = world.row(found.wakes[0].id)
     assert (row.task, row.state, row.priority) == ("agents.flow", "ready", 4)
@@ -197,10 +200,10 @@ def test_poison_becomes_a_letter_and_the_rest_goes_on(
     assert (letter.cause, letter.reason, letter.task) == (ENTRY, "it is bad", "agents.flow")
     assert Letters(world.engine).listed(9)[0]["id"] == letter.id
     # It is served after all, once what was wrong is mended.
-    (wake,) = store.start_again(KEY, letter_pos(letter), SERVING, letter.id)
+    (wake,) = store.start_again(KEY, letter_pos(letter), STARTING, letter.id)
     assert wake.payload["args"][0]["data"]["id"] == 2
     assert letters(world) == []
-    assert store.start_again(KEY, letter_pos(letter), SERVING, letter.id) == []
+    assert store.start_again(KEY, letter_pos(letter), STARTING, letter.id) == []
 
 
 def letter_pos(letter: Any) -> int:
@@ -286,3 +289,28 @@ def test_a_followers_cursor_is_no_subscription(world: World, store: Subscription
         streams.follow("", "refunds", "order/", 9)
     assert not streams.forget("", "refunds")
     assert stood(store).behind == 1
+
+
+def test_where_values_are_encrypted(journal_url: str) -> None:
+    """What is started, events and the inputs of runs; rotated they are read by the new key."""
+    old, new = fernet_key("old"), fernet_key("new")
+    world = World(journal_url, Seals((old,)))
+    store = SubscriptionStore(world.engine)
+    told = SubscriptionRule.read({"since": "start"})
+    target = {**TARGET, "kwargs": {"flow": "refund", "context": "hidden"}}
+    store.put(KEY, Subscribed(StreamSet.of("order/*"), None, told, "runs", target))
+    write(world, {"id": "hidden"})
+    with world.engine.connect() as c:
+        kept = c.execute(select(StreamCursor.target)).scalar_one()
+    assert "hidden" not in str(kept)
+    world.close()
+    rotated = World(journal_url, Seals((new, old)))
+    Encryption(rotated.engine).rotate()
+    rotated.close()
+    fresh = World(journal_url, Seals((new,)))
+    again = SubscriptionStore(fresh.engine)
+    (wake,) = again.serve(KEY, STARTING).wakes
+    payload = fresh.row(wake.id).payload
+    assert "hidden" not in str(payload)
+    assert opened_payload(Seals((new,)), payload, wake.id)["args"][0]["data"] == {"id": "hidden"}
+    fresh.close()
