@@ -11,6 +11,7 @@ from celery_agents.agent import agent  # now: the module has the same name
 from celery_agents.flow import flow  # as above
 
 if TYPE_CHECKING:
+    from celery_agents.client.bus.local import LocalTopics
     from celery_agents.client.client import Client
     from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
     from celery_agents.client.teams.solve import SolveRun
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         StreamState,
         SubscriptionInfo,
     )
+    from celery_agents.contracts.flows.topics import TopicInfo, TopicMessage
     from celery_agents.contracts.flows.workflow import Workflow, WorkflowStep
     from celery_agents.contracts.gather import Aggregate, Gather
     from celery_agents.contracts.governance import Estimate
@@ -74,6 +76,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "MapRun",
     "SolveRun",
     "TeamRun",
+    "LocalTopics",
     # offer
     "agent",
     "flow",
@@ -135,6 +138,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "SubscriptionInfo",
     "TeamPart",
     "TeamReport",
+    "TopicInfo",
+    "TopicMessage",
     "Usage",
     "Vote",
     "Voter",
@@ -149,6 +154,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
 
 #: Where the names are; tests hold it against the imports above.
 _MODULES = {
+    "celery_agents.client.bus.local": ("LocalTopics",),
     "celery_agents.client.client": ("Client",),
     "celery_agents.client.run": ("AggregateRun", "DecisionRun", "MapRun", "Run"),
     "celery_agents.client.teams.solve": ("SolveRun",),
@@ -164,6 +170,7 @@ _MODULES = {
         "StreamState",
         "SubscriptionInfo",
     ),
+    "celery_agents.contracts.flows.topics": ("TopicInfo", "TopicMessage"),
     "celery_agents.contracts.flows.workflow": ("Workflow", "WorkflowStep"),
     "celery_agents.contracts.gather": ("Aggregate", "Gather"),
     "celery_agents.contracts.governance": ("Estimate",),

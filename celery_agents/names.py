@@ -67,6 +67,9 @@ REBUILD = "agents.rebuild"
 KEEP = "agents.keep"
 KEPT = "agents.kept"
 STATE = "agents.state"
+TOPICS = "agents.topics"
+#: On which who publishes wakes who listens: a hint, the messages stand in the journal.
+TOPIC_WAKES = "agents:topic:"
 STATUS = "agents.status"
 RESULTS = "agents.results"
 #: Finding runs: lists them, shows one with all that is told of it, says how far one is.
@@ -138,6 +141,7 @@ CONTROL_TASKS = (
     KEEP,
     KEPT,
     STATE,
+    TOPICS,
     SIGNAL,
     HISTORY,
     ORIGIN,

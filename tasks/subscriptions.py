@@ -23,6 +23,7 @@ from celery_agents.contracts.flows.subscriptions import (
     SubscriptionRule,
     kind_of,
 )
+from celery_agents.contracts.flows.topics import TOPIC
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.sealing import CANVAS
 
@@ -112,6 +113,14 @@ def state(self: Any, stream: str, reducer: str, tenant: str = "") -> dict[str, A
     found = runtime.journal.streams.state(tenant_of(tenant), where, how)
     about = {"stream": where, "reducer": how.name, "version": how.version}
     return {**about, "state": found.state, "seq": found.seq}
+
+
+@shared_task(name=names.TOPICS, bind=True)
+def topics(self: Any, tenant: str = "", limit: int = 100) -> list[dict[str, Any]]:
+    """Topics of a tenant by their names, and how many messages each has."""
+    most = whole_of(limit, "limit", least=1, most=LISTED_MAX)
+    streams = runtime_of(self.app, self.request.hostname).journal.streams
+    return streams.named(tenant_of(tenant), TOPIC, most)
 
 
 def _act(task: Any, verb: str, name: str, tenant: str) -> tuple[SubscriptionStore, SubscriptionKey]:

@@ -6,6 +6,7 @@ Recovery's thread looks, in the worker that has its turn, as it does for schedul
 from __future__ import annotations
 
 import logging
+import time
 from functools import partial
 
 from app.execution.publish import publish
@@ -30,6 +31,7 @@ class EventBus:
     def __init__(self, runtime: Runtime) -> None:
         self._app = runtime.app
         self._journal = runtime.journal
+        self._trims_at = 0.0
         self._store = runtime.journal.streams.subscriptions
         make = partial(row_of_run, runtime, "subscription")
         settings = runtime.settings
@@ -47,9 +49,13 @@ class EventBus:
 
     def trim(self) -> int:
         """Delete entries of streams that are to go, once a minute; returns how many."""
-        if not self._journal.take_turn(TRIM, TRIM_EVERY_S):
+        if time.monotonic() < self._trims_at:
             return 0
-        return self._journal.streams.trim()
+        self._trims_at = time.monotonic() + TRIM_EVERY_S
+        streams = self._journal.streams
+        if not streams.kept() or not self._journal.take_turn(TRIM, TRIM_EVERY_S):
+            return 0
+        return streams.trim()
 
     def _one(self, key: SubscriptionKey) -> RunsStarted:
         found = self._store.serve(key, self._serving)

@@ -102,7 +102,8 @@ def _made(
                 run_id = entry_run_id(*key, entry.pos, entry.at)
             else:
                 run_id = keyed_run_id(*key, named)
-            asked = target.model_copy(update={"args": [event]})
+            how = {"priority": rule.priority_of(event, target.priority)}
+            asked = target.model_copy(update={**how, "args": [rule.input_of(event)]})
             made.append(sealed_step(seals, serving.make(asked, run_id, key.tenant)))
     except AgentsError as error:
         return made, error

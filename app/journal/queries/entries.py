@@ -103,6 +103,18 @@ def behind(
     return found, top if whole else Position(found[-1].xid, found[-1].pos)
 
 
+def named(connection: Connection, tenant: str, prefix: str, limit: int) -> Rows:
+    """Streams whose names begin so, with their number of entries and the time of the last one."""
+    found = (
+        select(_E.stream, func.count().label("entries"), func.max(_E.at).label("last_at"))
+        .where(_E.tenant == tenant, func.substr(_E.stream, 1, len(prefix)) == prefix)
+        .group_by(_E.stream)
+        .order_by(_E.stream)
+        .limit(limit)
+    )
+    return [dict(row) for row in connection.execute(found).mappings()]
+
+
 def top_of(connection: Connection) -> Position | None:
     """The position of the last entry of all that may be read; None: there is none."""
     found = connection.execute(_TOP).first()

@@ -102,6 +102,12 @@ class StreamStore:
                 gone += found
         return gone
 
+    def named(self, tenant: str, prefix: str, limit: int) -> Rows:
+        """Streams whose names begin so, how many entries each has, and when the last one came."""
+        return in_transaction(
+            reading(self.engine), lambda c: entries.named(c, tenant, prefix, limit)
+        )
+
     def state(self, tenant: str, stream: str, how: Reducing) -> Folded:
         """The state of a stream as it is now; see :func:`snapshots.state`."""
         return snapshots.state(self.engine, tenant, stream, how)

@@ -75,7 +75,9 @@ def _on_command(opening: Opening) -> click.Command:
     @click.option("--poison", type=click.Choice(["skip", "stop"]), default="skip")
     @_tenant
     @click.pass_context
-    def on(ctx: click.Context, of: str, flow: str | None, agent: str | None, **about: Any) -> Shown:
+    def on(
+        ctx: click.Context, /, of: str, flow: str | None, agent: str | None, **about: Any
+    ) -> Shown:
         """Start a run for each event of streams OF (order/7, order/*)."""
         if (flow is None) == (agent is None):
             raise click.UsageError("One of --flow and --agent is needed.")

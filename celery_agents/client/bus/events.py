@@ -44,6 +44,8 @@ class EventStore(EntryStreams):
         start: str | None = None,
         run: Signature | None = None,
         key: str | None = None,
+        take: str | None = None,
+        priority: str | None = None,
         name: str | None = None,
         since: Literal["now", "start"] = "now",
         failures_max: int = 5,
@@ -64,6 +66,8 @@ class EventStore(EntryStreams):
             run: what is started in its place, as a signature without an input:
                 ``agents.ask.s("shout")``.
             key: events of the same key start one run. A template: ``{data[id]}``.
+            take: the part of the event that is the run's input: ``{data[body]}``; else all of it.
+            priority: the part that is the run's priority: ``{data[priority]}``; else the usual one.
             name: under which the subscription is known; else made of the others.
             since: where a new one begins: with what comes now, or with the first event there is.
             failures_max: an event that starts no run after so many tries is a dead letter.
@@ -80,7 +84,8 @@ class EventStore(EntryStreams):
         wanted = run if start is None else self._start.s(start)
         target = described_run(wanted, tenant)
         given = {"failures_max": failures_max, "poison": poison, "since": since}
-        rule = SubscriptionRule.read({"key": key, **given}).compact()
+        parts = {"key": key, "take": take, "priority": priority}
+        rule = SubscriptionRule.read({**parts, **given}).compact()
         if name is None:
             what = start or target["kwargs"].get("agent") or target["task"]
             name = f"{streams.text} {only or 'each'}: {what}"

@@ -27,6 +27,8 @@ GAP = "gap"
 #: A part of an event in the template of a key: ``{data[id]}``, ``{stream}``.
 _FIELD = re.compile(r"\{(stream|seq|kind|key|data)((?:\[[^\[\]{}]+\])*)\}")
 _INDEX = re.compile(r"\[([^\[\]]+)\]")
+#: The priority of what comes last; 0 is first.
+_LAST_PRIORITY = 9
 #: Characters of a key.
 _KEY_MAX = 200
 
@@ -77,6 +79,10 @@ class SubscriptionRule(Contract):
 
     #: Entries of the same key start one run. A template: ``{data[id]}``, ``{stream}/{kind}``.
     key: Annotated[str, Field(min_length=1, max_length=_KEY_MAX, pattern=_VISIBLE)] | None = None
+    #: The part of an event that is the run's input, as ``{data[body]}``; without it, all of it.
+    take: Annotated[str, Field(min_length=1, max_length=_KEY_MAX, pattern=_VISIBLE)] | None = None
+    #: The part that is the run's priority, 0 (first) to 9; without it, that of what is started.
+    priority: Annotated[str, Field(max_length=_KEY_MAX, pattern=_VISIBLE)] | None = None
     #: An entry that has failed so often is poison: a dead letter.
     failures_max: Annotated[int, Field(ge=1, le=1_000, strict=True)] = 5
     #: Poison is passed over (``skip``), or nothing more is served until it is resumed (``stop``).
@@ -101,7 +107,26 @@ class SubscriptionRule(Contract):
         ):
             told = "subscription: key: it names parts of an event, as {data[id]} or {stream} do."
             raise InvalidPayloadError(told)
+        for name, part in (("take", rule.take), ("priority", rule.priority)):
+            if part is not None and not _FIELD.fullmatch(part):
+                told = f"subscription: {name}: it names a part of an event, as {{data[body]}} does."
+                raise InvalidPayloadError(told)
         return rule
+
+    def input_of(self, event: Mapping[str, Any]) -> Any:
+        """The input of the run that an event starts. Raises as :meth:`key_of`."""
+        found = None if self.take is None else _FIELD.fullmatch(self.take)
+        return event if found is None else _value(event, found, "take")
+
+    def priority_of(self, event: Mapping[str, Any], usual: int) -> int:
+        """The priority of the run that an event starts. Raises as :meth:`key_of`."""
+        found = None if self.priority is None else _FIELD.fullmatch(self.priority)
+        if found is None:
+            return usual
+        value = _value(event, found, "priority")
+        if type(value) is not int or not 0 <= value <= _LAST_PRIORITY:
+            raise InvalidPayloadError(f"subscription: priority: {found[0]} is none from 0 to 9.")
+        return value
 
     def key_of(self, event: Mapping[str, Any]) -> str | None:
         """The key of an event.
@@ -117,14 +142,19 @@ class SubscriptionRule(Contract):
         return found
 
 
-def _part(event: Mapping[str, Any], field: re.Match[str]) -> str:
+def _value(event: Mapping[str, Any], field: re.Match[str], what: str) -> Any:
     value: Any = event[field[1]]
     for index in _INDEX.findall(field[2]):
         try:
             value = value[int(index)] if isinstance(value, list) else value[index]
         except (LookupError, TypeError, ValueError):
-            told = f"subscription: key: the event has no {field[0]}."
+            told = f"subscription: {what}: the event has no {field[0]}."
             raise InvalidPayloadError(told) from None
+    return value
+
+
+def _part(event: Mapping[str, Any], field: re.Match[str]) -> str:
+    value = _value(event, field, "key")
     if value is None or isinstance(value, dict | list):
         raise InvalidPayloadError(
             f"subscription: key: {field[0]} of the event is no text or number."
