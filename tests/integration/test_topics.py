@@ -12,7 +12,7 @@ import pytest
 from celery_agents import Client
 from celery_agents.client.bus import listening
 from tests.integration.harness import SOON_S, Stack, celery, eventually
-from tests.integration.test_events import events
+from tests.integration.test_events import events, stood
 from tests.support.service import APP
 from tests.support.topics import CHECKS, heard
 
@@ -38,7 +38,7 @@ def test_an_agent_takes_each_message(topics: Stack) -> None:
     client = topics.client
     made = client.topics.subscribe("alerts", "noop", timeout=SOON_S)
     client.topics.publish("alerts", {"disk": 91}, priority=2)
-    eventually(lambda: client.events.subscription(made.name, timeout=SOON_S).served == 1)
+    eventually(lambda: stood(topics, made.name).served == 1)
     (run,) = client.runs.list(timeout=SOON_S).runs
     assert client.runs.handle(run.id).get(timeout=SOON_S) == {"disk": 91}
     assert topics.row(run.id).priority == 2

@@ -1,4 +1,4 @@
-"""What holds of topics, wherever their messages are kept."""
+"""Checks of topics, wherever their messages are kept."""
 
 from __future__ import annotations
 
