@@ -15,7 +15,7 @@ from app.journal.following.subscribed import Subscribed, SubscriptionKey
 from celery_agents.contracts.flows.entries import StreamEntry
 from celery_agents.contracts.flows.subscriptions import StreamSet
 from celery_agents.fold import CONNECTION
-from celery_agents.noted import note
+from celery_agents.noted import note, noting
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +59,14 @@ class Projector:
     def project(self) -> int:
         """Give each what was written; returns how many entries were given."""
         for key, wanted in [*self._wanted.items()]:
-            self._store.register(key, wanted)
-            del self._wanted[key]
+            with noting(log, "projection", f"The projection {key.name} is not known yet"):
+                self._store.register(key, wanted)
+                del self._wanted[key]
         given = 0
         for key in self._store.due("projection", 1_000):
-            if (how := self._how.get(key)) is not None:
-                given += self._pages(key, how)
+            if (how := self._how.get(key)) is not None and key not in self._wanted:
+                with noting(log, "projection", f"The projection {key.name} waits"):
+                    given += self._pages(key, how)
         return given
 
     def _pages(self, key: SubscriptionKey, how: Projecting) -> int:

@@ -15,6 +15,7 @@ from app.journal.following.runs import RunsStarted, Starting
 from app.journal.following.subscribed import SubscriptionKey
 from app.journal.schema.rows import Wake
 from app.maintenance.starting import row_of_run
+from celery_agents.errors import AgentsError, JournalUnavailableError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class EventBus:
         self._store = runtime.journal.streams.subscriptions
         make = partial(row_of_run, runtime, "subscription")
         settings = runtime.settings
-        self._serving = Starting(make, settings.wake_grace_s, settings.dead_letters_max)
+        self._starting = Starting(make, settings.wake_grace_s, settings.dead_letters_max)
 
     def serve(self) -> int:
         """Start the runs of what was written; returns how many were started."""
@@ -58,7 +59,12 @@ class EventBus:
         return streams.trim()
 
     def _one(self, key: SubscriptionKey) -> RunsStarted:
-        found = self._store.serve(key, self._serving)
+        try:
+            found = self._store.serve(key, self._starting)
+        except JournalUnavailableError:
+            raise
+        except AgentsError as error:  # a newer version has said what this one cannot read
+            found = RunsStarted(error=error)
         publish(self._app, found.wakes)
         if found.error is not None:
             told = "An entry starts no run by the subscription %s"
@@ -67,4 +73,4 @@ class EventBus:
 
     def start_again(self, key: SubscriptionKey, pos: int, letter_id: str) -> list[Wake]:
         """Start the run of an entry that was passed over; see :meth:`SubscriptionStore`."""
-        return self._store.start_again(key, pos, self._serving, letter_id)
+        return self._store.start_again(key, pos, self._starting, letter_id)

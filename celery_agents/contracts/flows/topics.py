@@ -55,8 +55,16 @@ class TopicMessage(Contract):
     @classmethod
     def of(cls, topic: str, entry: StreamEntry) -> Self:
         """The message that an entry of a topic's stream is."""
-        about = {"topic": topic, "place": entry.seq, "at": entry.at, "run_id": entry.run_id}
-        return cls.model_validate({**about, **entry.data})
+        urgent, missed = (entry.data.get(name) for name in ("priority", "missed"))
+        return cls(
+            topic=topic,
+            place=entry.seq,
+            body=entry.data.get("body"),
+            priority=urgent if type(urgent) is int else 5,  # a step may have told it otherwise
+            at=entry.at,
+            run_id=entry.run_id,
+            missed=missed if type(missed) is int and entry.seq < 0 else 0,
+        )
 
 
 class TopicInfo(Contract):

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from sqlalchemy import update
 
 import tasks
 from app.execution.runtime import Runtime
 from app.journal.following.subscribed import Subscribed, SubscriptionKey
+from app.journal.schema.models import StreamCursor
 from app.journal.schema.rows import NewEntry
 from app.maintenance import subscriptions
 from app.maintenance.projecting import Projector
@@ -67,6 +69,18 @@ def test_a_task_that_is_not_here_is_tried_again(runtime: Runtime, sent: list[str
     assert sent == []
 
 
+def test_one_that_cannot_be_read_keeps_no_other_one(runtime: Runtime, sent: list[str]) -> None:
+    put(runtime)
+    store = runtime.journal.streams.subscriptions
+    with runtime.journal.engine.begin() as connection:
+        connection.execute(update(StreamCursor).values(rule={"of a newer version": 1}))
+    told = SubscriptionRule(since="start")
+    other = Subscribed(StreamSet.of("order/*"), None, told, "runs", TARGET)
+    store.put(SubscriptionKey("", "t"), other)
+    write(runtime, 3)
+    assert EventBus(runtime).serve() == 3
+
+
 def test_streams_are_trimmed_in_turns(runtime: Runtime) -> None:
     write(runtime, 9)
     streams = runtime.journal.streams
@@ -76,6 +90,31 @@ def test_streams_are_trimmed_in_turns(runtime: Runtime) -> None:
     write(runtime, 9)
     assert bus.trim() == 0  # not before a minute is over
     assert EventBus(runtime).trim() == 0  # another worker neither: the turn is taken
+
+
+def test_a_projection_that_cannot_be_emptied_keeps_no_other_one(runtime: Runtime) -> None:
+    given: list[Any] = []
+
+    def fails() -> None:
+        raise ValueError("no")
+
+    @projection("order/*", name="a", reset=fails)
+    def first(_: Any) -> None: ...
+
+    @projection("order/*", name="b")
+    def second(entry: Any) -> None:
+        given.append(entry.seq)
+
+    module = ModuleType("shop")
+    vars(module).update(first=first, second=second)
+    runtime.agents.registry.add_module(module)
+    write(runtime, 2)
+    projector = Projector(runtime)
+    assert projector.project() == 4
+    runtime.journal.streams.subscriptions.rebuild(SubscriptionKey("", "a"))
+    write(runtime, 1)
+    assert projector.project() == 1
+    assert given == [0, 1, 2]
 
 
 def test_projections_are_given_their_entries(runtime: Runtime) -> None:

@@ -146,7 +146,8 @@ def test_a_new_one_begins_with_what_comes(world: World, store: SubscriptionStore
 def test_several_subscribers_have_a_run_each(world: World, store: SubscriptionStore) -> None:
     mails = SubscriptionKey("", "mails")
     put(store)
-    put(store, mails, of="*")
+    put(store, mails, of="*", kind=None)
+    write(world, 9, stream="flow/x")  # the service's own
     write(world, 1)
     assert serve(store) == serve(store, mails) == [1]
     assert runs_in(world) == 2
