@@ -14,6 +14,7 @@ from app.execution.runtime import close_runtime, runtime_of
 from app.execution.shutdown import drain_later, listen
 from app.layout import qualified
 from app.maintenance.endpoint import Endpoint
+from app.maintenance.projecting import Projector
 from app.maintenance.recovery import Recovery
 from app.messaging.json_codec import register_json
 from app.messaging.producer import AgentsCelery, Serving
@@ -66,6 +67,7 @@ class AgentsService(bootsteps.StartStopStep):
         be_discreet()
         worker.app.agents_nodename = worker.hostname  # children have their leases under it too
         self.recovery: Recovery | None = None
+        self.projector: Projector | None = None
         self.endpoint: Endpoint | None = None
         self.traces: TraceProcess | None = None
         self.children: Children | None = None
@@ -95,6 +97,8 @@ class AgentsService(bootsteps.StartStopStep):
             self.children.listen(runtime.metrics)
         self.recovery = Recovery(runtime)
         self.recovery.start()
+        self.projector = Projector(runtime)
+        self.projector.start()
         if self.traces is not None and runtime.metrics is not None:
             self.traces.listen(runtime.metrics)
 
@@ -108,6 +112,8 @@ class AgentsService(bootsteps.StartStopStep):
         """Stop recovery, traces and the endpoint."""
         if self.recovery is not None:
             self.recovery.stop()
+        if self.projector is not None:
+            self.projector.stop()
         if self.traces is not None:
             self.traces.stop()
         if self.endpoint is not None:

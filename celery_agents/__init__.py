@@ -11,6 +11,7 @@ from celery_agents.agent import agent  # now: the module has the same name
 from celery_agents.flow import flow  # as above
 
 if TYPE_CHECKING:
+    from celery_agents.client.bus.local import LocalTopics
     from celery_agents.client.client import Client
     from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
     from celery_agents.client.teams.solve import SolveRun
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from celery_agents.contracts.events import RunEvent
     from celery_agents.contracts.fallback import Candidate
     from celery_agents.contracts.flows.entries import StreamEntry, StreamEvent
+    from celery_agents.contracts.flows.subscriptions import (
+        StreamLimitsInfo,
+        StreamState,
+        SubscriptionInfo,
+    )
+    from celery_agents.contracts.flows.topics import TopicInfo, TopicMessage
     from celery_agents.contracts.flows.workflow import Workflow, WorkflowStep
     from celery_agents.contracts.gather import Aggregate, Gather
     from celery_agents.contracts.governance import Estimate
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.teams.team import TeamPart, TeamReport
     from celery_agents.contracts.vote import Ballot, Decision, Voter
     from celery_agents.errors import AgentsError, PermanentError, RetryableError
+    from celery_agents.fold import projection, reducer
     from celery_agents.service import (
         CallContext,
         Filtered,
@@ -68,10 +76,13 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "MapRun",
     "SolveRun",
     "TeamRun",
+    "LocalTopics",
     # offer
     "agent",
     "flow",
     "FlowContext",
+    "projection",
+    "reducer",
     "tool",
     "Tool",
     "ToolError",
@@ -122,8 +133,13 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Strategy",
     "StreamEntry",
     "StreamEvent",
+    "StreamLimitsInfo",
+    "StreamState",
+    "SubscriptionInfo",
     "TeamPart",
     "TeamReport",
+    "TopicInfo",
+    "TopicMessage",
     "Usage",
     "Vote",
     "Voter",
@@ -138,6 +154,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
 
 #: Where the names are; tests hold it against the imports above.
 _MODULES = {
+    "celery_agents.client.bus.local": ("LocalTopics",),
     "celery_agents.client.client": ("Client",),
     "celery_agents.client.run": ("AggregateRun", "DecisionRun", "MapRun", "Run"),
     "celery_agents.client.teams.solve": ("SolveRun",),
@@ -148,6 +165,12 @@ _MODULES = {
     "celery_agents.contracts.events": ("RunEvent",),
     "celery_agents.contracts.fallback": ("Candidate",),
     "celery_agents.contracts.flows.entries": ("StreamEntry", "StreamEvent"),
+    "celery_agents.contracts.flows.subscriptions": (
+        "StreamLimitsInfo",
+        "StreamState",
+        "SubscriptionInfo",
+    ),
+    "celery_agents.contracts.flows.topics": ("TopicInfo", "TopicMessage"),
     "celery_agents.contracts.flows.workflow": ("Workflow", "WorkflowStep"),
     "celery_agents.contracts.gather": ("Aggregate", "Gather"),
     "celery_agents.contracts.governance": ("Estimate",),
@@ -161,6 +184,7 @@ _MODULES = {
     "celery_agents.contracts.teams.spec": ("AgentSpec",),
     "celery_agents.contracts.teams.team": ("TeamPart", "TeamReport"),
     "celery_agents.contracts.vote": ("Ballot", "Decision", "Voter"),
+    "celery_agents.fold": ("projection", "reducer"),
     "celery_agents.errors": ("AgentsError", "PermanentError", "RetryableError"),
     # what authors of agents need of the service's packages
     "celery_agents.service": (

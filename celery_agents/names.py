@@ -59,6 +59,20 @@ PAUSE_SCHEDULE = "agents.pause_schedule"
 RESUME_SCHEDULE = "agents.resume_schedule"
 TRIGGER = "agents.trigger"
 DELETE_SCHEDULE = "agents.delete_schedule"
+#: Subscriptions: makes or changes one, deletes one, lists them, lets one serve nothing or go on,
+#: serves a projection anew from the start. Streams: how long they are kept, what becomes of one.
+ON = "agents.on"
+OFF = "agents.off"
+SUBSCRIPTIONS = "agents.subscriptions"
+PAUSE_SUBSCRIPTION = "agents.pause_subscription"
+RESUME_SUBSCRIPTION = "agents.resume_subscription"
+REBUILD = "agents.rebuild"
+KEEP = "agents.keep"
+KEPT = "agents.kept"
+STATE = "agents.state"
+TOPICS = "agents.topics"
+#: On which who publishes wakes who listens: a hint, the messages stand in the journal.
+TOPIC_WAKES = "agents:topic:"
 STATUS = "agents.status"
 RESULTS = "agents.results"
 #: Finding runs: lists them, shows one with all that is told of it, says how far one is.
@@ -123,6 +137,16 @@ CONTROL_TASKS = (
     RESUME_SCHEDULE,
     TRIGGER,
     DELETE_SCHEDULE,
+    ON,
+    OFF,
+    SUBSCRIPTIONS,
+    PAUSE_SUBSCRIPTION,
+    RESUME_SUBSCRIPTION,
+    REBUILD,
+    KEEP,
+    KEPT,
+    STATE,
+    TOPICS,
     SIGNAL,
     HISTORY,
     ORIGIN,

@@ -15,9 +15,12 @@ from celery_agents import (
     FlowContext,
     RetryableError,
     StepContext,
+    StreamEntry,
     Usage,
     agent,
     flow,
+    projection,
+    reducer,
 )
 from celery_agents.errors import ProviderUnavailableError
 
@@ -271,3 +274,22 @@ async def goodwill(run: FlowContext, cents: int) -> str:
     if first and cents > LARGE_CENTS:
         first = await run.approval({"pay cents": cents, "agreed": first.by}, by=["jwt:boss@*"])
     return f"paid: {cents}" if first else f"not paid: {first.reason}"
+
+
+# ---------------------------------------------------------------- events
+
+#: What was paid for each order. A real one is a table of yours, in the journal's database or not.
+PAID: dict[str, int] = {}
+
+
+@reducer(every=50)
+def balance(state: int | None, entry: StreamEntry) -> int:
+    """The sum of what was paid for an order, less what was given back."""
+    cents = int(str(entry.data.get("cents", 0)))
+    return (state or 0) + (cents if entry.kind == "paid" else -cents)
+
+
+@projection("order/*", kind="paid", reset=PAID.clear)
+def takings(entry: StreamEntry) -> None:
+    """Adds up what was paid, by order."""
+    PAID[entry.stream] = PAID.get(entry.stream, 0) + int(str(entry.data.get("cents", 0)))

@@ -51,13 +51,20 @@ def follow(
     self: Any, cursor: str, of: str = "", done: str | None = None, tenant: str = ""
 ) -> dict[str, Any]:
     """The page behind a cursor, which is moved on first to what is done; and its end's position."""
+    upto, told = (None, 0) if done is None else _done(done)
+    about = (tenant_of(tenant), name_of(cursor, "cursor"), prefix_of(of), PAGE_ROWS)
+    found, last = _streams_of(self).follow(*about, upto, told=told)
+    missed = found[0]["data"]["missed"] if found and found[0]["seq"] < 0 else 0
+    return {"entries": found, "position": f"{last.text}.{missed}"}
+
+
+def _done(told: Any) -> tuple[Position, int]:
+    """The position of a page that is done, and how many trimmed entries it has told of."""
     try:
-        upto = None if done is None else Position.of(done)
+        position, _, missed = told.rpartition(".")
+        return Position.of(position), int(missed)
     except (AttributeError, ValueError) as error:
         raise InvalidPayloadError("done: it is the position of a page.") from error
-    about = (tenant_of(tenant), name_of(cursor, "cursor"), prefix_of(of), PAGE_ROWS)
-    found, last = _streams_of(self).follow(*about, upto)
-    return {"entries": found, "position": last.text}
 
 
 @shared_task(name=names.DELETE_STREAM, bind=True, acks_late=True)

@@ -17,6 +17,7 @@ from agents.caching.cacheable import Caching
 from agents.catalog.checks import Check
 from agents.catalog.entries import Described
 from agents.catalog.flows import Flows
+from agents.catalog.folds import Folds
 from agents.catalog.guards import Guards, refuse_judges
 from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
 from agents.catalog.limits import check_covers, read_policies
@@ -143,7 +144,7 @@ class Registry:
         #: Those of tenants that have numbers of their own, by tenant and name.
         self.own_limits: dict[str, dict[str, LimitPolicy]] = {}
         self.own_budgets: dict[str, dict[str, BudgetPolicy]] = {}
-        self.guards, self.flows = Guards({}), Flows()
+        self.guards, self.flows, self.folds = Guards({}), Flows(), Folds()
         self.known = _told_by(self.find)
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
@@ -189,8 +190,9 @@ class Registry:
         settle_effects(self._agents)
 
     def add_module(self, module: ModuleType) -> None:
-        """Add the functions of a module that are marked as agents, or as flows."""
+        """Add the functions of a module that are marked."""
         self.flows.add_module(module)
+        self.folds.add_module(module)
         for value in list(vars(module).values()):
             if (mark := mark_of(value)) is not None:
                 self.add_function(value, mark)

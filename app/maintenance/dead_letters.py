@@ -15,12 +15,16 @@ from typing import Any, Self
 from redis import Redis
 
 from app.execution.runtime import Runtime
-from app.journal.schema.rows import Aftermath
+from app.journal.following.poison import ENTRY
+from app.journal.following.subscribed import SubscriptionKey
+from app.journal.schema.rows import Aftermath, Wake
 from app.journal.stores.letters import Letters
+from app.maintenance.subscriptions import EventBus
 from app.messaging.redis import connect_redis
 from app.settings import Settings
 from celery_agents import names
 from celery_agents.contracts.base import tenant_of
+from celery_agents.contracts.flows.subscriptions import GAP
 from celery_agents.errors import InvalidPayloadError, redact
 from celery_agents.noted import note
 from celery_agents.transport import PRIORITY_STEPS, is_ours, ring_commands, tenants_list
@@ -79,6 +83,16 @@ class Landing:
         pipe.execute()
 
 
+#: Starts the run of a subscription's entry, by its position, and drops its letter.
+StartAgain = Callable[[SubscriptionKey, int, str], list[Wake]]
+
+
+def _by_a_worker(*_: object) -> list[Wake]:
+    raise InvalidPayloadError(
+        "An entry is served again by a worker: Client().dead_letters.requeue(…) asks one."
+    )
+
+
 class DeadLetters:
     """The letters of one service: those in its journal, and those that have just landed."""
 
@@ -88,11 +102,13 @@ class DeadLetters:
         landing: Landing,
         settings: Settings,
         forget: Callable[[str], object] = lambda _: None,
+        start_again: StartAgain = _by_a_worker,
     ) -> None:
         self._letters = letters
         self._landing = landing
         self._settings = settings
         self._forget = forget  # the result of a step, that clients see
+        self._start_again = start_again  # the run of an entry that was poison
 
     def take_in(self) -> int:
         """Move what has landed into the journal; returns how many letters."""
@@ -129,6 +145,12 @@ class DeadLetters:
             wake = self._letters.requeue_step(letter_id, grace, forget=self._forget)
             return Aftermath(wakes=[wake])
         raw = base64.b64decode(message.raw)
+        if message.cause == ENTRY:
+            told = json.loads(raw)
+            key = SubscriptionKey(*told["subscription"])
+            return Aftermath(wakes=self._start_again(key, told["pos"], letter_id))
+        if message.cause == GAP:
+            raise InvalidPayloadError("What was trimmed cannot be served again. Drop the letter.")
         if len(raw) < message.size:
             raise InvalidPayloadError(
                 f"Of the message {letter_id} only {len(raw):,} of {message.size:,} bytes were kept."
@@ -152,6 +174,7 @@ def dead_letters_of(runtime: Runtime) -> DeadLetters:
             Landing.connect(settings),
             settings,
             runtime.app.backend.forget,
+            EventBus(runtime).start_again,
         ),
     )
 

@@ -21,6 +21,7 @@ from app.journal.schema.sealed import sealed_step
 from app.journal.stores.findings import Wanting
 from app.maintenance.dead_letters import dead_letters_of
 from app.maintenance.schedules import Dispatcher
+from app.maintenance.subscriptions import EventBus
 from app.messaging.intake import expired
 from celery_agents.errors import AgentsError, InvalidPayloadError, UnreadableValueError
 from celery_agents.noted import note
@@ -42,7 +43,7 @@ class Recovery:
         self._findings = runtime.journal.findings
         self._settings = runtime.settings
         self._intake = runtime.intake
-        self._dispatcher = Dispatcher(runtime)
+        self._dispatcher, self._bus = Dispatcher(runtime), EventBus(runtime)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="agents-recovery", daemon=True)
 
@@ -98,12 +99,18 @@ class Recovery:
                 return
 
     def _dispatch(self) -> None:
-        """Start what schedules have due; whatever is wrong with one keeps no row from its wake."""
+        """Start what is due by a clock or an entry; what is wrong with one keeps no row asleep."""
         try:
             self._dispatcher.dispatch()
         except Exception as error:  # noqa: BLE001 - it is noted
             text = "Schedules were not looked at; they are at the next turn"
             note(log, "schedules_failed", text, error=error, trace=True)
+        try:
+            self._bus.serve()
+            self._bus.trim()
+        except Exception as error:  # noqa: BLE001 - it is noted
+            text = "Subscriptions were not served; they are at the next turn"
+            note(log, "subscriptions_failed", text, error=error, trace=True)
 
     def _found(self, kind: Wanting, limit: int) -> list[Wake]:
         s = self._settings

@@ -8,16 +8,13 @@ any other.
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from app.execution.publish import publish
 from app.execution.runtime import Runtime
-from app.execution.submission import Submission
-from app.execution.task import StepTask
 from app.journal.schema.rows import NewStep
 from app.journal.steps.schedules import Dispatched
+from app.maintenance.starting import row_of_run
 from celery_agents.contracts.flows.schedules import ScheduledRun
-from celery_agents.errors import InvalidPayloadError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -53,25 +50,7 @@ class Dispatcher:
         Raises:
             InvalidPayloadError: its task is not here, or does not take what it is given.
         """
-        task: Any = self._runtime.app.tasks.get(target.task)
-        if not isinstance(task, StepTask):
-            raise InvalidPayloadError(f"schedule: {target.task} is not a step of this service.")
-        submission = Submission(
-            run_id,
-            target.task,
-            target.args,
-            target.kwargs,
-            target.queue,
-            target.priority,
-            {},
-            tenant,
-        )
-        settings = self._runtime.settings
-        submission.refuse_large(settings.payload_limit_bytes, settings.spread_limit_bytes)
-        try:
-            return submission.row(task.parse(target.args, target.kwargs))
-        except TypeError as error:
-            raise InvalidPayloadError(f"schedule: {target.task}: {error}") from None
+        return row_of_run(self._runtime, "schedule", target, run_id, tenant)
 
     def _follow(self, found: Dispatched) -> None:
         publish(self._runtime.app, found.wakes)

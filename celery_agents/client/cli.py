@@ -15,6 +15,8 @@ import click
 from kombu.utils.imports import symbol_by_name
 
 from celery_agents.client import flags
+from celery_agents.client.bus.commands import events_group
+from celery_agents.client.bus.topic_commands import topics_group
 from celery_agents.client.client import Client
 from celery_agents.client.flows.commands import schedules_group
 from celery_agents.client.memory.commands import memory_group
@@ -96,6 +98,8 @@ def _runs_of(ctx: click.Context) -> Iterator[Runs]:
 agents.add_command(runs_group(_runs_of))
 agents.add_command(map_group(client_of))
 agents.add_command(schedules_group(client_of))
+agents.add_command(events_group(client_of))
+agents.add_command(topics_group(client_of))
 agents.add_command(memory_group(client_of))
 for figure_command in figure_commands(client_of):
     agents.add_command(figure_command)

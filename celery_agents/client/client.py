@@ -14,6 +14,8 @@ from celery import Celery, Signature
 
 from celery_agents import names
 from celery_agents.client.budgets import Budgets
+from celery_agents.client.bus.events import EventStore
+from celery_agents.client.bus.topics import Topics
 from celery_agents.client.caches import Cache
 from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
@@ -55,7 +57,8 @@ class Client(EarlierNames):
     Its verbs (``ask``, ``fallback``, ``vote``, ``gather``, ``map``, ``solve``, ``team``) enqueue;
     ``runs`` and ``dead_letters`` have what is done with those that were enqueued, ``sessions`` what
     is done with the conversations that runs have added to, ``memory`` with what agents keep for
-    later runs, ``schedules`` what starts when,
+    later runs, ``events`` what has happened and who is told, ``topics`` what is told to
+    whoever listens, ``schedules`` what starts when,
     ``limits`` how much may be asked, ``budgets`` how much may be spent, ``cache`` what answers are
     kept.
 
@@ -113,6 +116,9 @@ class Client(EarlierNames):
         self.cache = Cache(control, self.runs, ask)
         self.start = StartVerb(connection, control, self.runs)
         self.fork = self.start.fork
+        self.events = EventStore(control, self.start)
+        self.on = self.events.on
+        self.topics = Topics(self.events, control, ask, connection.address)
         self.run = WorkflowVerb(connection, self.start)
         self.solve = SolveVerb(connection, control, self.runs)
         self.team = TeamVerb(connection, self.runs, names.TEAM, Team, TeamRun)
@@ -206,6 +212,7 @@ class Client(EarlierNames):
     def close(self) -> None:
         """Close the connections."""
         self.runs.close()
+        self.topics.close()
         self._connection.close()
 
     async def aclose(self) -> None:

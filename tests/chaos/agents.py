@@ -14,10 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+
 from agents.base import Answer, Usage
 from agents.needs import Needs
 from app.execution.context import Step
-from celery_agents import CallContext, FlowContext, agent, flow, tool
+from celery_agents import CallContext, FlowContext, StreamEntry, agent, flow, projection, tool
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 
 #: A cent in billionths of a dollar.
@@ -43,6 +45,23 @@ async def _act(step: Step, name: str, seconds: float, value: Any, *, fails: bool
         return Answer(value=value)
 
     return (await step.call(name, perform, fingerprint=name)).value
+
+
+#: What each was given, by the projection of this process: nothing but its rows counts.
+TALLY = "CREATE TABLE IF NOT EXISTS tally (n integer, times integer, PRIMARY KEY (n))"
+
+
+@projection("told/*")
+def tally(entry: StreamEntry, connection: Any) -> None:
+    """Counts how often it was given each event."""
+    more = "ON CONFLICT (n) DO UPDATE SET times = tally.times + 1"
+    connection.execute(text(f"INSERT INTO tally VALUES (:n, 1) {more}"), {"n": entry.data["n"]})
+
+
+@agent
+async def hears(event: dict[str, Any], step: Step) -> int:
+    """Acts upon an event, once."""
+    return int(await _act(step, "heard", 0.01, event["data"]["n"]))
 
 
 @agent(effects="pure")

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +26,7 @@ from app.admission.limits.shared import SharedLimits
 from app.celeryconfig import celery_config
 from app.execution import patience
 from app.execution.runtime import Runtime
+from app.journal.following import poison, runs
 from app.journal.journal import Journal
 from app.journal.schema import engine
 from app.journal.steps import claims, compensations, joins, sessions
@@ -160,6 +163,18 @@ def no_locks() -> None:
     _put(joins, "lock", lambda *_: None)
 
 
+def loose_cursors() -> None:
+    """A run has an id of its own each time, and one move of a cursor in three is forgotten."""
+    _put(runs, "entry_run_id", lambda *_: str(uuid.uuid4()))
+    plain, moves = poison.after_page, itertools.count()
+
+    def after_page(connection: Any, row: Any, *page: Any, **how: Any) -> Any:
+        values = plain(connection, row, *page, **how)
+        return values if next(moves) % 3 else values | {"xid": row.xid, "pos": row.pos}
+
+    _put(poison, "after_page", after_page)
+
+
 def own_clocks() -> None:
     """Leases go by each worker's own clock (on SQLite, whose statements ask the machine's)."""
 
@@ -191,6 +206,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "clock-off": own_clocks,
     "undone": no_notes,
     "flows": no_recovery,
+    "events": loose_cursors,
     "session": no_holders,
     "teams": no_identity,
     "approvals": no_once,

@@ -51,6 +51,8 @@ EXPLAINED = {
     ("agents/toolsets/builtin/files/trees.py", "_rule"): "a line that no file fits",
     ("agents/tools/running.py", "_made"): "the first is raised; the journal has the others",
     ("celery_agents/client/caches.py", "warm"): "their outcomes are counted",
+    ("celery_agents/client/bus/topics.py", "_append"): "a hint: who listens looks by himself",
+    ("celery_agents/client/bus/topics.py", "_wait"): "the same; what is asked next says it",
     ("celery_agents/client/events.py", "put"): "its loop is closed: nobody watches any more",
     ("app/maintenance/endpoint.py", "_shut"): "it is closed already: what was wanted",
     ("app/journal/schema/engine.py", "_make_private"): "whoever opens the file says it",

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Text, cast, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, literal, select, tuple_
 
-from app.journal.schema.engine import read_clock
-from app.journal.schema.models import Entry, StreamCursor, table
+from app.journal.schema.models import Entry, table
 from app.journal.schema.positions import oldest_transaction
 from app.journal.schema.sealed import opened_entry, opened_exchange, sealed_by
-from app.journal.schema.upsert import insert_of
-from celery_agents.contracts.flows.entries import SESSION
+from celery_agents.contracts.flows.entries import OWN, SESSION
+from celery_agents.contracts.flows.subscriptions import StreamSet
 from celery_agents.sealing import Seals
 
 _E = table(Entry).c
-_C = table(StreamCursor).c
 #: Characters at which a page ends, whatever its limit (one entry is always in it).
 PAGE_CHARACTERS = 1_000_000
 Rows = list[dict[str, Any]]
@@ -70,11 +68,23 @@ def follow(
 ) -> tuple[Rows, Position]:
     """Entries of all streams whose name begins so, behind a position, in the order of all.
 
-    With the position up to which they were looked for. What is still being written, and all that
-    came later, is not among them yet: it stands behind that position when it is. Raises as above.
+    With the position up to which they were looked for. Raises as above.
     """
-    top = connection.execute(_TOP).first()
-    if top is None or tuple(top) <= after:
+    which = func.substr(_E.stream, 1, len(prefix)) == prefix
+    found, last = behind(connection, tenant, which, after, limit)
+    return _told(connection, tenant, found), last
+
+
+def behind(
+    connection: Connection, tenant: str, which: ColumnElement[bool], after: Position, limit: int
+) -> tuple[list[Any], Position]:
+    """Rows of entries behind a position, in the order of all, as many as make a page.
+
+    With the position up to which they were looked for. What is still being written, and all that
+    came later, is not among them yet: it stands behind that position when it is.
+    """
+    top = top_of(connection)
+    if top is None or top <= after:
         return [], after
     # By another statement, so another snapshot: below the first one's bound all is written.
     rows = connection.execute(
@@ -83,15 +93,43 @@ def follow(
             tuple_(*_PLACE) > tuple_(*map(literal, after)),
             tuple_(*_PLACE) <= tuple_(*map(literal, top)),
             _E.tenant == tenant,
-            func.substr(_E.stream, 1, len(prefix)) == prefix,
+            which,
         )
         .order_by(*_PLACE)
         .limit(limit)
     ).all()
     found = _page(rows)
     whole = len(found) == len(rows) < limit
-    last = Position(*top) if whole else Position(found[-1].xid, found[-1].pos)
-    return _told(connection, tenant, found), last
+    return found, top if whole else Position(found[-1].xid, found[-1].pos)
+
+
+def named(connection: Connection, tenant: str, prefix: str, limit: int) -> Rows:
+    """Streams whose names begin so, with their number of entries and the time of the last one."""
+    found = (
+        select(_E.stream, func.count().label("entries"), func.max(_E.at).label("last_at"))
+        .where(_E.tenant == tenant, func.substr(_E.stream, 1, len(prefix)) == prefix)
+        .group_by(_E.stream)
+        .order_by(_E.stream)
+        .limit(limit)
+    )
+    return [dict(row) for row in connection.execute(found).mappings()]
+
+
+def top_of(connection: Connection) -> Position | None:
+    """The position of the last entry of all that may be read; None: there is none."""
+    found = connection.execute(_TOP).first()
+    return None if found is None else Position(*found)
+
+
+def among(streams: StreamSet, kind: str | None = None) -> ColumnElement[bool]:
+    """The condition that an entry is of these streams, and of a kind."""
+    conditions: list[ColumnElement[bool]] = [] if kind is None else [_E.kind == kind]
+    if not streams.is_prefix:
+        return and_(_E.stream == streams.name, *conditions)
+    conditions.append(func.substr(_E.stream, 1, len(streams.name)) == streams.name)
+    own = [name for name in OWN if name.startswith(streams.name)]
+    conditions += [func.substr(_E.stream, 1, len(name)) != name for name in own]
+    return and_(*conditions)
 
 
 _PLACE = (_E.xid, _E.pos)
@@ -101,29 +139,6 @@ _TOP = (
     .order_by(_E.xid.desc(), _E.pos.desc())
     .limit(1)
 )
-
-
-def position(connection: Connection, tenant: str, cursor: str) -> Position:
-    """How far a cursor has come."""
-    row = connection.execute(
-        select(_C.xid, _C.pos).where(_C.tenant == tenant, _C.name == cursor)
-    ).first()
-    return BEGINNING if row is None else Position(row.xid, row.pos)
-
-
-def move(connection: Connection, tenant: str, cursor: str, to: Position) -> bool:
-    """Move a cursor on; returns whether it did: it never goes back."""
-    at = read_clock(connection)
-    row = {"tenant": tenant, "name": cursor, "xid": to.xid, "pos": to.pos, "changed_at": at}
-    insertion = insert_of(connection.dialect.name, table(StreamCursor)).values(row)
-    new = insertion.excluded
-    ahead = tuple_(_C.xid, _C.pos) < tuple_(new.xid, new.pos)
-    moved = insertion.on_conflict_do_update(
-        index_elements=["tenant", "name"],
-        set_={"xid": new.xid, "pos": new.pos, "changed_at": new.changed_at},
-        where=ahead,
-    )
-    return connection.execute(moved.returning(_C.name)).first() is not None
 
 
 def _page(rows: Any) -> list[Any]:
@@ -140,18 +155,20 @@ def _page(rows: Any) -> list[Any]:
 
 def _told(connection: Connection, tenant: str, rows: Sequence[Any]) -> Rows:
     seals = sealed_by(connection)
-    return [
-        {
-            "stream": row.stream,
-            "seq": row.seq,
-            "kind": row.kind,
-            "key": row.key,
-            "data": _data(seals, tenant, row),
-            "at": row.at,
-            "run_id": row.run_id,
-        }
-        for row in rows
-    ]
+    return [entry_of(seals, tenant, row) for row in rows]
+
+
+def entry_of(seals: Seals | None, tenant: str, row: Any) -> dict[str, Any]:
+    """An entry as a reader is told it. Raises as :func:`read`."""
+    return {
+        "stream": row.stream,
+        "seq": row.seq,
+        "kind": row.kind,
+        "key": row.key,
+        "data": _data(seals, tenant, row),
+        "at": row.at,
+        "run_id": row.run_id,
+    }
 
 
 def _data(seals: Seals | None, tenant: str, row: Any) -> Any:

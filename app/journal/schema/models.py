@@ -289,6 +289,7 @@ class Entry(Base):
     run_id: Mapped[str | None] = mapped_column(ID)  # which wrote it; the entry outlives it
     key: Mapped[str | None] = mapped_column(String(200))  # of its kind there is one in the stream
     xid: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    size: Mapped[int] = mapped_column(Integer, default=0, server_default="0")  # in bytes, of data
 
     __table_args__ = (
         Index("ix_entries_place", "tenant", "stream", "seq", unique=True),
@@ -310,8 +311,15 @@ class Entry(Base):
     )
 
 
+def _count() -> Any:
+    return mapped_column(BigInteger, default=0, server_default="0")
+
+
 class StreamCursor(Base):
-    """How far somebody has read the entries of all streams, in their one order."""
+    """How far somebody has read the entries of all streams, in their one order.
+
+    A client that follows moves it by himself. That of a subscription is served by workers.
+    """
 
     __tablename__ = "cursors"
 
@@ -320,6 +328,66 @@ class StreamCursor(Base):
     xid: Mapped[int] = mapped_column(BigInteger)
     pos: Mapped[int] = mapped_column(BigInteger)
     changed_at: Mapped[float]
+    of: Mapped[str | None] = mapped_column(String(181))  # the streams that it reads
+    kind: Mapped[str | None] = mapped_column(String(40))  # and of which kind; None: of all
+    serves: Mapped[str | None] = mapped_column(String(12))  # None: a client; runs, projection
+    target: Mapped[dict[str, Any] | None]  # the run that an entry starts, or the projection
+    rule: Mapped[dict[str, Any] | None]  # what else was said of the subscription
+    look_at: Mapped[float | None]  # it is served from then on; None: paused, or a client's
+    failures: Mapped[int] = mapped_column(Integer, default=0, server_default="0")  # of the next one
+    served: Mapped[int] = _count()
+    passed: Mapped[int] = _count()  # over, after so many failures
+    missed: Mapped[int] = _count()  # trimmed before they were read, and not told yet
+    lost: Mapped[int] = _count()  # trimmed before they were read, and told
+    error: Mapped[str | None] = mapped_column(Text)  # of the last failure of the next one
+
+    __table_args__ = (
+        Index(
+            "ix_cursors_look_at",
+            "look_at",
+            sqlite_where=text("look_at IS NOT NULL"),
+            postgresql_where=text("look_at IS NOT NULL"),
+        ),
+    )
+
+
+class StreamRule(Base):
+    """How long entries of streams are kept, and how many bytes of them."""
+
+    __tablename__ = "stream_rules"
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    of: Mapped[str] = mapped_column(String(181), primary_key=True)
+    keep_s: Mapped[float | None]
+    keep_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    xid: Mapped[int] = mapped_column(BigInteger)  # behind this position the first one kept is
+    pos: Mapped[int] = mapped_column(BigInteger)
+    trimmed: Mapped[int] = _count()
+    changed_at: Mapped[float]
+
+
+class StreamEnd(Base):
+    """The length of a stream whose last entry was trimmed: no place is given twice."""
+
+    __tablename__ = "stream_ends"
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    stream: Mapped[str] = mapped_column(String(200), primary_key=True)
+    length: Mapped[int] = mapped_column(Integer)
+
+
+class Snapshot(Base):
+    """The state that a reducer made of a stream up to a place."""
+
+    __tablename__ = "snapshots"
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    stream: Mapped[str] = mapped_column(String(200), primary_key=True)
+    reducer: Mapped[str] = mapped_column(String(180), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer)
+    seq: Mapped[int] = mapped_column(Integer)  # the last one that is in it
+    state: Mapped[dict[str, Any]]  # {"state": …}
+    at: Mapped[float]
 
 
 class Session(Base):

@@ -47,6 +47,17 @@ def slot_id(tenant: str, schedule: str, at: float) -> str:
     return _beginning_with(int(at * 1000), made)
 
 
+def entry_run_id(tenant: str, subscription: str, pos: int, at: float) -> str:
+    """The id of the run that an entry starts: of the subscription, and of the entry's position."""
+    made = uuid.uuid5(_NAMESPACE, f"subscription/{tenant}/{subscription}\0{pos}")
+    return _beginning_with(int(at * 1000), made)
+
+
+def keyed_run_id(tenant: str, subscription: str, key: str) -> str:
+    """The id of the run that all entries of a key start."""
+    return str(uuid.uuid5(_NAMESPACE, f"subscription/{tenant}/{subscription}\0key/{key}"))
+
+
 def _beginning_with(ms: int, made: uuid.UUID) -> str:
     """A UUID of version 8 that begins with a time in milliseconds, and goes on as another one."""
     rest = made.int & (1 << _BITS_OF_VERSION) - 1

@@ -125,6 +125,22 @@ def opened_entry(seals: Seals | None, where: tuple[str, str], seq: int, data: An
     return opened(seals, data, stream_place(*where), entry_field(seq))
 
 
+def sealed_state(seals: Seals | None, where: tuple[str, str, str], state: Any) -> dict[str, Any]:
+    """The state that a reducer made of a tenant's stream, encrypted."""
+    data, (*stream, reducer) = {"state": state}, where
+    if seals is None:
+        return data
+    return seals.seal(data, stream_place(*stream), f"snapshot/{reducer}")
+
+
+def opened_state(seals: Seals | None, where: tuple[str, str, str], data: Any) -> Any:
+    """The state that a reducer made. Raises as above."""
+    if MARK in data:
+        *stream, reducer = where
+        data = opened(seals, data, stream_place(*stream), f"snapshot/{reducer}")
+    return data["state"]
+
+
 def sealed_target(seals: Seals | None, target: dict[str, Any], place: str) -> dict[str, Any]:
     """The run that a schedule starts, its payload encrypted."""
     return target if seals is None else {**target, **seals.seal_payload(target, place)}

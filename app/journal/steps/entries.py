@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, text
 
-from app.journal.schema.engine import now
-from app.journal.schema.models import Entry, table
+from app.journal.schema.engine import as_json, now
+from app.journal.schema.models import Entry, StreamEnd, table
 from app.journal.schema.positions import transaction_number
 from app.journal.schema.rows import NewEntry
 from app.journal.schema.sealed import sealed_by, sealed_entry
@@ -100,11 +100,16 @@ _HOLD = text(
 _OF = (_E.tenant == bindparam("b_tenant")) & (_E.stream == bindparam("b_stream"))
 _LAST = select(_E.seq).where(_OF).order_by(_E.seq.desc()).limit(1)
 _KNOWN = select(_E.kind, _E.key, _E.seq).where(_OF, _E.key.in_(bindparam("b_keys", expanding=True)))
+_ENDS = table(StreamEnd).c
+_END = select(_ENDS.length).where(
+    _ENDS.tenant == bindparam("b_tenant"), _ENDS.stream == bindparam("b_stream")
+)
 _INSERT = insert(table(Entry)).values(
     {
         **{_E[name]: bindparam(f"b_{name}") for name in ("tenant", "stream", "seq", "kind", "key")},
         _E.run_id: bindparam("b_run_id"),
         _E.data: bindparam("b_data", type_=_E.data.type),
+        _E.size: bindparam("b_size"),
         _E.tokens: 0,
         _E.at: now(),
         _E.xid: transaction_number(),
@@ -115,7 +120,9 @@ _INSERT = insert(table(Entry)).values(
 def _length(connection: Connection, stream: Stream) -> int:
     about = {"b_tenant": stream[0], "b_stream": stream[1]}
     last = connection.execute(_LAST, about).scalar()
-    return 0 if last is None else last + 1
+    if last is None:  # there is none, or all were trimmed
+        return connection.execute(_END, about).scalar() or 0
+    return int(last) + 1
 
 
 def _known(
@@ -130,6 +137,7 @@ def _known(
 
 
 def _row(entry: NewEntry, seq: int, seals: Seals | None) -> dict[str, Any]:
+    data = sealed_entry(seals, entry, seq)
     return {
         "b_tenant": entry.tenant,
         "b_stream": entry.stream,
@@ -137,5 +145,6 @@ def _row(entry: NewEntry, seq: int, seals: Seals | None) -> dict[str, Any]:
         "b_kind": entry.kind,
         "b_key": entry.key,
         "b_run_id": entry.run_id,
-        "b_data": sealed_entry(seals, entry, seq),
+        "b_data": data,
+        "b_size": len(as_json(data)),
     }

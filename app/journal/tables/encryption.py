@@ -23,7 +23,9 @@ from app.journal.schema.models import (
     MemorySpace,
     MemoryVector,
     ScheduleRow,
+    Snapshot,
     Step,
+    StreamCursor,
     table,
 )
 from app.journal.schema.sealed import sealed_by
@@ -60,6 +62,8 @@ PLACES = (
     SealedColumns(Event, ("data",)),
     SealedColumns(ScheduleRow, ("target",)),
     SealedColumns(AgentEntry, ("entry",)),
+    SealedColumns(StreamCursor, ("target",)),
+    SealedColumns(Snapshot, ("state",)),
     SealedColumns(MemorySpace, ("secret",)),
     SealedColumns(MemoryRow, ("data",)),
     SealedColumns(MemoryVector, ("data",)),

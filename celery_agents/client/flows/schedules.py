@@ -8,25 +8,20 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from celery import Signature
-from pydantic import ValidationError
 
 from celery_agents import names
 from celery_agents.client.control import Control
+from celery_agents.client.flows.described import described_run
 from celery_agents.client.run import Reader, Run
 from celery_agents.contracts.base import tenant_of
 from celery_agents.contracts.flows.schedules import (
     CatchUp,
     Overlap,
-    ScheduledRun,
     ScheduleInfo,
     ScheduleRule,
     schedule_of,
 )
 from celery_agents.errors import InvalidPayloadError
-
-#: What may follow a step in a canvas: a schedule starts one run and no more.
-_FOLLOWS = ("link", "link_error", "chain", "chord", "task_id")
-_WANTED = "run: it is a signature of a verb, as agents.ask.s(…) and agents.start.s(…) make them"
 
 
 class Schedules:
@@ -78,7 +73,7 @@ class Schedules:
         given = {"cron": cron, "every_s": every_s, "at": moment}
         about = {"tz": "UTC" if at is not None else tz, "overlap": overlap, "catchup": catchup}
         rule = ScheduleRule.read({**given, **about})
-        told = (schedule_of(name), rule.compact(), _told(run, tenant), tenant_of(tenant))
+        told = (schedule_of(name), rule.compact(), described_run(run, tenant), tenant_of(tenant))
         found = self._control.ask(names.PUT_SCHEDULE, *told).get(timeout=timeout)
         return ScheduleInfo.model_validate(found)
 
@@ -137,30 +132,3 @@ def _moment(at: datetime | float | None, tz: str) -> float | None:
         except (KeyError, ValueError, OSError):
             raise InvalidPayloadError(f"schedule: tz: there is no zone {tz!r}.") from None
     return at.timestamp()
-
-
-def _told(run: Signature, tenant: str) -> dict[str, Any]:
-    """Describe the run that a schedule starts, as a worker reads it.
-
-    Raises:
-        InvalidPayloadError: it is no signature of one step, or somebody else's.
-    """
-    if not isinstance(run, Signature) or run.get("task") not in names.STEP_TASKS:
-        raise InvalidPayloadError(f"{_WANTED}.")
-    options: dict[str, Any] = run.options
-    if any(options.get(name) for name in _FOLLOWS):
-        raise InvalidPayloadError(f"{_WANTED}, without an id and without what follows it.")
-    whose = (options.get("headers") or {}).get(names.TENANT, "")
-    if whose not in ("", tenant):
-        raise InvalidPayloadError(f"run: it is of tenant {whose!r}, the schedule of {tenant!r}.")
-    try:
-        found = ScheduledRun(
-            task=run.task,
-            args=[*run.args],
-            kwargs=dict(run.kwargs),
-            queue=options["queue"],
-            priority=options["priority"],
-        )
-    except (KeyError, ValidationError):
-        raise InvalidPayloadError(f"{_WANTED}.") from None
-    return found.model_dump(mode="json")

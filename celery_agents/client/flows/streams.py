@@ -80,12 +80,27 @@ class EntryStreams:
         """
         done: str | None = None
         while True:
-            about = (name_of(cursor, "cursor"), prefix_of(of), done, tenant_of(tenant))
-            told = self._page(names.FOLLOW, about, timeout)
-            yield from told["entries"]
-            if not told["entries"]:
+            found, done = self.page(cursor, of=of, done=done, tenant=tenant, timeout=timeout)
+            yield from found
+            if not found:
                 return
-            done = told["position"]
+
+    def page(
+        self,
+        cursor: str,
+        *,
+        of: str = "",
+        done: str | None = None,
+        tenant: str = "",
+        timeout: float = 10.0,
+    ) -> tuple[list[StreamEntry], str]:
+        """One page behind a cursor, as :meth:`follow` gives them, and what says that it is done.
+
+        ``done`` is that of the page before.
+        """
+        about = (name_of(cursor, "cursor"), prefix_of(of), done, tenant_of(tenant))
+        told = self._page(names.FOLLOW, about, timeout)
+        return told["entries"], told["position"]
 
     def delete(self, stream: str, *, tenant: str = "", timeout: float = 10.0) -> int:
         """Delete a stream with all its entries; returns how many there were."""

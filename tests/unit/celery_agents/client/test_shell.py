@@ -13,7 +13,16 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from celery_agents import ChatMessage, RunEvent
+from celery_agents import (
+    ChatMessage,
+    RunEvent,
+    StreamEntry,
+    StreamLimitsInfo,
+    StreamState,
+    SubscriptionInfo,
+    TopicInfo,
+    TopicMessage,
+)
 from celery_agents.client import cli
 from celery_agents.client.overview import figures, tables
 from celery_agents.client.shell import Command, Commands, Shown
@@ -21,6 +30,7 @@ from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.budgets import BudgetPolicy, BudgetState, Spent
 from celery_agents.contracts.caching import CacheState, Warmed
 from celery_agents.contracts.flows.schedules import ScheduleInfo, ScheduleRule, StartedRun
+from celery_agents.contracts.flows.subscriptions import StreamLimits, SubscriptionRule
 from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.limits import LimitPolicy, LimitState
 from celery_agents.contracts.memory import MemoryRecord
@@ -81,6 +91,23 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "schedules resume": (["digest"], {"name": "digest"}),
     "schedules trigger": (["digest"], {"name": "digest", "id": "r"}),
     "schedules delete": (["digest"], {"name": "digest"}),
+    "events list": ([], [{"name": "x\x7f", "behind": 3}, {"name": "sums", "version": 2}]),
+    "events on": (["order/*", "--flow", "f"], {"name": "x\x7f"}),
+    "events off": (["x"], {"name": "x"}),
+    "events pause": (["x"], {"name": "x"}),
+    "events resume": (["x"], {"name": "x"}),
+    "events rebuild": (["sums"], {"name": "sums"}),
+    "events append": (["order/7", "paid", '{"n": 1}'], {"stream": "order/7", "seq": 4}),
+    "events read": (["order/7"], {"seq": 4, "kind": "paid\x7f"}),
+    "events state": (["order/7", "balance"], {"state": "rich\x7f", "seq": 4}),
+    "events keep": (["order/*", "--days", "2"], {"of": "order/*", "keep_s": 172_800.0}),
+    "events kept": ([], [{"of": "order/*", "trimmed": 7}]),
+    "topics list": ([], [{"topic": "alerts\x7f", "messages": 2}]),
+    "topics publish": (["alerts", "full"], {"topic": "alerts", "place": 4}),
+    "topics history": (["alerts"], {"place": 0, "body": "full\x7f"}),
+    "topics listen": (["alerts", "me"], {"place": 0, "body": "full\x7f"}),
+    "topics dead": (["alerts"], {"seq": 4, "data": {"place": 0}}),
+    "topics subscribe": (["alerts", "a"], {"name": "x\x7f"}),
     "memory search": (["c", "shoes", "-s", "customer=ann"], [{"id": "m", "text": "size 43\x7f"}]),
     "memory export": (["c"], [{"id": "m", "until": 2.0}]),
     "memory forget": (["c", "m"], {"name": "c", "erased": 2}),
@@ -92,6 +119,49 @@ VERBS: dict[str, tuple[list[str], Any]] = {
 OUTCOME = Outcome(state=State.SUCCEEDED, value="said", usage=Usage(calls=1))
 
 RUN = RunInfo(id="r", task="agents.ask", state=State.FAILED, created_at=1.0, error="a: b\x7f")
+RUNS = SubscriptionInfo(
+    name="x\x7f",
+    of="order/*",
+    serves="runs",
+    task="agents.ask",
+    what="a",
+    rule=SubscriptionRule(),
+    behind=3,
+    error="no\x7f",
+)
+SUMS = SubscriptionInfo(
+    name="sums", of="*", serves="projection", version=2, rule=SubscriptionRule(), paused=True
+)
+
+
+def _events() -> Mock:
+    entry = StreamEntry(stream="order/7", seq=4, kind="paid\x7f", data={"x": "\x7f"}, at=1.0)
+    state = StreamState(stream="order/7", reducer="balance", version=1, state="rich\x7f", seq=4)
+    limits = StreamLimits(keep_s=5.0)
+    return Mock(
+        subscriptions=lambda **_: [RUNS, SUMS],
+        on=lambda *_, **__: RUNS,
+        append=lambda *_, **__: [4],
+        read=lambda *_, **__: iter([entry]),
+        state=lambda *_, **__: state,
+        kept=lambda **_: [StreamLimitsInfo(of="order/*", limits=limits, trimmed=7)],
+    )
+
+
+def _topics() -> Mock:
+    told = TopicMessage(topic="alerts", place=0, body="full\x7f", at=1.0)
+    letter = {"place": 0, "listener": "me\x7f", "reason": "no"}
+    dead = StreamEntry(stream="dead/alerts", seq=4, kind="dead", data=letter, at=1.0)
+    return Mock(
+        list=lambda **_: [TopicInfo(topic="alerts\x7f", messages=2, last_at=1.0)],
+        publish=lambda *_, **__: 4,
+        history=lambda *_, **__: iter([told]),
+        listen=lambda *_, **__: iter([told]),
+        dead=lambda *_, **__: iter([dead]),
+        subscribe=lambda *_, **__: RUNS,
+    )
+
+
 SHOWN: dict[str, Any] = {
     "id": "r",
     "task": "agents.map",
@@ -223,6 +293,7 @@ class Served:
             put=Mock(return_value=SCHEDULE),
             trigger=lambda *_, **__: Answered("said"),
         )
+        self.events, self.topics = _events(), _topics()
         kept = MemoryRecord(id="m", text="size 43\x7f", tokens=4, at=1.0, until=2.0)
         self.memory = SimpleNamespace(
             search=lambda *_, **__: [kept],

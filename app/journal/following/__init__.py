@@ -1,0 +1,1 @@
+"""Followers of streams: cursors of clients, subscriptions that are served, projections."""

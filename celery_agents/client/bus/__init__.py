@@ -1,0 +1,1 @@
+"""Events: appended, folded, and served to whoever subscribes."""

@@ -1,0 +1,70 @@
+"""Events that start runs, while workers are killed and the broker is emptied."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from sqlalchemy import text
+
+from app.journal.schema.models import Step
+from celery_agents import StreamEvent
+from celery_agents.errors import AgentsError
+from tests.chaos.agents import TALLY
+from tests.chaos.audit import audit
+from tests.chaos.scenario import Numbers, scenario
+from tests.chaos.scenarios.load import strike
+from tests.chaos.stand import PATIENT, Stand, eventually, kept_running
+
+#: Events of one append, and streams that they are in.
+PORTION, STREAMS = 50, 7
+
+
+@scenario("events")
+def events(stand: Stand) -> Numbers:
+    """Faults come evenly over the events: each has one run, and a projection counts it once."""
+    with stand.stack.engine.begin() as connection:
+        connection.execute(text(TALLY))
+    workers = stand.workers(2)
+    faults = ["kill"] * stand.size(20, 4) + ["wipe"] * stand.size(3, 1)
+    stand.rng.shuffle(faults)
+    count, done = stand.size(10_000, 400), Counter[str]()
+    client, began = stand.client, time.monotonic()
+    client.on("told/*", run=client.ask.s("hears", retry=PATIENT), name="hears", timeout=60)
+    portions = [range(at, min(at + PORTION, count)) for at in range(0, count, PORTION)]
+    with kept_running(workers):
+        for place, portion in enumerate(portions):
+            _append(stand, f"told/{place % STREAMS}", portion)
+            while (place + 1) * len(faults) // len(portions) > sum(done.values()):
+                done[strike(faults[sum(done.values())], stand, workers)] += 1
+        timeout_s = stand.size(600, 120)
+        eventually(lambda: _ended(stand) >= count, "all have a run", timeout_s=timeout_s)
+        eventually(lambda: not stand.stack.unsettled(), "all are settled", timeout_s=timeout_s)
+        eventually(lambda: sum(_tally(stand).values()) >= count, "all are counted")
+    heard = Counter(row.payload["args"][0]["data"]["n"] for row in stand.rows(Step.payload))
+    assert heard == Counter(range(count)), "an event has another number of runs than one"
+    assert Counter(_tally(stand)) == Counter(range(count)), "the projection counted otherwise"
+    took_s = time.monotonic() - began
+    return {"events": count, **done, "took_s": took_s, **stand.witness.check(), **audit(stand)}
+
+
+def _append(stand: Stand, stream: str, numbers: range) -> None:
+    """Append events, again until somebody says that they are there; their keys make them one."""
+    told = [StreamEvent(kind="told", data={"n": n}, key=str(n)) for n in numbers]
+
+    def there() -> bool:
+        try:
+            return bool(stand.client.events.append(stream, told, timeout=5.0))
+        except AgentsError:  # the message was wiped, or is with a worker that was killed
+            return False
+
+    eventually(there, "an append", timeout_s=60)
+
+
+def _ended(stand: Stand) -> int:
+    return sum(row.finished_at is not None for row in stand.rows(Step.finished_at))
+
+
+def _tally(stand: Stand) -> dict[int, int]:
+    with stand.stack.engine.connect() as connection:
+        return {row.n: row.times for row in connection.execute(text("SELECT * FROM tally"))}

@@ -1,0 +1,176 @@
+"""Events with real workers: each starts one run and counts once, whoever is killed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.journal.schema.engine import connect
+from app.journal.stores.audit import AuditLog
+from celery_agents import StreamEvent, SubscriptionInfo
+from celery_agents.errors import InvalidPayloadError, StreamConflictError
+from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually, lines
+from tests.support.folding import TABLE
+from tests.support.service import APP
+
+MODULES = ["tests.support.agents", "tests.support.lasting", "tests.support.folding"]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def events(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    made = Stack(redis_url, url, tmp_path, {**FAST, "AGENTS_MODULES": json.dumps(MODULES)})
+    with made.engine.begin() as connection:
+        connection.execute(text(TABLE))
+    yield made
+    made.close()
+
+
+def stood(stack: Stack, name: str) -> SubscriptionInfo:
+    found = stack.client.events.subscription(name, timeout=SOON_S)
+    assert found is not None
+    return found
+
+
+def payments(*amounts: int) -> list[StreamEvent]:
+    return [StreamEvent(kind="paid", data={"n": n}) for n in amounts]
+
+
+def sums(stack: Stack) -> dict[str, int]:
+    with stack.engine.connect() as connection:
+        return {row.stream: row.sum for row in connection.execute(text("SELECT * FROM paid"))}
+
+
+def values(stack: Stack) -> list[Any]:
+    """What the events were that started the runs which have ended."""
+    found = stack.client.runs.list(limit=1_000, timeout=SOON_S).runs
+    rows = [stack.row(run.id) for run in found if run.state.final]
+    return [row.payload["args"][0]["data"]["n"] for row in rows]
+
+
+def test_an_event_starts_a_run(events: Stack) -> None:
+    events.worker()
+    client = events.client
+    made = client.on("order/*", kind="paid", run=client.ask.s("noop"), name="x", timeout=SOON_S)
+    assert (made.of, made.kind, made.what, made.behind) == ("order/*", "paid", "noop", 0)
+    client.events.append("order/7", payments(1, 2), timeout=SOON_S)
+    client.events.append("order/7", [StreamEvent(kind="seen")], timeout=SOON_S)
+    eventually(lambda: sorted(values(events)) == [1, 2])
+    run = client.runs.list(timeout=SOON_S).runs[0]
+    value: Any = client.runs.handle(run.id).get(timeout=SOON_S)
+    assert (value["stream"], value["kind"]) == ("order/7", "paid")
+    assert stood(events, "x").served == 2
+    client.events.pause("x", timeout=SOON_S)
+    assert stood(events, "x").paused
+    client.events.resume("x", timeout=SOON_S)
+    with pytest.raises(InvalidPayloadError, match="no subscription nobody"):
+        client.events.pause("nobody", timeout=SOON_S)
+    with pytest.raises(InvalidPayloadError, match="input is the event"):
+        client.on("order/*", run=client.ask.s("noop", 1), timeout=SOON_S)
+    with pytest.raises(InvalidPayloadError, match="service's own"):
+        client.on("session/*", start="refund", timeout=SOON_S)
+    with pytest.raises(StreamConflictError):
+        client.events.append("order/7", payments(1), expected=0, timeout=SOON_S)
+    assert client.events.off("x", timeout=SOON_S)
+    assert not client.events.off("x", timeout=SOON_S)
+    engine = connect(events.database_url)
+    acts = {(act["action"], act["target"]) for act in AuditLog(engine).newest(20)}
+    engine.dispose()
+    verbs = ["put", "pause", "resume", "delete"]
+    assert {(f"subscription.{verb}", "x") for verb in verbs} <= acts
+
+
+def test_events_of_a_step_start_flows(events: Stack, tmp_path: Path) -> None:
+    """A step's entry is in the transaction of its end; a flow takes it as its input."""
+    events.worker()
+    client, path = events.client, tmp_path / "lines"
+    client.on("told/*", run=client.ask.s("noop"), since="start", key="{data[value]}")
+    order: Any = {"path": str(path), "value": "once", "stream": "told/1"}
+    for _ in range(2):
+        assert client.ask("noted", order).get(timeout=SOON_S) == "once"
+    eventually(lambda: stood(events, "told/* each: noop").served == 2)
+    (row,) = [r for r in client.runs.list(timeout=SOON_S).runs if r.agent == "noop"]
+    assert client.runs.handle(row.id).get(timeout=SOON_S)["data"] == {"value": "once"}
+    assert lines(path) == ["once", "once"]
+
+
+def test_each_event_starts_one_run_whoever_dies(events: Stack) -> None:
+    """Kills and an emptied Redis amid 300 events of three streams; a projection counts along."""
+    workers = [events.worker() for _ in range(2)]
+    client, count = events.client, 0
+    client.on("paid/*", kind="paid", run=client.ask.s("noop"), name="x", timeout=SOON_S)
+    for strike in range(4):
+        for stream in range(3):
+            told = payments(*range(count, count + 25))
+            client.events.append(f"paid/{stream}", told, timeout=SOON_S)
+            count += 25
+        workers[strike % 2].kill()
+        if strike == 2:
+            events.redis.flushdb()
+        workers[strike % 2] = events.worker()
+    eventually(lambda: stood(events, "x").served == count, timeout_s=2 * SOON_S)
+    eventually(lambda: len(values(events)) == count, timeout_s=2 * SOON_S)
+    assert Counter(values(events)) == Counter(range(count))
+    eventually(lambda: sum(sums(events).values()) == sum(range(count)))
+    assert events.counts() == count
+
+
+def test_a_projection_and_a_state(events: Stack) -> None:
+    events.worker()
+    client = events.client
+    client.events.append("paid/1", payments(*range(50)), timeout=SOON_S)
+    client.events.append("paid/2", payments(7), timeout=SOON_S)
+    eventually(lambda: sums(events) == {"paid/1": sum(range(50)), "paid/2": 7})
+    found = client.events.state("paid/1", "balance", timeout=SOON_S)
+    assert (found.state, found.seq, found.version) == (sum(range(50)), 49, 1)
+    with events.engine.begin() as connection:
+        connection.execute(text("UPDATE paid SET sum = 0"))
+    client.events.rebuild("paid", timeout=SOON_S)
+    eventually(lambda: sums(events) == {"paid/1": sum(range(50)), "paid/2": 7})
+    with pytest.raises(InvalidPayloadError, match="no reducer 'nobody'"):
+        client.events.state("paid/1", "nobody", timeout=SOON_S)
+    (info,) = client.events.subscriptions(timeout=SOON_S)
+    assert (info.serves, info.behind) == ("projection", 0)
+
+
+def test_poison_is_a_letter_that_is_served_again(events: Stack) -> None:
+    events.worker()
+    client = events.client
+    about: Any = {"run": client.ask.s("noop"), "name": "x", "timeout": SOON_S}
+    client.on("paid/*", key="{data[id]}", failures_max=1, **about)
+    client.events.append("paid/1", payments(1), timeout=SOON_S)
+    letter = eventually(lambda: client.dead_letters.list(timeout=SOON_S))[0]
+    assert (letter["cause"], letter["task"]) == ("entry", "agents.ask")
+    assert "no {data[id]}" in letter["reason"]
+    with pytest.raises(InvalidPayloadError, match="data\\[id\\]"):
+        client.dead_letters.requeue(letter["id"], timeout=SOON_S)
+    client.on("paid/*", **about)  # mended
+    client.dead_letters.requeue(letter["id"], timeout=SOON_S)
+    eventually(lambda: values(events) == [1])
+    assert client.dead_letters.list(timeout=SOON_S) == []
+
+
+def test_events_from_a_shell(events: Stack) -> None:
+    events.worker()
+
+    def shell(*words: str) -> Any:
+        done = celery("-A", APP, "agents", "events", *words, "--json", env=events.env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout) if done.stdout.startswith(("{", "[")) else done.stdout
+
+    assert shell("on", "paid/*", "--agent", "noop", "--name", "x")["of"] == "paid/*"
+    assert shell("append", "paid/1", "paid", '{"n": 5}') == {"stream": "paid/1", "seq": 0}
+    assert shell("read", "paid/1")["data"] == {"n": 5}
+    assert shell("state", "paid/1", "balance")["state"] == 5
+    shell("keep", "paid/*", "--days", "30")
+    assert shell("kept")[0]["limits"]["keep_s"] == 30 * 86_400
+    assert [one["name"] for one in shell("list")] == ["paid", "x"]
+    shell("pause", "x")
+    shell("rebuild", "paid")
+    assert shell("off", "x") == {"name": "x"}

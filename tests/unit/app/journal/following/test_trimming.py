@@ -1,0 +1,148 @@
+"""Trimming streams: by age and by bytes; nobody stops it, and who has missed something is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from app.journal.following.snapshots import Reducing
+from app.journal.following.store import SubscriptionStore
+from app.journal.schema.models import DeadLetter, Entry
+from app.journal.stores.streams import StreamStore
+from celery_agents.contracts.flows.subscriptions import StreamLimits, StreamSet
+from celery_agents.errors import InvalidPayloadError
+from tests.unit.app.journal.following.test_projections import balance
+from tests.unit.app.journal.following.test_runs import put, serve, stood, write
+from tests.unit.app.journal.support import World
+
+ORDERS = StreamSet.of("order/*")
+DAY = StreamLimits(keep_s=86_400.0)
+
+
+@pytest.fixture
+def streams(world: World) -> StreamStore:
+    return StreamStore(world.engine)
+
+
+def age(world: World, *seqs: int, stream: str = "order/7") -> None:
+    """Let entries be two days old."""
+    with world.engine.begin() as c:
+        these = (Entry.stream == stream) & Entry.seq.in_(seqs)
+        c.execute(update(Entry).where(these).values(at=Entry.at - 2 * 86_400))
+
+
+def read(streams: StreamStore, stream: str = "order/7") -> list[Any]:
+    return [(e["seq"], e["data"]["id"]) for e in streams.read("", stream, -1, 100)]
+
+
+def test_old_ones_go(world: World, streams: StreamStore) -> None:
+    write(world, 1, 2, 3)
+    write(world, 9, stream="other")
+    age(world, 0, 1)
+    age(world, 0, stream="other")
+    assert streams.trim() == 0
+    streams.keep("", ORDERS, DAY)
+    assert streams.trim() == 2
+    assert streams.trim() == 0
+    assert read(streams) == [(2, 3)]
+    assert read(streams, "other") == [(0, 9)]
+    assert streams.kept("") == [
+        {"of": "order/*", "tenant": "", "trimmed": 2, "limits": DAY.model_dump()}
+    ]
+    streams.keep("", ORDERS, None)
+    assert streams.kept("") == []
+
+
+def test_a_place_is_never_given_twice(world: World, streams: StreamStore) -> None:
+    write(world, 1, 2)
+    age(world, 0, 1)
+    streams.keep("", ORDERS, DAY)
+    streams.trim()
+    write(world, 3)
+    assert read(streams) == [(2, 3)]
+    age(world, 2)
+    streams.trim()
+    write(world, 4)
+    assert read(streams) == [(3, 4)]
+
+
+def test_bytes_have_room_for_the_newest(world: World, streams: StreamStore) -> None:
+    write(world, *(f"{n}{'x' * 99}" for n in range(9)))
+    streams.keep("", ORDERS, StreamLimits(keep_bytes=350))
+    assert streams.trim() == 6
+    assert [seq for seq, _ in read(streams)] == [6, 7, 8]
+    write(world, "y" * 100, stream="order/8")
+    assert streams.trim() == 1
+    assert [seq for seq, _ in read(streams)] == [7, 8]
+
+
+def test_a_follower_who_was_away_is_told_once(world: World, streams: StreamStore) -> None:
+    def follow(*more: Any, **told: Any) -> Any:
+        return streams.follow("", "mine", "order/", 100, *more, **told)
+
+    write(world, 1)
+    found, last = follow()
+    assert len(found) == 1
+    assert follow(last)[0] == []
+    write(world, 2, 3, 4)
+    write(world, 5, stream="other")
+    age(world, 0, 1, 2)
+    streams.keep("", ORDERS, DAY)
+    streams.trim()
+    (gap, entry), last = follow()
+    assert (gap["kind"], gap["seq"], gap["data"]) == ("gap", -1, {"missed": 2})
+    assert entry["data"] == {"id": 4}
+    assert follow()[0][0]["data"] == {"missed": 2}  # until it is done
+    assert follow(last, told=2)[0] == []
+    assert follow()[0] == []
+
+
+def test_a_gap_with_nothing_behind_it(world: World, streams: StreamStore) -> None:
+    streams.follow("", "mine", "order/", 100)
+    write(world, 1)
+    age(world, 0)
+    streams.keep("", ORDERS, DAY)
+    streams.trim()
+    (gap,), last = streams.follow("", "mine", "order/", 100)
+    assert gap["data"] == {"missed": 1}
+    assert streams.follow("", "mine", "order/", 100, last, told=1)[0] == []
+
+
+def test_an_abandoned_subscription_stops_nothing_and_people_are_told(
+    world: World, streams: StreamStore
+) -> None:
+    store = SubscriptionStore(world.engine)
+    put(store)  # of the kind "paid" alone
+    write(world, 1, 2)
+    write(world, 3, kind="seen")
+    write(world, 4)
+    age(world, 0, 1, 2)
+    streams.keep("", ORDERS, DAY)
+    assert streams.trim() == 3
+    assert stood(store).lost == 2
+    assert serve(store) == [4]
+    assert serve(store) == []
+    with world.engine.connect() as c:
+        (letter,) = c.execute(select(DeadLetter.__table__)).all()
+    assert letter.cause == "gap"
+    assert letter.reason.startswith("2 entries of order/*")
+    assert (stood(store).lost, stood(store).served) == (2, 1)
+
+
+def test_a_state_is_made_of_all_or_not_at_all(world: World, streams: StreamStore) -> None:
+    kept = Reducing("balance", 1, 2, balance)
+    write(world, 1, 2)
+    assert streams.state("", "order/7", kept).state == 3
+    write(world, 3)
+    age(world, 0, 1)
+    streams.keep("", ORDERS, DAY)
+    streams.trim()
+    assert streams.state("", "order/7", kept).state == 6
+    with pytest.raises(InvalidPayloadError, match="before place 2 were trimmed"):
+        streams.state("", "order/7", Reducing("balance", 2, 2, balance))
+    age(world, 2)
+    streams.trim()
+    with pytest.raises(InvalidPayloadError, match="were trimmed"):
+        streams.state("", "order/7", Reducing("other", 1, 2, balance))
