@@ -59,9 +59,20 @@ def show(arguments: dict[str, Any], meta: dict[str, Any], tell: Callable[[int], 
     return {"content": [{"type": "text", "text": json.dumps(known)}, picture]}
 
 
+def write(arguments: dict[str, Any], meta: dict[str, Any], tell: Callable[[int], None]) -> Any:
+    """Writes down that it was called."""
+    with Path(arguments["path"]).open("a") as file:
+        print(meta.get("celery-agents/idempotency-key"), os.getpid(), file=file)
+    return _text("written")
+
+
 TOOLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "add": (add, {"inputSchema": {"type": "object", "properties": {"a": _NUMBER, "b": _NUMBER}}}),
     "slow": (slow, {"inputSchema": {"type": "object", "properties": {"seconds": _NUMBER}}}),
+    "write": (
+        write,
+        {"inputSchema": {"type": "object", "properties": {"path": {"type": "string"}}}},
+    ),
     "die": (die, {"inputSchema": {"type": "object"}}),
     "refuse": (refuse, {"inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}),
     "show.all": (

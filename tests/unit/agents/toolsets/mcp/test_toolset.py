@@ -75,7 +75,7 @@ async def warm() -> None:
 async def test_tools_are_listed_with_names_that_models_take_and_called() -> None:
     desk = toolset(prefix="d_", exclude=["die"])
     found = await closed(desk, _listed_and_called(desk))
-    assert found == (["d_add", "d_slow", "d_refuse", "d_show_all"], {"result": 5})
+    assert found == (["d_add", "d_slow", "d_write", "d_refuse", "d_show_all"], {"result": 5})
 
 
 async def _listed_and_called(desk: McpToolset) -> tuple[list[str], Any]:
