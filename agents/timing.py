@@ -22,3 +22,37 @@ async def in_time(limit_s: float | None, act: Awaitable[T], late: Callable[[], E
         if not limit.expired():
             raise
         raise late() from None
+
+
+class RenewedLimit:
+    """A limit of time that begins anew with each sign of life, up to one for all of it."""
+
+    def __init__(self, limit_s: float, most_s: float) -> None:
+        self._limit_s, self._most_s = limit_s, most_s
+        self._begun = asyncio.get_running_loop().time()
+        self._timeout = asyncio.timeout_at(self._next())
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that were waited so far, in whole ones when there are some."""
+        waited = asyncio.get_running_loop().time() - self._begun
+        return round(waited) if waited >= 1 else round(waited, 3)
+
+    def renew(self) -> None:
+        """Take note of a sign of life."""
+        if self._timeout.when() is not None and not self._timeout.expired():
+            self._timeout.reschedule(self._next())
+
+    async def hold(self, act: Awaitable[T], late: Callable[[], Exception]) -> T:
+        """Give what an act gives; cancel it after the limit, and raise ``late()``."""
+        try:
+            async with self._timeout:
+                return await act
+        except TimeoutError:
+            if not self._timeout.expired():
+                raise
+            raise late() from None
+
+    def _next(self) -> float:
+        now = asyncio.get_running_loop().time()
+        return min(now + self._limit_s, self._begun + self._most_s)

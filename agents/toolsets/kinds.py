@@ -23,6 +23,8 @@ from agents.toolsets.builtin.web.home import Web
 from agents.toolsets.builtin.web.requesting import Downloads
 from agents.toolsets.builtin.web.searching import Search
 from agents.toolsets.entries import BuiltinTools, NamedTools, PythonTools
+from agents.toolsets.mcp.entries import McpTools
+from agents.toolsets.mcp.toolset import McpToolset
 from agents.toolsets.openapi.entries import OpenApiTools
 from agents.toolsets.openapi.tools import ServiceToolset, read_operations
 from agents.toolsets.pins import unchanged
@@ -101,6 +103,10 @@ def _openapi(name: str, entry: OpenApiTools, r: ToolResources) -> Toolset:
     return ServiceToolset(name, found.service, *_kept(name, found.tools, approved_entry))
 
 
+def _mcp(name: str, entry: McpTools, r: ToolResources) -> Toolset:
+    return McpToolset(name, entry, clients=r.clients, resolve_secret=r.resolve_secret)
+
+
 def _fitting(path: str) -> list[Tool]:
     """The tools of a module whose names fit; plain functions are none."""
     module, _, pattern = path.partition(":")
@@ -140,5 +146,6 @@ KINDS: Mapping[str, ToolsetKind[Any]] = {
         ToolsetKind("builtin", BuiltinTools, _builtin),
         ToolsetKind("python", PythonTools, _python),
         ToolsetKind("openapi", OpenApiTools, _openapi),
+        ToolsetKind("mcp", McpTools, _mcp),
     )
 }

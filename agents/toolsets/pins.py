@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from agents.tools.base import Tool
 from agents.tools.calls import ToolSpec
@@ -14,6 +15,8 @@ from celery_agents.errors import ConfigurationError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=Tool | ToolSpec)
 
 
 def pin_of(tool: Tool | ToolSpec) -> str:
@@ -35,18 +38,36 @@ def unchanged(tools: list[Tool], path: Path | None, *, who: str) -> list[Tool]:
     Raises:
         ConfigurationError: the file cannot be read.
     """
+    return as_pinned(tools, read_pins(path, who=who), who=who, where=path)
+
+
+def read_pins(path: Path | None, *, who: str) -> dict[str, str] | None:
+    """The digests that a file has, by name; None without a file.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
     if path is None:
-        return tools
+        return None
     try:
-        pins = json.loads(path.read_text(encoding="utf-8"))
+        pins: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(
             f"pin: there is no {path}. Write it: celery -A app agents tools pin {who}"
         ) from None
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"pin: {path} cannot be read: {error}") from None
+    return pins
+
+
+def as_pinned(
+    tools: list[T], pins: Mapping[str, str] | None, *, who: str, where: Path | None
+) -> list[T]:
+    """The tools that have these digests, all without any; it is noted which are withheld."""
+    if pins is None:
+        return tools
     kept = [tool for tool in tools if pins.get(tool.name) == pin_of(tool)]
     if withheld := [tool.name for tool in tools if tool not in kept]:
         told = "Tools of %s are not as %s has them, and not offered: %s"
-        note(log, "tools_withheld", told, who, path, ", ".join(withheld))
+        note(log, "tools_withheld", told, who, where, ", ".join(withheld))
     return kept

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import click
@@ -17,7 +17,9 @@ from agents.catalog.toolsets import read_tools_entry, read_toolsets
 from agents.net.clients import SharedClients
 from agents.net.outside import PrivateHosts
 from agents.tools.base import Tool
-from agents.tools.calls import ToolError, heard
+from agents.tools.calls import ToolError, ToolSpec, heard
+from agents.tools.offered import spec_of
+from agents.tools.policy import ToolPolicy
 from agents.tools.toolset import FixedToolset, Toolset
 from agents.toolsets.builtin.catalogue import functions, offers
 from agents.toolsets.builtin.offer import made
@@ -27,6 +29,7 @@ from app.execution.agents import see_current_directory
 from app.settings import Settings
 from celery_agents.client.overview.tables import room, table
 from celery_agents.client.shell import Command, NotFoundError, Shown
+from celery_agents.errors import AgentsError
 from celery_agents.visible import visible
 
 
@@ -53,17 +56,55 @@ def _tables(config: Path) -> dict[str, Any]:
     return found
 
 
-def _catalogue(ctx: click.Context, *, builtin: bool) -> dict[str, Tool]:
-    """Tools by the name of their toolset, or category, and their own."""
+class _Known(NamedTuple):
+    """A tool as a model is told of it, how it is called, and who calls it."""
+
+    spec: ToolSpec
+    policy: ToolPolicy
+    home: Toolset
+
+
+def _catalogue(ctx: click.Context, *, builtin: bool) -> dict[str, _Known]:
+    """Tools by the name of their toolset, or category, and their own.
+
+    Of a server that cannot be asked it is said so, and the others are there.
+    """
     if builtin:
-        return {name: made(function) for name, function in functions().items()}
-    sets: Mapping[str, Toolset] = _toolsets(ctx)
-    return {
-        f"{name}.{tool.name}": tool
-        for name, found in sets.items()
-        if isinstance(found, FixedToolset)
-        for tool in found.tools
-    }
+        own = {name: made(function) for name, function in functions().items()}
+        return {name: _known(FixedToolset(name, tool), tool) for name, tool in own.items()}
+    found: dict[str, _Known] = {}
+    for name, toolset in _toolsets(ctx).items():
+        try:
+            listed = asyncio.run(_listed(toolset))
+        except AgentsError as error:
+            click.echo(visible(f"[tools.{name}] {error.message}"), err=True)
+            continue
+        found |= {f"{name}.{tool.name}": _known(toolset, tool) for tool in listed}
+    return found
+
+
+def _known(toolset: Toolset, tool: Tool | ToolSpec) -> _Known:
+    policy = tool.policy or ToolPolicy(effects=toolset.effects)
+    return _Known(spec_of(toolset, tool), policy, toolset)
+
+
+async def _listed(toolset: Toolset) -> Sequence[Tool | ToolSpec]:
+    """The tools of a toolset, asked for outside of any step."""
+    step: Any = None
+    try:
+        return await toolset.specs(step)
+    finally:
+        await toolset.aclose()
+
+
+async def _called(known: _Known, arguments: Any) -> Any:
+    """The result of a call outside of any step."""
+    step: Any = None
+    try:
+        act = known.home.call(known.spec.name, arguments, key=str(uuid4()), step=step)
+        return await heard(act)
+    finally:
+        await known.home.aclose()
 
 
 @tools.command("list", cls=Command)
@@ -74,9 +115,9 @@ def list_tools(ctx: click.Context, *, builtin: bool) -> Shown:
     rows = [
         {
             "name": name,
-            "effects": tool.effects,
+            "effects": tool.policy.effects,
             "approve": tool.policy.approve,
-            "description": tool.description.splitlines()[0],
+            "description": next(iter(tool.spec.description.splitlines()), ""),
         }
         for name, tool in _catalogue(ctx, builtin=builtin).items()
     ]
@@ -97,8 +138,8 @@ def show(ctx: click.Context, name: str) -> Shown:
     known = offers().get(where)
     told = {
         "name": where,
-        "description": tool.description,
-        "parameters": tool.parameters,
+        "description": tool.spec.description,
+        "parameters": tool.spec.parameters,
         "policy": tool.policy.model_dump(mode="json"),
     }
     if known is not None:
@@ -117,7 +158,7 @@ def try_tool(ctx: click.Context, name: str, arguments: str, *, yes: bool) -> Sho
     A tool that asks its step for more than its key can be called by a worker alone.
     """
     where, tool = _found(ctx, name)
-    if tool.effects == "effect" and not yes:
+    if tool.policy.effects == "effect" and not yes:
         raise click.UsageError(f"{where} has effects: say --yes.")
     try:
         given = json.loads(arguments) if arguments else dict(offers()[where].example)
@@ -125,11 +166,8 @@ def try_tool(ctx: click.Context, name: str, arguments: str, *, yes: bool) -> Sho
         raise click.UsageError(f"{where} has no example: give its arguments.") from None
     except ValueError as error:
         raise click.UsageError(f"ARGUMENTS are no JSON: {error}") from None
-    step: Any = None
-    home = FixedToolset(where, tool)
-    act = home.call(tool.name, given, key=str(uuid4()), step=step)
     try:
-        return Shown(asyncio.run(heard(act)))
+        return Shown(asyncio.run(_called(tool, given)))
     except ToolError as error:
         raise click.ClickException(visible(str(error))) from None
 
@@ -148,14 +186,12 @@ def pin(ctx: click.Context, toolset: str) -> Shown:
     if path is None:
         raise click.UsageError(visible(f'[tools.{toolset}] says no pin = "FILE".'))
     table = {name: value for name, value in tables[toolset].items() if name != "pin"}
-    step: Any = None
     found = read_toolsets(config, {toolset: table}, _resources(settings))[toolset]
-    listed = asyncio.run(found.specs(step))
-    pins = write_pins(listed, path)
+    pins = write_pins(asyncio.run(_listed(found)), path)
     return Shown({"path": str(path), "pins": pins}, visible(f"{path} has {len(pins)} tools."))
 
 
-def _found(ctx: click.Context, name: str) -> tuple[str, Tool]:
+def _found(ctx: click.Context, name: str) -> tuple[str, _Known]:
     """The tool of that name, in full or without its toolset: of the configuration, or built in."""
     for builtin in (False, True):
         there = _catalogue(ctx, builtin=builtin)

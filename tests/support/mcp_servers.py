@@ -1,0 +1,90 @@
+"""MCP servers of the tests, and toolsets of them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agents.net.clients import SharedClients
+from agents.toolsets.entries import NamedTools
+from agents.toolsets.kinds import KINDS, ToolResources
+from agents.toolsets.mcp.toolset import McpToolset
+from deploy.local.servers import is_free
+from tests.fakes import mcp_server
+
+T = TypeVar("T")
+
+#: A program that speaks by its standard input and output.
+COMMAND = (sys.executable, "-I", str(mcp_server.__file__))
+
+
+def toolset(*, secrets: Mapping[str, str] = os.environ, name: str = "desk", **fields: Any) -> Any:
+    """A toolset of a server: of the fake one's program, unless the fields say otherwise."""
+    if "url" not in fields:
+        fields = {"command": COMMAND} | fields
+    kind = KINDS["mcp"]
+    entry: NamedTools = kind.entry.model_validate({"kind": "mcp", **fields})
+    resources = ToolResources(secrets.get, ThreadPoolExecutor(1), SharedClients())
+    found = kind.make(name, entry, resources)
+    assert isinstance(found, McpToolset)
+    return found
+
+
+async def call(of: McpToolset, name: str, **arguments: Any) -> Any:
+    step: Any = None
+    return await of.call(name, arguments, key="key-1", step=step)
+
+
+async def names(of: McpToolset) -> list[str]:
+    step: Any = None
+    return [spec.name for spec in await of.specs(step)]
+
+
+async def closed(of: McpToolset, act: Awaitable[T]) -> T:
+    """What an act gives, with the toolset closed after it."""
+    try:
+        return await act
+    finally:
+        await of.aclose()
+
+
+def on_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on a loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **given: Any) -> None:
+        asyncio.run(test(*args, **given))
+
+    return run
+
+
+@contextmanager
+def speaking_http(port: int, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The fake server, by HTTP."""
+    from tests.integration.harness import eventually
+
+    command = [*COMMAND, str(port)]
+    process = subprocess.Popen(command, env={"PATH": os.environ["PATH"], **env})
+    try:
+        eventually(lambda: not is_free(port), "the server listens")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there, and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
