@@ -19,6 +19,8 @@ from celery_agents.urls import Parts, split, split_hosts, unreadable
 #: The environment's name for it.
 DATABASE_URL = "DATABASE_URL"
 
+#: The parameter that says that a pooler gives each transaction another connection.
+POOLED = "pgbouncer"
 _POSTGRES = frozenset({"postgres", "postgresql"})
 _DRIVERS: Mapping[str, frozenset[str]] = {
     "postgresql": frozenset(
@@ -93,12 +95,7 @@ def _sqlite(rest: str, setting: str) -> URL:
 
 def _postgres(parts: Parts, setting: str) -> URL:
     query = {name.lower(): value for name, value in parts.query.items()}
-    if query.pop("pgbouncer", "false").lower() in {"true", "1"}:
-        raise unreadable(
-            setting,
-            "says pgbouncer=true: a pooler that gives each transaction another connection. The "
-            "journal needs its own: name the server itself, or a pooler of sessions.",
-        )
+    pooled = query.pop(POOLED, "false").lower() in {"true", "1"}
     _drop_foreign(query)
     query |= _ssl(query, setting) | _schema(query, setting)
     _check(query, setting)
@@ -117,7 +114,9 @@ def _postgres(parts: Parts, setting: str) -> URL:
         username=parts.username,
         password=parts.password,
         database=unquote(parts.path[1:]) or None,
-        query={**query, "host": several} if len(hosts) > 1 else query,
+        query=query
+        | ({"host": several} if len(hosts) > 1 else {})
+        | ({POOLED: "true"} if pooled else {}),
         **place,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar, cast
@@ -10,6 +11,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 from pydantic import SecretStr
 
+from app import environment
 from app.celeryconfig import BACKEND, CONSUMER, TRANSPORT, celery_config
 from app.factory import serve
 from app.messaging.json_codec import register_json
@@ -56,6 +58,7 @@ class Embedded(Serving):
         broker_url = self.conf.broker_url  # reads the configuration, and with it these
         if (made := self.__dict__.get("agents_settings")) is not None:
             return cast("Settings", made)
+        environment.mount(os.environ)
         settings = self.agents_given or Settings()
         if not broker_url:
             return settings

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, MutableMapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from celery_agents.contracts.nearest import meant
-from celery_agents.errors import redact
+from celery_agents.errors import ConfigurationError, redact
 
 PREFIX = "AGENTS_"
+#: The folder of mounted secrets.
+SECRETS_DIR = "AGENTS_SECRETS_DIR"
+#: Files that stand for variables; others (``..data`` of Kubernetes) are none.
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Settings that have no prefix.
 BARE = frozenset({"redis_url", "database_url"})
 #: Settings whose values are never shown.
@@ -31,6 +37,28 @@ _LIMITS = {
     "greater_than_equal": "{ge:g} or more",
     "less_than_equal": "{le:g} or less",
 }
+
+
+def mount(environ: MutableMapping[str, str]) -> None:
+    """Set the variables for which files of the folder :data:`SECRETS_DIR` stand.
+
+    One that is set already stays. A line end behind a secret is not of it: editors make one.
+
+    Raises:
+        ConfigurationError: the folder or a file of it cannot be read.
+    """
+    if not (folder := environ.get(SECRETS_DIR)):
+        return
+    try:
+        files = [f for f in Path(folder).iterdir() if _VARIABLE.fullmatch(f.name) and f.is_file()]
+        for file in files:
+            if not environ.get(file.name):
+                environ[file.name] = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        why = f"{error.filename or folder} cannot be read: {error.strerror}."
+        raise ConfigurationError(f"{SECRETS_DIR}: {why}") from error
+    except ValueError:  # what it quotes is a secret
+        raise ConfigurationError(f"{SECRETS_DIR}: {file} has a secret that is no text.") from None
 
 
 def variable_of(setting: str) -> str:

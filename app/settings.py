@@ -95,6 +95,9 @@ class Settings(WatchingSettings, EncryptionSettings, OutwardSettings):
         SecretStr, Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
     ] = SecretStr("sqlite:///.local/journal.db")
 
+    #: A folder of mounted secrets: a file stands for the variable of its name (``REDIS_URL``,
+    #: ``OPENAI_API_KEY``). Variables of a container are seen by whoever may inspect it.
+    secrets_dir: Path | None = None
     #: The file that names the agents; see docs/agents.md.
     config: Path | None = None
     #: Modules to import for their ``@agent`` functions, beside the entry points.
@@ -285,16 +288,18 @@ class Settings(WatchingSettings, EncryptionSettings, OutwardSettings):
 def read_settings() -> Settings:
     """The settings of this process: its environment, after what ``celery``'s command line says.
 
-    Variables that look like settings and are none are warned of.
+    Variables that look like settings and are none are warned of. Secrets that are mounted become
+    variables of this process, and so of those that it starts.
 
     Raises:
-        ConfigurationError: a setting cannot be read, or an option is not served.
+        ConfigurationError: a setting or a secret cannot be read, or an option is not served.
     """
     if said("result_backend") is not None:
         raise ConfigurationError(
             "--result-backend is not served: results are kept beside the queues, in REDIS_URL."
         )
     broker = said("broker")
+    environment.mount(os.environ)
     try:
         found = Settings() if broker is None else Settings(redis_url=SecretStr(broker))
     except ValidationError as error:

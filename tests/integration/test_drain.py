@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from celery_agents.contracts.base import JsonValue
@@ -57,3 +60,35 @@ def test_every_child_gives_back(fast: Stack, counted: Path) -> None:
     assert {fast.row(run.id).attempts for run in runs} == {1}
     eventually(lambda: worker.returncode == 0)
     eventually(lambda: not fast.unacked())
+
+
+#: A process of its own numbers, as that of a container: process 1 gets no signal by default, only
+#: what it asked for.
+AS_FIRST = ["unshare", "--pid", "--fork", "--kill-child"]
+
+
+def _may_unshare() -> bool:
+    try:
+        return subprocess.run([*AS_FIRST, "true"], check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not _may_unshare(), reason="no namespaces for this user")
+def test_process_one_loses_nothing_under_load(fast: Stack, counted: Path) -> None:
+    """SIGTERM amid it: what has begun ends or is given back, the rest waits for the next worker."""
+    worker = fast.worker(env={"AGENTS_DRAIN_GRACE_S": "2"}, prefix=AS_FIRST)
+    order: dict[str, JsonValue] = {"seconds": 0.2, "path": str(counted), "value": 1}
+    runs = fast.client.ask.many("slow", [order] * 120)
+    eventually(lambda: lines(counted).count("end") >= 10)
+    (first,) = psutil.Process(worker.pid).children()
+    began = time.monotonic()
+    first.send_signal(signal.SIGTERM)
+    eventually(lambda: worker.returncode is not None, timeout_s=90)
+    assert time.monotonic() - began < 90
+    assert worker.returncode == 0
+    assert lines(counted).count("end") < 120  # it was amid it
+    fast.worker()
+    assert [run.get(timeout=2 * SOON_S) for run in runs] == [1] * 120
+    assert lines(counted).count("end") == 120  # each once
+    eventually(lambda: not fast.unsettled())

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Engine, Float, create_engine, event, select
@@ -21,7 +21,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 from sqlalchemy.sql.functions import FunctionElement
 
-from app.database_url import read_database_url
+from app.database_url import POOLED, read_database_url
 from celery_agents.errors import ConfigurationError
 from celery_agents.sealing import Seals
 
@@ -42,6 +42,9 @@ SEALS = "journal_seals"
 #: Of one whose commit need not survive a power cut (or, on PostgreSQL, a crash of the server) by
 #: itself: it waits for no disk. The next commit that does takes it along.
 RELAXED = "journal_relaxed"
+#: Of an engine behind a pooler that gives each transaction another connection: nothing may be set
+#: or prepared there for longer than a transaction, since others get it next.
+SHARED = "journal_shared"
 
 
 CLOCK_POSTGRESQL = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS double precision)"
@@ -112,8 +115,9 @@ def connect_as(settings: Settings, *, timeout_s: float | None = None) -> Engine:
 
 
 def _postgres(url: URL, timeout_s: float) -> Engine:
+    shared = POOLED in url.query
     engine = create_engine(
-        url,
+        url.difference_update_query([POOLED]),
         pool_size=4,
         max_overflow=9,  # three are kept: the writer's two and the heartbeat's
         pool_pre_ping=True,  # a restarted server costs a ping, not a failed step
@@ -124,10 +128,16 @@ def _postgres(url: URL, timeout_s: float) -> Engine:
         hide_parameters=True,  # payloads do not belong in errors and logs
     )
 
+    if shared:
+        engine.update_execution_options(**{SHARED: True})
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         relaxed = bool(connection.get_execution_options().get(RELAXED))
-        if connection.info.get(RELAXED, False) is not relaxed:  # once: the writer keeps it so
+        if shared:
+            if relaxed and not cast("Any", connection.connection.driver_connection).autocommit:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+        elif connection.info.get(RELAXED, False) is not relaxed:  # once: the writer keeps it so
             level = "SET synchronous_commit = off" if relaxed else "RESET synchronous_commit"
             with unbracketed(connection):  # a rollback would take it back
                 connection.exec_driver_sql(level)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from app.journal.schema.engine import unbracketed
+from app.journal.schema.engine import SHARED, unbracketed
 from app.journal.schema.transactions import between_forks, tried
 from app.journal.writing import sqlite
 from app.journal.writing.prepared import Shot, Written
@@ -43,8 +43,8 @@ class Held:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
-        #: Whether shots are a way here.
-        self.shoots = True
+        #: Whether shots are a way here: prepared statements outlive transactions.
+        self.shoots = not engine.get_execution_options().get(SHARED)
         #: Whether they are all written in one transaction, or none of them.
         self.whole = engine.dialect.name == "sqlite"
 

@@ -12,7 +12,8 @@ from sqlalchemy import event, text
 
 from app.database_url import read_database_url
 from app.journal.schema import migrate
-from app.journal.schema.engine import connect
+from app.journal.schema.engine import SHARED, connect
+from app.journal.writing.connection import Held
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
 
@@ -101,8 +102,6 @@ REFUSED: dict[str, str] = {
     f"postgresql://u:{SECRET}@h:70000/d": "port",
     f"postgresql://u:{SECRET}@[::1/d": "IPv6",
     f"postgresql://u:{SECRET}@h/d?host=i": "host twice",
-    f"postgresql://u:{SECRET}@h/d?pgbouncer=true": "pgbouncer=true",
-    f"postgresql://u:{SECRET}@h/d?pgbouncer=1": "pgbouncer=true",
     f"postgresql://u:{SECRET}@h/d?sslmode=no-verify": "sslmode",
     f"postgresql://u:{SECRET}@h/d?ssl=maybe": "sslmode",
     f"postgresql://u:{SECRET}@h/d?ssl=true&sslmode=verify-full": "different things of TLS",
@@ -138,7 +137,7 @@ def test_what_is_refused(url: str) -> None:
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-@pytest.mark.parametrize("url", ["mysql://u@h/d", "postgresql://u@h/d?pgbouncer=true"])
+@pytest.mark.parametrize("url", ["mysql://u@h/d", "postgresql://u@h/d?sslmode=maybe"])
 def test_it_is_read_at_the_start(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^DATABASE_URL"):
         Settings.model_validate({"database_url": url})
@@ -227,3 +226,16 @@ class TestOnAServer:
         url = f" {scheme}{postgres_url[postgres_url.index('://') :]}\n"
         with connect(url).begin() as connection:
             assert connection.execute(text("SELECT 1")).scalar_one() == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "shared"),
+    [("", False), ("?pgbouncer=false", False), ("?pgbouncer=true", True), ("?pgbouncer=1", True)],
+)
+def test_a_pooler_of_transactions_is_told(said: str, shared: bool) -> None:
+    """It is our note, and no parameter of libpq's."""
+    engine = connect(f"postgresql://u:p@h/d{said}")
+    assert engine.get_execution_options().get(SHARED, False) is shared
+    assert Held(engine).shoots is not shared
+    _, given = engine.dialect.create_connect_args(engine.url)
+    assert given == H

