@@ -43,7 +43,7 @@ class Trap:
         self._listening.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # its processes have the same variables: they can be forks
 def trap() -> Iterator[Trap]:
     made = Trap()
     yield made

@@ -197,6 +197,22 @@ class TestForks:
         assert (one.returncode, other.returncode) == (-signal.SIGKILL, None)
         assert other.terminate() == 0
 
+    def test_variables_of_their_own_are_there_from_the_beginning(self, tmp_path: Path) -> None:
+        """The second process with them is a fork of one that was started with them."""
+        (tmp_path / "sitecustomize.py").write_text(
+            "import os, sys\nprint(os.environ['CELERY_SAID'], 'celery' in sys.modules)\n"
+        )
+        path = os.pathsep.join([str(tmp_path), str(ROOT)])
+        env = CHECKOUT.environment({"PYTHONPATH": path, "CELERY_SAID": "early"})
+        command = CHECKOUT.celery("report")
+        assert forks.nursery is not None
+        told = []
+        for fork in (False, True, True):
+            assert forks.nursery.takes(command, env, ROOT) is fork
+            told.append(forks.run(command, env, ROOT, 60).stdout)
+        assert told[0] == "early False\n" + told[1]
+        assert told[1] == told[2]
+
     @pytest.mark.parametrize(
         ("argv", "env", "cwd"),
         [

@@ -7,9 +7,10 @@ been started: a session of its own, its arguments, directory, environment and fi
 (tests/unit/test_imports.py): no module of ours reads the environment, connects, or draws a number
 that two processes must not share.
 
-Started as ever is what is not the checkout's own ``python -m celery`` or ``python -P -m api``, and
-what has variables that others read as they are imported; so are all processes outside of pytest, as
-those of ``./run chaos`` and ``./run bench``.
+Started as ever is what is not the checkout's own ``python -m celery`` or ``python -P -m api``; so
+are all processes outside of pytest, as those of ``./run chaos`` and ``./run bench``. Variables that
+others read as they are imported, or that Python reads as it starts, are those of the process that
+forks: of each set of them the first process is started as ever, and the second by one of its own.
 """
 
 from __future__ import annotations
@@ -37,8 +38,7 @@ from sqlalchemy.orm import configure_mappers
 from deploy.local.child import Child
 from deploy.local.state import ROOT
 
-#: What a program has imported by the time that it is ready, and what it imports when it is first
-#: used: a worker the SDKs.
+#: What a program has imported by the time that it is ready.
 PRELOADED = {
     "celery": (
         "celery.bin.celery",
@@ -66,11 +66,6 @@ PRELOADED = {
         "app.pool.pool",
         "beat_schedules",
         "tasks",
-        "httpx2",
-        "openai.resources.chat.completions",
-        "anthropic.resources.messages",
-        "google.genai",
-        "genai_prices",
     ),
     "api": (
         "api.application",
@@ -78,7 +73,17 @@ PRELOADED = {
         "uvicorn.loops.auto",
         "uvicorn.protocols.http.auto",
     ),
+    "tests.chaos.people": ("celery_agents",),
+    "tests.chaos.racer": ("app.journal", "agents.patterns"),
 }
+#: What a worker imports when it first asks models.
+SDKS = (
+    "httpx2",
+    "openai.resources.chat.completions",
+    "anthropic.resources.messages",
+    "google.genai",
+    "genai_prices",
+)
 _MESSAGE_BYTES = 128 * 1024
 #: Variables by such names work when an interpreter starts, or when Celery and kombu are imported.
 _EARLY = (
@@ -89,6 +94,8 @@ _EARLY = (
 _COMMANDS = {
     (sys.executable, "-m", "celery"): "celery",
     (sys.executable, "-P", "-m", "api"): "api",
+    (sys.executable, "-m", "tests.chaos.people"): "tests.chaos.people",
+    (sys.executable, "-m", "tests.chaos.racer"): "tests.chaos.racer",
 }
 
 
@@ -128,11 +135,13 @@ class Process:
         Raises:
             subprocess.TimeoutExpired: it still runs then.
         """
-        if self.returncode is None and not _readable(self._told.fileno(), timeout):
-            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+        with suppress(ValueError):  # another thread has read it meanwhile
+            if self.returncode is None and not _readable(self._told.fileno(), timeout):
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
         with self._lock:
             if self.returncode is None:  # nothing is told where the forking process was killed
                 self.returncode = int(self._told.read(16) or -signal.SIGKILL)
+                self._told.close()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -142,50 +151,26 @@ class Process:
                 os.kill(self.pid, number)
 
 
-class Nursery:
-    """The process that forks, from the side that asks it to; it ends with this one."""
+class Forking:
+    """A process that forks, from the side that asks it to; it ends with this one.
 
-    def __init__(self) -> None:
+    Args:
+        env: its variables; those that are read early are those of all its forks.
+        preloaded: modules that it imports beside those of Celery's command.
+    """
+
+    def __init__(self, env: Mapping[str, str], *preloaded: str) -> None:
         self._lock = threading.Lock()
-        self._early = {k: v for k, v in os.environ.items() if k.startswith(_EARLY)}
-
-    def restore(self) -> None:
-        """Take back what a test has left in the environment, as Celery's logging does.
-
-        Its processes would have it, and forks that have not are no substitute then.
-        """
-        for name in [n for n in os.environ if n.startswith(_EARLY) and n not in self._early]:
-            del os.environ[name]
-        os.environ.update(self._early)
-
-    @cached_property
-    def _channel(self) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-m", __name__, str(theirs.fileno()), *preloaded],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 cwd=ROOT,
-                env=self._environ,
+                env=env,
                 start_new_session=True,
             )
-        return ours
-
-    @cached_property
-    def _environ(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-
-    def takes(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> bool:
-        """Return whether a fork does the same as a new process would."""
-        own = self._environ
-        early = {name for name in {*own, *env} if name.startswith(_EARLY)}
-        return (
-            sys.platform == "linux"
-            and _command(argv) is not None
-            and cwd == ROOT
-            and all(own.get(name) == env.get(name) for name in early)
-        )
 
     def start(
         self, argv: Sequence[str], env: Mapping[str, str], output: int, errors: int, *keep: int
@@ -208,31 +193,98 @@ class Nursery:
         return Process(int(pid), told)
 
 
+Early = frozenset[tuple[str, str]]
+
+
+def _early(env: Mapping[str, str]) -> Early:
+    return frozenset((k, v) for k, v in env.items() if k.startswith(_EARLY))
+
+
+class Nursery:
+    """The processes that fork: one for each set of variables that are read early."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._own = dict(_early(os.environ))
+        self._forking: dict[Early, Forking] = {}
+        self._seen: set[Early] = set()  # a process was started as ever with these
+
+    def restore(self) -> None:
+        """Take back what a test has left in the environment, as Celery's logging does.
+
+        Its processes would have it, and forks that have not are no substitute then.
+        """
+        for name in [n for n in os.environ if n.startswith(_EARLY) and n not in self._own]:
+            del os.environ[name]
+        os.environ.update(self._own)
+
+    @cached_property
+    def _usual(self) -> Early:
+        return _early(self._environ)
+
+    @cached_property
+    def _environ(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+    def takes(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> bool:
+        """Return whether a fork does the same as a new process would, and comes cheaper."""
+        return self._could(argv, cwd) and _early(env) in {self._usual, *self._seen}
+
+    def leaves(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
+        """Know that a process is started as ever."""
+        if self._could(argv, cwd):
+            self._seen.add(_early(env))
+
+    def _could(self, argv: Sequence[str], cwd: Path) -> bool:
+        return sys.platform == "linux" and _command(argv) is not None and cwd == ROOT
+
+    def start(
+        self, argv: Sequence[str], env: Mapping[str, str], output: int, errors: int, *keep: int
+    ) -> Process:
+        """Start a program; ``keep`` are descriptors that it holds until its end."""
+        early = _early(env)
+        with self._lock:
+            if early not in self._forking:
+                usual = early == self._usual
+                made = Forking(self._environ, *SDKS) if usual else Forking(env)
+                self._forking[early] = made
+        return self._forking[early].start(argv, env, output, errors, *keep)
+
+
 #: There is one in a run of pytest (tests/conftest.py).
 nursery: Nursery | None = None
+
+
+def _nursery_of(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> Nursery | None:
+    """The one that forks this process; none where it has to be started as ever."""
+    if nursery is not None and not nursery.takes(argv, env, cwd):
+        nursery.leaves(argv, env, cwd)
+        return None
+    return nursery
 
 
 class Fork(Child):
     """A child of ours that is a fork, where that makes no difference."""
 
     def _started(self, argv: Sequence[str], **how: Any) -> Any:
-        takes = nursery is not None and nursery.takes(argv, how["env"], how["cwd"])
-        if nursery is None or not takes:
+        by = _nursery_of(argv, how["env"], how["cwd"])
+        if by is None:
             return super()._started(argv, **how)
         with how["output"].open("ab") as file:
-            return nursery.start(argv, how["env"], file.fileno(), file.fileno(), how["lock"])
+            return by.start(argv, how["env"], file.fileno(), file.fileno(), how["lock"])
 
 
 def run(
     argv: Sequence[str], env: Mapping[str, str], cwd: Path, timeout_s: float
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, as :func:`subprocess.run` does; a fork where that is the same."""
-    if nursery is None or not nursery.takes(argv, env, cwd):
+    by = _nursery_of(argv, env, cwd)
+    if by is None:
         return subprocess.run(
             argv, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=timeout_s
         )
     with TemporaryFile() as output, TemporaryFile() as errors:
-        process = nursery.start(argv, env, output.fileno(), errors.fileno())
+        process = by.start(argv, env, output.fileno(), errors.fileno())
         try:
             process.wait(timeout_s)
         finally:
@@ -273,7 +325,8 @@ class _Orders:
             if not order:
                 raise SystemExit
             wanted = json.loads(order)
-            _preload(wanted["module"])
+            if wanted["module"] != "celery":
+                _preload(wanted["module"])
             if pid := os.fork():
                 self._telling[pid] = files[0]
                 for file in files[1:]:
@@ -313,19 +366,19 @@ class _Orders:
 
 
 @cache
-def _preload(module: str) -> None:
-    for name in PRELOADED[module]:
+def _preload(module: str, *more: str) -> None:
+    for name in (*PRELOADED[module], *more):
         importlib.import_module(name)
     configure_mappers()  # of classes that are imported, as their first query would
     gc.collect()
     gc.freeze()
 
 
-def _main(channel: int) -> None:
-    _preload("celery")
+def _main(channel: int, *more: str) -> None:
+    _preload("celery", *more)
     module, sys.argv[1:] = _Orders(socket.socket(fileno=channel)).serve()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
-    _main(int(sys.argv[1]))
+    _main(int(sys.argv[1]), *sys.argv[2:])

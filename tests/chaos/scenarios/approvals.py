@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from app.journal.schema.models import Call, Step
 from celery_agents import Run, names
-from deploy.local.child import Child
 from deploy.local.state import ROOT
 from tests.chaos.audit import audit
 from tests.chaos.bank import BOOKS, MOMENTS
@@ -25,6 +24,7 @@ from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.scenarios.load import strike
 from tests.chaos.stand import PATIENT, STUCK_S, Stand, ToppledError, kept_running
 from tests.fakes.model_server import Does, ModelServer, Seen
+from tests.support.forks import Fork
 from tests.support.service import CHECKOUT
 from tests.support.workers import WorkerProcess
 
@@ -153,7 +153,7 @@ def _people(stand: Stand) -> Iterator[None]:
     directory = stand.stack.directory
     told = {SEED: str(stand.options.seed)}
     people = [
-        Child(
+        Fork(
             [sys.executable, "-m", "tests.chaos.people", str(number)],
             pid_file=directory / f"person-{number}.pid",
             output=directory / f"person-{number}.log",

@@ -17,13 +17,13 @@ from app.journal.retention.cleanup import clean_journal
 from app.journal.schema.models import Call, Step
 from app.journal.schema.transactions import in_transaction
 from celery_agents.contracts.compensation import compensation_id
-from deploy.local.child import Child
 from deploy.local.state import ROOT
 from tests.chaos.agents import CALLS_FILE
 from tests.chaos.audit import ended_twice, reckon
 from tests.chaos.racer import ASKED, KEPT, OVER, SEED, TOLD_FILE
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.stand import Stand, ToppledError, eventually
+from tests.support.forks import Fork
 from tests.support.service import CHECKOUT
 
 RACERS = 4
@@ -91,14 +91,14 @@ def _racing(stand: Stand, runs_each: int) -> Iterator[Any]:
         broker.close()
 
 
-def _racer(stand: Stand, number: int, runs: int) -> Child:
+def _racer(stand: Stand, number: int, runs: int) -> Fork:
     directory = stand.stack.directory
     told = {
         CALLS_FILE: str(stand.calls_file),
         TOLD_FILE: str(directory / f"told-{number}"),
         SEED: str(stand.options.seed),
     }
-    return Child(
+    return Fork(
         [sys.executable, "-m", "tests.chaos.racer", str(number), str(runs)],
         pid_file=directory / f"racer-{number}.pid",
         output=directory / f"racer-{number}.log",
