@@ -98,7 +98,8 @@ class JournalBackend(AddressBackend):
             store = partial(super().store_result, request=request, **kwargs)
             told = result
             if state == SUCCESS:
-                told = sealed_value(self.seals if _ours(request) else None, result, task_id, RESULT)
+                seals = self.seals if self.seals is not None and _ours(request) else None
+                told = sealed_value(seals, result, task_id, RESULT)
             blocking(store, task_id, told, state, traceback)
         except (RedisError, BackendStoreError) as error:
             if request is not None:

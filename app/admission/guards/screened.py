@@ -20,6 +20,8 @@ T = TypeVar("T")
 SHORT = 4_096
 #: Characters that gather before a streamed text is looked at again.
 _PIECE = 48
+#: Which call of which tool an event is of, which no judge has to see.
+_OF_CALL = ("call_id", "name")
 
 
 class ScreenedStep:
@@ -64,9 +66,12 @@ class ScreenedStep:
             self._taken()
             self._whole.clear()
             self._text = self._screen.held()
-        elif kind != "state":
-            data = {name: self._seen(name, value) for name, value in data.items()}
-        self._step.tell(kind, **data)
+        if self._screen.judged:  # names of fields are the code's
+            of_call = _OF_CALL if kind in {"tool", "tool_result"} else ()
+            told = {n: one if n in of_call else self._screen.event(one) for n, one in data.items()}
+        else:
+            told = _fields(self._screen.event({**data}))
+        self._step.tell(kind, **told)
 
     async def progress(self, **fields: JsonValue) -> None:
         """Tell how far it is, without a text that nobody has looked at whole.
@@ -167,9 +172,6 @@ class ScreenedStep:
     def _say(self, text: str) -> None:
         if text:
             self._step.say(text)
-
-    def _seen(self, name: str, value: JsonValue) -> JsonValue:
-        return value if name in {"call_id", "name"} else self._screen.event(value)
 
     def _refuse(self, guard: str, what: str) -> NoReturn:
         raise BlockedError(

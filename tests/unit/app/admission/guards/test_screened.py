@@ -105,6 +105,22 @@ def test_what_the_asker_gave_himself_is_shown_in_calls() -> None:
     assert step.told == [("tool", {"name": "mail", "arguments": arguments})]
 
 
+@pytest.mark.parametrize("kind", ["progress", "state", "restart", "tool", "tool_result"])
+@pytest.mark.parametrize("name", ["name", "call_id", "note"])
+def test_no_event_of_an_agents_code_is_a_way_round(kind: Any, name: str) -> None:
+    step = Step()
+
+    async def agent(asked: Asked) -> Answer:
+        data: dict[str, Any] = {name: f"{EVE} of {SECRET}", EVE: 5}
+        asked.step.tell(kind, **data)
+        return Answer(value="done")
+
+    shown = f"⟨EMAIL⟩ of {SECRET}"
+    for rule, told in ((MASK, {name: shown, "⟨EMAIL⟩": 5}), (BLOCK, {name: WITHHELD, EVE: 5})):
+        turned(step, agent, rule)
+        assert step.told.pop() == (kind, told)
+
+
 def test_a_text_that_goes_on_behind_an_event_is_one_text() -> None:
     step = Step()
 
