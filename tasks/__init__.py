@@ -16,6 +16,7 @@ from tasks import (
     streams,
     team,
     upkeep,
+    verdicts,
     vote,
     webhook,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "streams",
     "team",
     "upkeep",
+    "verdicts",
     "vote",
     "webhook",
 ]
