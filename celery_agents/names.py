@@ -14,6 +14,9 @@ TASK = "agents.task"
 SOLVE = "agents.solve"
 LEARNED = "agents.learned"
 FEEDBACK = "agents.feedback"
+#: Verdicts on decisions, and the records of voters by them.
+VERDICT = "agents.verdict"
+VOTERS = "agents.voters"
 #: A lead who asks others, and a report of who did what.
 TEAM = "agents.team"
 #: Tells a flow something.
@@ -152,6 +155,8 @@ CONTROL_TASKS = (
     ORIGIN,
     LEARNED,
     FEEDBACK,
+    VERDICT,
+    VOTERS,
     LIMITS,
     PAUSE,
     RESUME,

@@ -17,6 +17,7 @@ from tasks import (
     subscriptions,
     team,
     upkeep,
+    verdicts,
     vote,
     webhook,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "subscriptions",
     "team",
     "upkeep",
+    "verdicts",
     "vote",
     "webhook",
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from celery import shared_task
 
-from agents.patterns.vote import pattern
+from agents.patterns.vote import pattern, records
 from agents.plan import Expand, MemberState
+from app.execution import learning
 from app.execution.context import Step
 from app.execution.task import StepTask
 from celery_agents import names
@@ -22,12 +24,14 @@ class VoteTask(StepTask):
     request_type = Vote
 
     def decided(self, payload: dict[str, Any], members: list[MemberState]) -> bool:
-        """Return whether the rest of the voters cannot matter."""
+        """Return whether the rest of the voters cannot matter; by measured records, not yet."""
         vote = Vote.from_message(payload["args"], payload["kwargs"], known=True)
-        return pattern.decided(vote, members)
+        return not records.measured(vote) and pattern.decided(vote, members)
 
 
 @shared_task(base=VoteTask, name=names.VOTE)
 def vote(step: Step, request: Vote) -> Expand | Outcome:
     """Put a question to a vote; args [question], kwargs: see ``Vote``."""
-    return pattern.advance(request, step.members(), remaining_s=step.claim.left_s)
+    about: Any = {"members": step.members(), "remaining_s": step.claim.left_s}
+    advance = partial(pattern.advance, **about)
+    return learning.with_records(step.runtime.journal, request, step.tenant, advance)

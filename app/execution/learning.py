@@ -10,11 +10,14 @@ from agents.patterns.fallback import learned as memory
 from agents.patterns.fallback import pattern
 from agents.patterns.fallback.learned import Learned
 from agents.patterns.solve import lessons
+from agents.patterns.vote import records
 from agents.plan import Expand, MemberState
 from app.journal import Journal
 from celery_agents.contracts.outcome import Outcome
-from celery_agents.contracts.patterns import Fallback
+from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.teams.solve import Solve, WorkLessons
+from celery_agents.contracts.verdicts import VoterRecords
+from celery_agents.contracts.vote import Decision
 from celery_agents.errors import AllCandidatesFailedError, InvalidPayloadError
 
 Advance = Callable[..., Expand | Outcome]
@@ -86,6 +89,52 @@ def judge(journal: Journal, run_id: str, score: float) -> None:
         return scored(Learned.read(found), was=was).compact()
 
     journal.memos.score(lessons.memo_key(request), run_id, score, revise)
+
+
+def with_records(
+    journal: Journal, request: Vote, tenant: str, advance: Callable[[Vote], Expand | Outcome]
+) -> Expand | Outcome:
+    """``advance(vote)`` by what was measured of its voters, which then learn of its decision."""
+    if not records.measured(request):
+        return advance(request)
+    plan = advance(records.weighed(request, voters(journal, tenant)))
+    if isinstance(plan, Outcome) and plan.ok:
+        decision = Decision.model_validate(plan.value)
+
+        def revise(found: dict[str, Any]) -> dict[str, Any]:
+            known = VoterRecords.model_validate(found)
+            return records.decided(known, request, decision).compact()
+
+        journal.memos.change(records.PREFIX + tenant, revise)
+    return plan
+
+
+def voters(journal: Journal, tenant: str) -> VoterRecords:
+    """The records of a tenant's voters."""
+    return VoterRecords.model_validate(journal.memos.read(records.PREFIX + tenant))
+
+
+def judge_decision(journal: Journal, run_id: str, *, right: bool, answer: str | None) -> None:
+    """Let the records of voters learn whether a decision was right; the last verdict counts.
+
+    Raises:
+        InvalidPayloadError: there is no such run of a vote that has decided.
+    """
+    found = journal.memos.voted(run_id)
+    if found is None:
+        raise InvalidPayloadError(f"There is no run {run_id} of agents.vote that has decided.")
+    payload, value, tenant = found
+    vote = Vote.from_message(payload["args"], payload["kwargs"], known=True)
+    decision = Decision.model_validate(value)
+
+    def revise(found: dict[str, Any], was: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        known = VoterRecords.model_validate(found)
+        known = records.credited(known, (was or {}).get("credits", {}), -1)
+        given = records.credits_of(known, vote, decision, right=right, answer=answer)
+        told = {"right": right, "credits": given}
+        return records.credited(known, given, 1).compact(), told
+
+    journal.memos.judge(records.PREFIX + tenant, run_id, revise)
 
 
 def _remember(journal: Journal, key: str, revise: Revise) -> Learned:

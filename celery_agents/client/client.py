@@ -34,6 +34,7 @@ from celery_agents.client.sessions import Sessions
 from celery_agents.client.teams.solve import SolveVerb
 from celery_agents.client.teams.team import TeamRun, TeamVerb
 from celery_agents.client.verbs import AskVerb, FallbackVerb, GatherVerb, MapVerb, VoteVerb
+from celery_agents.client.verdicts import Verdicts
 from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
@@ -113,6 +114,7 @@ class Client(EarlierNames):
         self.gather = GatherVerb(connection, self.runs, names.GATHER, Gather, AggregateRun)
         self.map = MapVerb(connection, self.runs, names.MAP, Map, MapRun)
         self.memory = Memories(control, self.map)
+        self.verdicts = Verdicts(control)
         self.cache = Cache(control, self.runs, ask)
         self.start = StartVerb(connection, control, self.runs)
         self.fork = self.start.fork

@@ -9,8 +9,8 @@ from typing import Any, cast
 from agents.base import Turn
 from agents.catalog.registry import Registered, Registry
 from agents.guarding.screening import Screen, Side, TextGuard
-from agents.plan import Expand
 from agents.guarding.untrusted import marked
+from agents.plan import Expand
 from app.admission.guard import Asked, GuardedStep, Next, Reply
 from app.admission.guards.screened import ScreenedStep, looked
 from celery_agents.contracts.base import JsonValue

@@ -7,12 +7,14 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from app.journal.schema.models import Event, Step
+from app.journal.schema.sealed import sealed_by
 from app.journal.steps.finishes import event
 from app.journal.steps.shared import Wholes
 from celery_agents import names
 from celery_agents.contracts.outcome import State
+from celery_agents.sealing import opened_outcome
 
-SCORED = "scored"
+SCORED, JUDGED = "scored", "judged"
 
 
 def solved(connection: Connection, run_id: str) -> dict[str, Any] | None:
@@ -37,3 +39,32 @@ def last(connection: Connection, run_id: str) -> float | None:
 def add(connection: Connection, run_id: str, score: float) -> None:
     """Note a score."""
     connection.execute(event(run_id, run_id, SCORED, {"score": score}))
+
+
+def voted(connection: Connection, run_id: str) -> tuple[dict[str, Any], Any, str] | None:
+    """Read what a run of ``agents.vote`` was asked, how it decided, and whose it is."""
+    query = select(Step.payload, Step.outcome, Step.tenant).where(
+        Step.id == run_id,
+        Step.run_id == run_id,
+        Step.task == names.VOTE,
+        Step.state == State.SUCCEEDED,
+    )
+    if (row := connection.execute(query).first()) is None:
+        return None
+    payload = Wholes(connection)(run_id, None, row.payload)
+    outcome = opened_outcome(sealed_by(connection), row.outcome, run_id)
+    return payload, outcome["value"], row.tenant
+
+
+def verdict(connection: Connection, run_id: str) -> dict[str, Any] | None:
+    """Read the last verdict on a run; None where there is none."""
+    query = select(Event.data).where(Event.run_id == run_id, Event.kind == JUDGED)
+    found: dict[str, Any] | None = connection.execute(
+        query.order_by(Event.id.desc()).limit(1)
+    ).scalar()
+    return found
+
+
+def judge(connection: Connection, run_id: str, said: dict[str, Any]) -> None:
+    """Note a verdict."""
+    connection.execute(event(run_id, run_id, JUDGED, said))

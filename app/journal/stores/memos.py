@@ -56,3 +56,22 @@ class Memos:
             memos.change(connection, key, told)
 
         in_transaction(self._engine, act)
+
+    def voted(self, run_id: str) -> tuple[Data, Any, str] | None:
+        """The payload, decision and tenant of a run of ``agents.vote`` that has decided."""
+        return in_transaction(reading(self._engine), lambda c: scores.voted(c, run_id))
+
+    def judge(
+        self, key: str, run_id: str, revise: Callable[[Data, Data | None], tuple[Data, Data]]
+    ) -> None:
+        """Note a verdict on a run, and revise the memo, told the one before; as :meth:`score`."""
+
+        def act(connection: Connection) -> None:
+            def told(found: Data) -> Data:
+                new, verdict = revise(found, scores.verdict(connection, run_id))
+                scores.judge(connection, run_id, verdict)
+                return new
+
+            memos.change(connection, key, told)
+
+        in_transaction(self._engine, act)

@@ -1,4 +1,4 @@
-"""``agents learned`` and ``agents feedback``, and how ``agents solve`` reads strategies."""
+"""``agents learned``, ``feedback``, ``verdict``, ``voters``; how ``solve`` reads strategies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Opening = Callable[[click.Context], AbstractContextManager[Client]]
 
 def team_commands(opening: Opening) -> list[click.Command]:
     """Make the commands over a client."""
-    return [_learned(opening), _feedback(opening)]
+    return [_learned(opening), _feedback(opening), _verdict(opening), _voters(opening)]
 
 
 def report(found: TeamReport) -> str:
@@ -98,5 +98,43 @@ def _feedback(opening: Opening) -> click.Command:
         with opening(ctx) as client:
             client.solve.handle(run_id).feedback(score)
         return Shown({"id": run_id, "score": score}, visible(f"{run_id} was worth {score:g}."))
+
+    return command
+
+
+def _verdict(opening: Opening) -> click.Command:
+    @click.command("verdict", cls=Command)
+    @click.argument("run_id")
+    @click.argument("verdict", type=click.Choice(["right", "wrong"]))
+    @click.option("--answer", help="The one that was right.")
+    @click.pass_context
+    def command(ctx: click.Context, run_id: str, verdict: str, answer: str | None) -> Shown:
+        """Tell whether the decision of RUN_ID, of `vote`, was right."""
+        with opening(ctx) as client:
+            client.verdicts.give(run_id, verdict == "right", answer=answer)
+        return Shown({"id": run_id, "verdict": verdict}, visible(f"{run_id} was {verdict}."))
+
+    return command
+
+
+def _voters(opening: Opening) -> click.Command:
+    @click.command("voters", cls=Command)
+    @click.option("--tenant", default="", help="Whose votes; else nobody's.")
+    @click.pass_context
+    def command(ctx: click.Context, tenant: str) -> Shown:
+        """Show how reliable voters are, by verdicts and by decisions."""
+        with opening(ctx) as client:
+            found = client.verdicts.voters(tenant=tenant)
+        rows = [
+            (
+                visible(name),
+                f"{one.right:.1f} of {one.judged:.1f}",
+                f"{one.agreed} of {one.decided}",
+            )
+            for name, one in sorted(found.items())
+        ]
+        told = {name: one.model_dump(mode="json") for name, one in found.items()}
+        lines = table(("agent", "right", "agreed"), rows, within=width()) if rows else ()
+        return Shown(told, "\n".join(lines) or "Nothing was judged yet.")
 
     return command

@@ -39,6 +39,7 @@ from celery_agents.contracts.session import SessionExchange, SessionInfo
 from celery_agents.contracts.teams.solve import Solution, StrategyRecord, WorkLessons
 from celery_agents.contracts.teams.team import TeamPart, TeamReport
 from celery_agents.contracts.tenants import TenantState
+from celery_agents.contracts.verdicts import VoterRecord
 from celery_agents.contracts.vote import Decision
 from celery_agents.contracts.watching import (
     Cluster,
@@ -111,6 +112,9 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "memory search": (["c", "shoes", "-s", "customer=ann"], [{"id": "m", "text": "size 43\x7f"}]),
     "memory export": (["c"], [{"id": "m", "until": 2.0}]),
     "memory forget": (["c", "m"], {"name": "c", "erased": 2}),
+    "memory reembed": (["c"], {"name": "c", "embedded": 2}),
+    "verdict": (["r", "right"], {"id": "r", "verdict": "right"}),
+    "voters": ([], {"gpt": {"right": 3.0, "judged": 4.0}}),
     "sessions list": ([], [{"name": "s", "exchanges": 2}]),
     "sessions read": (["s"], [{"place": 0, "run_id": "r"}]),
     "sessions fork": (["s", "t"], {"name": "t", "exchanges": 2}),
@@ -299,6 +303,7 @@ class Served:
             search=lambda *_, **__: [kept],
             export=lambda *_, **__: iter([kept]),
             forget=lambda *_, **__: 2,
+            reembed=lambda *_, **__: 2,
         )
         self.sessions = SimpleNamespace(
             list=lambda **_: [info],
@@ -324,6 +329,11 @@ class Served:
             return_value=Answered(Solution(value="said", strategy="a")),
             learned=lambda _: [WorkLessons(verb="solve", **about)],
         )
+
+    @property
+    def verdicts(self) -> Any:
+        record = VoterRecord(right=3.0, judged=4.0)
+        return Mock(voters=lambda **_: {"gpt": record})
 
     def team(self, *_: Any, **__: Any) -> Answered:
         part = TeamPart(step_id="s", agent="a\x7f", state=State.SUCCEEDED, task="x\x7f")
