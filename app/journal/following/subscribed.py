@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, delete, func, literal, or_, select, tuple_, update
 
-from app.journal.queries.entries import BEGINNING, Position, among, top_of
+from app.journal.queries.entries import BEGINNING, Position, Which, among, top_of
 from app.journal.schema.engine import read_clock
 from app.journal.schema.models import Entry, StreamCursor, table
 from app.journal.schema.sealed import opened_target, sealed_by, sealed_target
@@ -92,9 +93,9 @@ def held(connection: Connection, key: SubscriptionKey, at: float, serves: Serves
     return connection.execute(query.with_for_update(skip_locked=True)).first()
 
 
-def which(row: Any) -> ColumnElement[bool]:
+def which(row: Any) -> Which:
     """The condition of the entries that a cursor reads."""
-    return among(StreamSet.of(row.of), row.kind)
+    return partial(among, streams=StreamSet.of(row.of), kind=row.kind)
 
 
 def due(connection: Connection, at: float, serves: Serves, limit: int) -> list[SubscriptionKey]:
@@ -189,7 +190,7 @@ def _what(connection: Connection, key: SubscriptionKey, row: Any) -> dict[str, A
 def _lag(connection: Connection, row: Any) -> tuple[int, float | None]:
     """How many entries it is behind, those not yet to be read among them, and when they began."""
     after = tuple_(_E.xid, _E.pos) > tuple_(*map(literal, Position(row.xid, row.pos)))
-    those = select(_E.at).where(after, _E.tenant == row.tenant, which(row)).limit(BEHIND_MAX)
+    those = select(_E.at).where(after, _E.tenant == row.tenant, which(row)(_E)).limit(BEHIND_MAX)
     some = those.subquery()
     counted = select(func.count(), func.min(some.c.at)).select_from(some)
     count, oldest = connection.execute(counted).one()

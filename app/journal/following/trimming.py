@@ -86,7 +86,7 @@ def _over(connection: Connection, rule: Any, at: float) -> list[Any]:
     """The oldest entries that are to go, in the order of all."""
     place = tuple_(_E.xid, _E.pos)
     after = place > tuple_(*map(literal, Position(rule.xid, rule.pos)))
-    those = and_(_E.tenant == rule.tenant, among(StreamSet.of(rule.of)), after)
+    those = and_(_E.tenant == rule.tenant, among(_E, StreamSet.of(rule.of)), after)
     over: list[ColumnElement[bool]] = []
     if rule.keep_s is not None:
         over.append(_E.at < at - rule.keep_s)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, literal, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    and_,
+    cast,
+    func,
+    literal,
+    select,
+    text,
+    tuple_,
+)
 
 from app.journal.schema.models import Entry, table
 from app.journal.schema.positions import oldest_transaction
@@ -17,7 +29,11 @@ from celery_agents.sealing import Seals
 _E = table(Entry).c
 #: Characters at which a page ends, whatever its limit (one entry is always in it).
 PAGE_CHARACTERS = 1_000_000
+#: Entries of all that are looked at first, for each that is wanted; more where none was found.
+_WIDTH, _WIDTH_MAX = 4, 65_536
 Rows = list[dict[str, Any]]
+#: The condition that an entry is wanted, by its columns.
+Which = Callable[[Any], ColumnElement[bool]]
 _TOLD = (_E.stream, _E.seq, _E.kind, _E.key, _E.data, _E.at, _E.run_id)
 _SIZE = func.length(cast(_E.data, Text)).label("size")
 
@@ -70,37 +86,76 @@ def follow(
 
     With the position up to which they were looked for. Raises as above.
     """
-    which = func.substr(_E.stream, 1, len(prefix)) == prefix
-    found, last = behind(connection, tenant, which, after, limit)
+
+    def begins(c: Any) -> ColumnElement[bool]:
+        found: ColumnElement[bool] = func.substr(c.stream, 1, len(prefix)) == prefix
+        return found
+
+    found, last = behind(connection, tenant, begins, after, limit)
     return _told(connection, tenant, found), last
 
 
 def behind(
-    connection: Connection, tenant: str, which: ColumnElement[bool], after: Position, limit: int
+    connection: Connection, tenant: str, which: Which, after: Position, limit: int
 ) -> tuple[list[Any], Position]:
     """Rows of entries behind a position, in the order of all, as many as make a page.
 
     With the position up to which they were looked for. What is still being written, and all that
     came later, is not among them yet: it stands behind that position when it is.
     """
-    top = top_of(connection)
-    if top is None or top <= after:
-        return [], after
-    # By another statement, so another snapshot: below the first one's bound all is written.
-    rows = connection.execute(
-        select(*_TOLD, _SIZE, *_PLACE)
-        .where(
-            tuple_(*_PLACE) > tuple_(*map(literal, after)),
-            tuple_(*_PLACE) <= tuple_(*map(literal, top)),
-            _E.tenant == tenant,
-            which,
-        )
-        .order_by(*_PLACE)
-        .limit(limit)
-    ).all()
-    found = _page(rows)
-    whole = len(found) == len(rows) < limit
-    return found, top if whole else Position(found[-1].xid, found[-1].pos)
+    top, width = top_of(connection), _WIDTH * limit
+    while top is not None and after < top:
+        # By other statements, so other snapshots: below the first one's bound all is written.
+        with _in_order(connection):
+            rows, end = _near(connection, after, top, width, (tenant, which, limit))
+        if rows:
+            found = _page(rows)
+            whole = len(found) == len(rows) < limit
+            return found, end if whole else Position(found[-1].xid, found[-1].pos)
+        after, width = end, min(width * _WIDTH, _WIDTH_MAX)
+    return [], after
+
+
+@contextmanager
+def _in_order(connection: Connection) -> Iterator[None]:
+    """Have PostgreSQL read by the index of positions, before it has statistics of the table too.
+
+    It would sort all that is behind the position else, for each page.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(_NO_SORT)
+    yield
+    if connection.dialect.name == "postgresql":
+        connection.execute(_SORT)
+
+
+_NO_SORT, _SORT = text("SET LOCAL enable_sort TO off"), text("SET LOCAL enable_sort TO DEFAULT")
+
+
+def _near(
+    connection: Connection,
+    after: Position,
+    top: Position,
+    width: int,
+    wanted: tuple[str, Which, int],
+) -> tuple[list[Any], Position]:
+    """Those among so many entries of all, and the position of the last of these.
+
+    They are taken in the order of all first, and looked at then: whatever a planner believes of
+    tenants and streams, it reads no more than these, by the index of positions.
+    """
+    tenant, which, limit = wanted
+    those = tuple_(*_PLACE) > tuple_(*map(literal, after))
+    order = select(*_PLACE).where(those).order_by(*_PLACE)
+    last = connection.execute(order.offset(width - 1).limit(1)).first()
+    end = top if last is None else min(Position(*last), top)
+    near = select(*_E).where(those).order_by(*_PLACE).limit(width).subquery().c
+    told = [near[column.name] for column in (*_TOLD, *_PLACE)]
+    size = func.length(cast(near.data, Text)).label("size")
+    upto = tuple_(near.xid, near.pos) <= tuple_(*map(literal, end))
+    query = select(*told, size).where(upto, near.tenant == tenant, which(near))
+    found = connection.execute(query.order_by(near.xid, near.pos).limit(limit))
+    return list(found), end
 
 
 def named(connection: Connection, tenant: str, prefix: str, limit: int) -> Rows:
@@ -121,14 +176,14 @@ def top_of(connection: Connection) -> Position | None:
     return None if found is None else Position(*found)
 
 
-def among(streams: StreamSet, kind: str | None = None) -> ColumnElement[bool]:
-    """The condition that an entry is of these streams, and of a kind."""
-    conditions: list[ColumnElement[bool]] = [] if kind is None else [_E.kind == kind]
+def among(c: Any, streams: StreamSet, kind: str | None = None) -> ColumnElement[bool]:
+    """The condition that an entry, by its columns, is of these streams, and of a kind."""
+    conditions: list[ColumnElement[bool]] = [] if kind is None else [c.kind == kind]
     if not streams.is_prefix:
-        return and_(_E.stream == streams.name, *conditions)
-    conditions.append(func.substr(_E.stream, 1, len(streams.name)) == streams.name)
+        return and_(c.stream == streams.name, *conditions)
+    conditions.append(func.substr(c.stream, 1, len(streams.name)) == streams.name)
     own = [name for name in OWN if name.startswith(streams.name)]
-    conditions += [func.substr(_E.stream, 1, len(name)) != name for name in own]
+    conditions += [func.substr(c.stream, 1, len(name)) != name for name in own]
     return and_(*conditions)
 
 
