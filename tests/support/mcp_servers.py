@@ -49,7 +49,7 @@ async def names(of: McpToolset) -> list[str]:
 
 
 async def closed(of: McpToolset, act: Awaitable[T]) -> T:
-    """What an act gives, with the toolset closed after it."""
+    """Give what an act gives, with the toolset closed after it."""
     try:
         return await act
     finally:
@@ -82,7 +82,7 @@ def speaking_http(port: int, **env: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there, and is no zombie."""
+    """Return true of a process that is there, and is no zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:

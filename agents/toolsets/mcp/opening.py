@@ -32,7 +32,7 @@ FORGOTTEN = -32_098
 _SESSION = "mcp-session-id"
 
 
-class Way:
+class ServerWay:
     """Opens streams of messages to one server, with the secrets that it needs."""
 
     def __init__(
@@ -183,7 +183,7 @@ def _failed(request: Any, status: int, message: str, code: int = CONNECTION_CLOS
 
 
 class _Tokens:
-    """What an authorization server gave, for as long as the process lives."""
+    """Tokens that an authorization server gave, for as long as the process lives."""
 
     def __init__(self) -> None:
         self._token: OAuthToken | None = None

@@ -14,7 +14,7 @@ from agents.timing import RenewedLimit
 from agents.tools.calls import ToolError, ToolFailedError, too_late
 from agents.toolsets.mcp.entries import McpTools
 from agents.toolsets.mcp.listing import RemoteTool
-from agents.toolsets.mcp.opening import FORGOTTEN, Way
+from agents.toolsets.mcp.opening import FORGOTTEN, ServerWay
 from agents.toolsets.mcp.results import value_of
 from agents.toolsets.mcp.supervising import ServerSupervisor
 from celery_agents.contracts.base import JsonValue
@@ -35,7 +35,7 @@ class Remote:
         self, name: str, entry: McpTools, *, clients: SharedClients, resolve_secret: ResolveSecret
     ) -> None:
         self._name, self._entry = name, entry
-        self._way = Way(name, entry, clients=clients, resolve_secret=resolve_secret)
+        self._way = ServerWay(name, entry, clients=clients, resolve_secret=resolve_secret)
         self._supervisor = ServerSupervisor(name, entry, self._way)
 
     async def tools(self) -> list[Any]:

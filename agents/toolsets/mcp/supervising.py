@@ -17,7 +17,7 @@ from mcp.types import Implementation
 
 from agents.policies.breaker import Breaker, Verdict, ask, tell
 from agents.toolsets.mcp.entries import McpTools
-from agents.toolsets.mcp.opening import Way
+from agents.toolsets.mcp.opening import ServerWay
 from celery_agents.errors import AgentsError, BreakerOpenError, ProviderUnavailableError
 
 #: Seconds that closing may take: the SDK waits two for a program to end by itself, then tells it
@@ -51,7 +51,7 @@ class _Session:
 class ServerSupervisor:
     """Opens a connection when it is asked for one, and another after the last one went."""
 
-    def __init__(self, name: str, entry: McpTools, way: Way) -> None:
+    def __init__(self, name: str, entry: McpTools, way: ServerWay) -> None:
         self._name, self._entry, self._way = name, entry, way
         self._session: _Session | None = None
         self._breaker = Breaker()

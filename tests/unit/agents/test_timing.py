@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.timing import in_time
+from agents.timing import RenewedLimit, in_time
 
 
 class LateError(Exception):
@@ -47,3 +47,35 @@ def test_who_is_cancelled_is_not_late() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("renews", "most_s", "ends"), [(True, 600.0, True), (False, 600.0, False), (True, 1.0, False)]
+)
+def test_a_limit_begins_anew_with_each_sign_of_life(
+    monkeypatch: pytest.MonkeyPatch, renews: bool, most_s: float, ends: bool
+) -> None:
+    """Ten times 0.4 s, of a clock that goes on by hand, within a limit of 0.5 s."""
+
+    async def main() -> str:
+        now = 1_000.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+        limit = RenewedLimit(0.5, most_s)
+
+        async def act() -> str:
+            nonlocal now
+            for _ in range(10):
+                now += 0.4
+                if renews:
+                    limit.renew()
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            return "done"
+
+        return await limit.hold(act(), LateError)
+
+    if ends:
+        assert asyncio.run(main()) == "done"
+    else:
+        with pytest.raises(LateError):
+            asyncio.run(main())

@@ -39,6 +39,7 @@ from celery_agents.client.control import who
 from celery_agents.sealing import key_id
 from tests.support.fernet import fernet_key
 from tests.support.malformed import envelope
+from tests.support.mcp_servers import COMMAND
 from tests.support.receiver import SECRET
 from tests.unit.app.journal.support import SOON, World, claimed, expand, plan, step
 from tests.unit.celery_agents.client.test_shell import has, on_a_terminal, verbs
@@ -217,6 +218,25 @@ def test_a_tool_is_tried_with_its_example_and_tells_its_errors(app: Any) -> None
         done = call(app, "tools", "try", *words)
         assert done.exit_code > 0
         assert told in done.stderr
+
+
+def test_tools_of_servers_are_asked_for_and_pinned(app: Any, tmp_path: Path) -> None:
+    """Of a server that is not there it is said so, and the others are shown."""
+    config = app.agents_settings.config
+    pins = tmp_path / "books.pins"
+    pins.write_text("{}")
+    tables = {"books": ([*COMMAND], f'pin = "{pins}"'), "gone": (["no-such-program"], "")}
+    for name, (command, more) in tables.items():
+        table = f'\n[tools.{name}]\nkind = "mcp"\ncommand = {json.dumps(command)}\n{more}\n'
+        config.write_text(config.read_text() + table)
+    assert "books.add" not in call(app, "tools", "list").stdout
+    assert call(app, "tools", "pin", "books").exit_code == 0
+    listed = call(app, "tools", "list")
+    assert "books.add" in listed.stdout
+    assert "desk.sum_calculate" in listed.stdout
+    assert "[tools.gone]" in listed.stderr
+    tried = call(app, "tools", "try", "books.add", '{"a": 2, "b": 3}', "--yes", "--json")
+    assert json.loads(tried.stdout) == {"result": 5}
 
 
 _UNKNOWN = [
