@@ -24,7 +24,8 @@ from tests.integration.harness import celery
 from tests.support.service import APP
 from tests.unit.app.journal.support import DONE, World, claimed, step
 
-RUNS = 1_000
+RUNS = 500
+PAUSE_S = 0.005  # between two steps beside: this process has one interpreter
 DAY_S = 86_400.0
 
 
@@ -97,6 +98,7 @@ def test_nobody_waits_long(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
             journal.finish(claimed(journal, f"new{n}", step(f"new{n}")), DONE).result(20)
             waits.append(time.monotonic() - began)
             n += 1
+            time.sleep(PAUSE_S)
 
     portions: list[float] = []
     plain = Pace.took
@@ -125,8 +127,8 @@ def test_nobody_waits_long(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
         f"{portions[-1] * 1000:.0f} ms; claim and finish beside it, {len(waits)}: median "
         f"{waits[len(waits) // 2] * 1000:.1f} ms, longest {waits[-1] * 1000:.0f} ms"
     )
-    assert portions[len(portions) // 2] < 0.1
-    assert portions[int(len(portions) * 0.9)] < 0.5  # a busy machine
+    # Of the machine's own pace: who waited for one lock on all would have waited for the whole.
+    assert waits[len(waits) // 2] < whole_s / 4
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,13 @@ import pytest
 from celery_agents.errors import BudgetExceededError
 from tests.fakes.model_server import Does, ModelServer, Seen, running
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
-from tests.support.framed_team import MANY, Team, amid_an_approved_tool, playing, through_kills
+from tests.support.framed_team import (
+    MANY,
+    Team,
+    amid_an_approved_tool,
+    playing,
+    through_kills,
+)
 
 MODULES = {**FAST, "AGENTS_MODULES": '["tests.support.framed"]'}
 
@@ -100,7 +107,11 @@ def test_a_team_of_pydantic_ai_through_kills_and_an_approval(
 ) -> None:
     run = through_kills(led, team, book)
     # Three sub-agents ask twice, the lead three times; two requests hung and came again.
-    assert len(team.requests) == 3 * 2 + 3 + 2
+    assert len({json.dumps(seen.body, sort_keys=True) for seen in team.requests}) == 3 * 2 + 3
+    # On a busy machine others may be under way, too, when a worker is killed, and come again.
+    assert led.calls_made_twice() == 0
+    begun = [c for c in led.calls(run.id) if c.name not in {"delegate", "dig", "pay"}]
+    assert 3 * 2 + 3 + 2 <= len(team.requests) <= len(begun)
     outcome = run.outcome()
     assert outcome is not None
     assert outcome.usage.calls == 9

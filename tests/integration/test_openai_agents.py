@@ -15,7 +15,13 @@ from celery_agents.errors import PriceUnknownError
 from deploy.local.state import ROOT
 from deploy.wheel import rewrite
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack
-from tests.support.framed_team import Team, amid_an_approved_tool, playing, through_kills
+from tests.support.framed_team import (
+    Team,
+    amid_an_approved_tool,
+    asked_again,
+    playing,
+    through_kills,
+)
 from tests.support.wheel import Site
 from tests.support.workers import WorkerProcess, unique_name
 
@@ -95,10 +101,10 @@ def test_a_team_through_kills_and_an_approval(team: Team, both: WheelStack, book
     run = through_kills(both, team, book)
     # Three sub-agents ask twice, the lead three times, and the one that it hands over to once; two
     # requests hung and came again, under their own keys.
-    assert len(team.requests) == 3 * 2 + 3 + 1 + 2
+    assert len(asked_again(both, run, team)) >= 2
     requests = {json.dumps(seen.body, sort_keys=True) for seen in team.requests}
     keys = {seen.headers["idempotency-key"] for seen in team.requests}
-    assert len(requests) == len(keys) == 10
+    assert len(requests) == len(keys) == 3 * 2 + 3 + 1
     outcome = run.outcome()
     assert outcome is not None
     assert outcome.usage.calls == 10

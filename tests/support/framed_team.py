@@ -96,6 +96,19 @@ def through_kills(stack: Stack, team: Team, book: Path) -> Run[Any]:
     return run
 
 
+def asked_again(stack: Stack, run: Run[Any], team: ModelServer) -> set[str]:
+    """Keys of the requests that came more than once: none of them was finished before.
+
+    Those that hung are among them; on a busy machine others may be under way, too, when a worker
+    is killed or loses its lease, and come again.
+    """
+    assert stack.calls_made_twice() == 0
+    times = Counter(seen.headers["idempotency-key"] for seen in team.requests)
+    begun = Counter(call.idempotency_key for call in stack.calls(run.id))
+    assert {key: n for key, n in times.items() if n > begun[key]} == {}
+    return {key for key, n in times.items() if n > 1}
+
+
 def amid_an_approved_tool(stack: Stack, book: Path) -> None:
     """Kill a worker amid a tool that a person has approved: it is not done again."""
     hold = book.with_suffix(".hold")
