@@ -197,6 +197,72 @@ def test_a_key_makes_no_key_that_may_more(base: tuple[Stack, Any]) -> None:
         time.sleep(0.1)
 
 
+MORE: dict[str, dict[str, Any]] = {
+    "role": {"role": Role.ADMIN},
+    "agents": {"agents": ["yes"]},
+    "all agents": {"agents": None},
+    "requests": {"requests_per_s": 6},
+    "all requests": {"requests_per_s": None},
+    "runs": {"runs_per_s": 4},
+    "all runs": {"runs_per_s": None},
+    "life": {"lasts_s": 9_000.0},
+    "no end": {"lasts_s": None},
+    "all tenants": {"tenant": None},
+}
+
+
+@pytest.mark.parametrize("what", MORE)
+def test_a_key_neither_makes_nor_touches_one_that_has_more(
+    base: tuple[Stack, Any], what: str
+) -> None:
+    stack, http = base
+    own: dict[str, Any] = {"agents": ["sho*"], "requests_per_s": 500, "runs_per_s": 3}
+    about = {**own, "tenant": "acme", "lasts_s": 1_000.0}
+    writer = [p.value for p in ROLES[Role.USER] | {Permission.KEYS_WRITE, Permission.KEYS_READ}]
+    user = {**about, "permissions": writer, "lasts_s": 3_000.0}
+    maker = Asked(http, made_key(stack.database_url, Role.USER, **user))
+    less = {**about, "role": Role.USER}
+    more = {**less, **MORE[what]}
+    if "requests_per_s" in MORE[what] and MORE[what]["requests_per_s"]:
+        more["requests_per_s"] = 501
+    for given, status in ((less, 201), (more, 403)):
+        told = {"name": "x", **given, "expires_s": given["lasts_s"]}
+        told = {n: v for n, v in told.items() if n not in {"lasts_s", "permissions", "tenant"}}
+        if given["tenant"] is None:
+            told["tenant"] = "*"
+        assert maker("POST", "/keys", told).status_code == status, told
+        made = made_key(stack.database_url, **given)
+        key_id = made.split("_")[1]
+        seen = 404 if given["tenant"] is None else status
+        assert maker("POST", f"/keys/{key_id}/rotate", {}).status_code == seen
+        wanted = {201: 200}.get(seen, seen)
+        assert maker("DELETE", f"/keys/{key_id}").status_code == wanted
+        if wanted != 200:
+            assert ApiKeys(stack.engine).find(key_id) is not None
+
+
+def test_no_key_that_is_made_or_rotated_lasts_longer(
+    base: tuple[Stack, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the API's own clock says, to the instant: who goes on making keys wins no time."""
+    stack, http = base
+    behind = SimpleNamespace(time=lambda: time.time() - 60)
+    monkeypatch.setattr("api.operations.time", behind)
+    first = made_key(stack.database_url, Role.ADMIN, lasts_s=600.0)
+    keys = ApiKeys(stack.engine)
+    ends = (keys.find(first.split("_")[1]) or {})["expires_at"]
+    maker = Asked(http, first)
+    for _ in range(3):
+        left_s = ends - time.time()
+        asked = {"name": "x", "role": "admin", "expires_s": left_s + 30}
+        made = maker("POST", "/keys", asked, status=201)
+        assert (keys.find(made["id"]) or {})["expires_at"] <= ends
+        rotated = Asked(http, made["key"])("POST", f"/keys/{made['id']}/rotate", {}, status=201)
+        for key_id in (made["id"], rotated["id"]):
+            assert (keys.find(key_id) or {})["expires_at"] <= ends
+        maker = Asked(http, rotated["key"])
+
+
 def test_limits_of_a_key(base: tuple[Stack, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     stack, http = base
     monkeypatch.setattr("api.limits.time", SimpleNamespace(time=lambda: 1e9))
