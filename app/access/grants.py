@@ -20,7 +20,7 @@ def _may_no_more(given: Principal, own: Principal) -> bool:
 
 
 def _most(name: str) -> Within:
-    """Whether a limit, which may be none, is no higher."""
+    """A rule for a limit, which may be none: it is no higher."""
 
     def within(given: Principal, own: Principal) -> bool:
         wanted, most = getattr(given, name), getattr(own, name)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -291,3 +293,32 @@ def test_secrets_are_nowhere(base: tuple[Stack, Any], caplog: pytest.LogCaptureF
     everything = told + caplog.text + str(rows) + str(stack.redis.keys("*"))
     for secret in (key.split("_", 2)[2], token.rsplit(".", 1)[1]):
         assert secret not in everything
+
+
+STREAMS = ["/tasks/{id}/events", "/v1/responses/resp_{id}?stream=true", "/ui/runs/{id}/events"]
+
+
+@pytest.mark.parametrize("how", ["revoked", "over"])
+@pytest.mark.parametrize("path", [*STREAMS, "/v1/chat/completions"])
+def test_a_stream_ends_with_its_key(
+    fast: Stack, monkeypatch: pytest.MonkeyPatch, path: str, how: str
+) -> None:
+    """Its run is never begun: nothing else ends it."""
+
+    async def offered(*_: Any) -> None:
+        """No worker says so: the agent is no panel, and there."""
+
+    monkeypatch.setattr("api.openai.catalog.ModelCatalog.find", offered)
+    url = fast.database_url
+    with in_process(settings(fast.redis_url, url, api_accepts="journal")) as http:
+        chief = Asked(http, made_key(url, Role.ADMIN, tenant=None))
+        run = chief("POST", "/tasks", {"task": "ask", "agent": "far", "input": "?"}, status=202)
+        key = made_key(url, Role.USER)
+        end = partial(ApiKeys(fast.engine).revoke, after_s=0.0 if how == "revoked" else 0.5)
+        threading.Timer(3.0, end, [key.split("_")[1]]).start()
+        body = {"model": "far", "stream": True, "messages": [{"role": "user", "content": "?"}]}
+        asked = body if "chat" in path else None
+        told = Asked(http, key)("POST" if asked else "GET", path.format(id=run["id"]), asked)
+        assert told.status_code == 200, told.text
+        assert "holds no longer" in told.text
+        assert chief("GET", f"/tasks/{run['id']}", status=200)["state"] == "ready"
