@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from api.access import Parts
+from api.access import Parts, identify, presented
 from api.principals import ReadsRuns
 from api.problems import ProblemError
 from api.runs import RunId, find, outcome_of_tree
@@ -22,8 +24,10 @@ from api.services import Services
 from api.tasks import problems
 from app.access.permissions import Principal
 from celery_agents.contracts.events import END, RunEvent
-from celery_agents.errors import InvalidPayloadError
+from celery_agents.errors import AgentsError, InvalidPayloadError
+from celery_agents.noted import note
 
+log = logging.getLogger(__name__)
 router = APIRouter(tags=["tasks"])
 #: An event as it is read; ``data`` is an event of the client as JSON.
 _EVENT = {
@@ -32,6 +36,9 @@ _EVENT = {
 }
 #: Seconds of silence after which a comment is sent: proxies close what says nothing for a minute.
 PING_S = 12.0
+#: Seconds between two looks whether a key holds: with the time for which one is known, less than
+#: five.
+LOOK_S = 0.5
 SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -44,28 +51,36 @@ SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     },
 )
 async def events(
+    *,
     run_id: RunId,
     services: Parts,
     who: ReadsRuns,
+    request: Request,
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
     after: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
     """The events of a run that was asked for with ``stream``, and its end.
 
-    Go on after an event by ``Last-Event-ID`` or ``after``. That nobody reads changes nothing.
+    Go on after an event by ``Last-Event-ID`` or ``after``. That nobody reads changes nothing. A
+    key that holds no longer ends it, with an event ``error``.
     """
     await find(services, who, run_id)
     try:
         told = services.client.runs.handle(run_id).events(after=last_event_id or after)
     except InvalidPayloadError as error:
         raise ProblemError(422, error.kind, error.message) from None
-    stream = _lines(services, who, run_id, told)
+    stream = held(request, services, who, _lines(services, who, run_id, told), _refused)
     return StreamingResponse(stream, media_type="text/event-stream", headers=SSE_HEADERS)
+
+
+def _refused(error: ProblemError) -> str:
+    told = {"kind": error.kind, "message": error.detail}
+    return f"event: error\ndata: {json.dumps(told, separators=(',', ':'))}\n\n"
 
 
 async def _lines(
     services: Services, who: Principal, run_id: str, events: Any
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """The stream; it begins at once, so that nobody in between takes it for dead."""
     yield ": begins\n\n"
     async for event in follow(services, who, run_id, events):
@@ -120,3 +135,47 @@ def line(event: RunEvent[Any]) -> str:
     """An event as a browser reads it."""
     data = json.dumps(event.compact(), separators=(",", ":"))
     return f"id: {event.id}\nevent: {event.type}\ndata: {data}\n\n"
+
+
+async def held(
+    request: Request,
+    services: Services,
+    who: Principal,
+    lines: AsyncGenerator[str, None],
+    last: Callable[[ProblemError], str],
+) -> AsyncIterator[str]:
+    """The lines of a stream for as long as its key or token holds; then the ``last`` one."""
+    coming: asyncio.Task[str | None] | None = None
+    looked_at = time.monotonic()
+    try:
+        while True:
+            coming = coming or asyncio.ensure_future(anext(lines, None))
+            await asyncio.wait({coming}, timeout=LOOK_S)
+            if time.monotonic() >= looked_at + LOOK_S:
+                looked_at = time.monotonic()
+                if (refusal := await _refusal(request, services, who)) is not None:
+                    yield last(refusal)
+                    return
+            if coming.done():
+                line, coming = coming.result(), None
+                if line is None:
+                    return
+                yield line
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.wait([coming])
+        await lines.aclose()
+
+
+async def _refusal(request: Request, services: Services, who: Principal) -> ProblemError | None:
+    """Why a stream ends; None: its key or token holds, or the journal that says so is away."""
+    try:
+        found = await identify(request, services, await presented(request, services))
+    except ProblemError as error:
+        text = "The key or token of this stream holds no longer; what it tells of goes on."
+        return ProblemError(error.status, error.kind, text)
+    except AgentsError as error:
+        note(log, "api_held", "Whether the keys of streams hold is not known", error=error)
+        return None
+    return None if found.id == who.id else ProblemError(401, "unauthorized", "It is another one's.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+import time
 from functools import partial
 from typing import Annotated, Any
 
@@ -27,8 +27,9 @@ from api.problems import JsonResponse, ProblemError, not_found
 from api.services import Services
 from api.tasks import problems, tenant_for
 from api.views import AcceptedView, ListView, ServiceHealth, StatsView
+from app.access.grants import beyond
 from app.access.keys import new_key, principal_of, successor
-from app.access.permissions import ROLES, Permission, Principal, Role, named
+from app.access.permissions import Principal, Role, named
 from app.telemetry.exposition import CONTENT_TYPE, counted, page
 from app.telemetry.gauges import open_steps
 from celery_agents.contracts.base import PLACES_MAX, Contract, Name, Tenant, Whole
@@ -203,29 +204,28 @@ async def keys(services: Parts, who: ReadsKeys) -> Response:
 @router.post("/keys", status_code=201, responses=problems(400), tags=["keys"])
 async def make_key(body: KeyBody, services: Parts, who: WritesKeys) -> Response:
     """Make a key. It is in this response, and never shown again."""
-    _check_grants(who, body.role, body.agents)
     everywhere = who.tenant is None and body.tenant == "*"
     tenant = None if everywhere else tenant_for(who, body.tenant)
     told = body.model_dump(exclude={"name", "role", "tenant", "expires_s"}, mode="json")
     grants = {name: value for name, value in told.items() if value is not None}
     key, row = new_key(body.name, body.role, tenant=tenant, by=who.id, grants=grants)
+    ends_at = None if body.expires_s is None else time.time() + body.expires_s
+    _check_given(who, principal_of({**row, "expires_at": ends_at}))
     about = {"name": body.name, "role": body.role.value, "expires_s": body.expires_s}
     told = {**about, **grants}
     await services.record(who, "key.create", row["id"], named(tenant), **told)
-    await services.read(services.keys.add, row, body.expires_s)
+    await services.read(services.keys.add, row, body.expires_s, who.ends_at)
     return JsonResponse({"id": row["id"], "key": key}, 201)
 
 
-def _check_grants(
-    who: Principal,
-    role: Role,
-    agents: Collection[str] | None,
-    permissions: Collection[Permission] = (),
-) -> None:
-    if who.agents is not None and not set(agents or ("*",)) <= set(who.agents):
-        raise forbidden("A key may ask no other agents than the key that makes it.")
-    if not ROLES[role] | {*permissions} <= ROLES[who.role] | who.permissions:
-        raise forbidden("A key may do no more than the key that makes it.")
+def _check_given(who: Principal, key: Principal) -> None:
+    """Refuse to make, rotate or revoke a key that has more than the one that asks for it.
+
+    Raises:
+        ProblemError: it has (403).
+    """
+    if more := beyond(key, who):
+        raise forbidden(f"A key may {', '.join(more)} than the key that makes or changes it.")
 
 
 class RotationBody(Contract):
@@ -245,14 +245,13 @@ async def rotate_key(
     old = await services.read(services.keys.find, key_id)
     if old is None or not who.sees(old["tenant"]):
         raise not_found(f"key {key_id}")
-    may = principal_of(old)
-    _check_grants(who, may.role, may.agents, may.permissions)
+    _check_given(who, principal_of(old))
     key, row = successor(old, by=who.id)
     lasts_s = old["left_s"]
     after_s = min(body.hours * 3600, math.inf if lasts_s is None else lasts_s)
     about = {"replaced_by": row["id"], "after_s": after_s}
     await services.record(who, "key.rotate", key_id, named(old["tenant"]), **about)
-    replace = partial(services.keys.replace, after_s=after_s, lasts_s=lasts_s)
+    replace = partial(services.keys.replace, after_s=after_s)
     if not await services.read(replace, key_id, row):
         raise not_found(f"key {key_id}")
     return JsonResponse({"id": row["id"], "key": key, "replaces": key_id}, 201)
@@ -263,6 +262,10 @@ async def rotate_key(
 )
 async def revoke_key(key_id: KeyId, services: Parts, who: WritesKeys) -> Response:
     """Revoke a key: it holds no longer than five more seconds."""
+    old = await services.read(services.keys.kept, key_id)
+    if old is None or not who.sees(old["tenant"]):
+        raise not_found(f"key {key_id}")
+    _check_given(who, principal_of(old))
     await services.record(who, "key.revoke", key_id, named(who.tenant))
     if await services.read(services.keys.revoke, key_id, who.tenant) is None:
         raise not_found(f"key {key_id}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
-from api.events import SSE_HEADERS
+from api.events import SSE_HEADERS, held
 from api.openai import errors
 from api.openai.asking import AskedRun, AskingRequest, Asks, answer, ask, pieces
 from api.openai.bodies import ChatBody
@@ -24,7 +24,7 @@ from api.openai.telling import (
     text_of,
 )
 from api.openai.views import CompletionView, openai_errors
-from api.problems import JsonResponse
+from api.problems import JsonResponse, ProblemError
 from celery_agents.contracts.outcome import Usage
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
@@ -49,7 +49,8 @@ async def complete(body: ChatBody, asking: Asks) -> Response:
     run = await ask(asking, body)
     if body.stream:
         usage = body.stream_options is not None and body.stream_options.include_usage
-        stream = _stream(asking, run, usage=usage)
+        lines = _stream(asking, run, usage=usage)
+        stream = held(asking.request, asking.services, asking.who, lines, _refused)
         headers = {**SSE_HEADERS, **run.headers}
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
     outcome = await answer(asking, run)
@@ -77,7 +78,13 @@ def _line(told: dict[str, Any]) -> str:
     return f"data: {json.dumps(told, separators=(',', ':'))}\n\n"
 
 
-async def _stream(asking: AskingRequest, run: AskedRun, *, usage: bool) -> AsyncIterator[str]:
+def _refused(error: ProblemError) -> str:
+    return _line({"error": errors.told(error.status, error.kind, error.detail)})
+
+
+async def _stream(
+    asking: AskingRequest, run: AskedRun, *, usage: bool
+) -> AsyncGenerator[str, None]:
     """The chunks of a completion; one that is void ends with an error, since none can be unsaid."""
     yield _chunk(run, {"role": "assistant", "content": ""})
     telling = Retelling(run.id, run.task, whole=run.whole)

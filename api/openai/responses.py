@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
 from api.access import Parts
-from api.events import SSE_HEADERS
+from api.events import SSE_HEADERS, held
 from api.openai.asking import Asks, answer, ask, pieces
 from api.openai.bodies import ResponseBody
 from api.openai.previous import Item, asked, items_of, messages_of, run_of
@@ -20,7 +20,7 @@ from api.openai.speaking import Event, Speaking, ToldRun, after, line, status_of
 from api.openai.telling import Retelling, text_of
 from api.openai.views import InputItemsView, ResponseView, openai_errors
 from api.principals import CancelsRuns, ReadsRuns
-from api.problems import JsonResponse, not_found
+from api.problems import JsonResponse, ProblemError, not_found
 from api.runs import find, outcome_of_tree
 from api.services import Services
 from app.access.permissions import Principal
@@ -72,7 +72,7 @@ async def create(body: ResponseBody, asking: Asks) -> Response:
     told = ToldRun(run.id, run.model, run.created, bool(body.background))
     if body.stream:
         telling = Retelling(run.id, run.task, whole=run.whole)
-        return _streamed(asking.services, asking.who, told, telling, headers=run.headers)
+        return _streamed(asking.request, (asking.services, asking.who), told, telling, run.headers)
     if body.background and run.replayed:
         tree = await find(asking.services, asking.who, run.id)
         return JsonResponse(_shown(told, tree), headers=run.headers)
@@ -87,9 +87,11 @@ async def create(body: ResponseBody, asking: Asks) -> Response:
     "/v1/responses/{response_id}", response_model=ResponseView, responses=openai_errors(404)
 )
 async def retrieve(
+    *,
     response_id: ResponseId,
     services: Parts,
     who: ReadsRuns,
+    request: Request,
     stream: Annotated[bool, Query()] = False,
     starting_after: Annotated[int, Query(ge=-1, le=_NUMBER_MAX)] = -1,
 ) -> Response:
@@ -102,7 +104,7 @@ async def retrieve(
         return JsonResponse(_shown(told, tree), headers={"x-request-id": run_id})
     whole = task != names.ASK or options.get("answer_schema") is not None
     telling = Retelling(run_id, task, whole=whole)
-    return _streamed(services, who, told, telling, last=starting_after)
+    return _streamed(request, (services, who), told, telling, last=starting_after)
 
 
 @router.get(
@@ -169,22 +171,22 @@ def _shown(told: ToldRun, tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _streamed(
-    services: Services,
-    who: Principal,
+    request: Request,
+    of: tuple[Services, Principal],
     told: ToldRun,
     telling: Retelling,
+    headers: dict[str, str] | None = None,
     *,
     last: int = -1,
-    headers: dict[str, str] | None = None,
 ) -> Response:
-    stream = _lines(services, who, told, telling, last)
+    stream = held(request, *of, _lines(*of, told, telling, last), _refused)
     about = {**SSE_HEADERS, **(headers or {"x-request-id": told.run_id})}
     return StreamingResponse(stream, media_type="text/event-stream", headers=about)
 
 
 async def _lines(
     services: Services, who: Principal, told: ToldRun, telling: Retelling, last: int
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     speaking = Speaking(told)
     yield ": begins\n\n"
     for event in after(speaking.begin(), last):
@@ -198,9 +200,12 @@ async def _lines(
                 yield line(event)
     except AgentsError as error:
         note(log, "api_stream", "A stream broke off: its run goes on", error=error)
-        yield line(_broken(error))
+        yield line(_broken(error.kind, error.message))
 
 
-def _broken(error: AgentsError) -> Event:
-    about = {"code": error.kind, "message": error.message, "param": None}
-    return {"type": "error", **about}
+def _refused(error: ProblemError) -> str:
+    return line(_broken(error.kind, error.detail))
+
+
+def _broken(kind: str, message: str) -> Event:
+    return {"type": "error", "code": kind, "message": message, "param": None}

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from importlib import resources
 from typing import Annotated, Literal
@@ -19,6 +19,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from api import tasks
 from api.access import COOKIE, Parts, check_origin, identify
 from api.bodies import ChoiceBody
+from api.events import held
 from api.metrics import breakers
 from api.operations import OfTenant, SessionName, exchanges_of
 from api.principals import (
@@ -169,9 +170,11 @@ async def _queued(services: Services, who: Principal, run_id: str) -> Response:
 
 @router.get("/runs/{run_id}/events")
 async def changes(
+    *,
     run_id: RunId,
     services: Parts,
     who: ReadsRuns,
+    request: Request,
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> Response:
     """Tells that something in a run has changed, until its end: the page says what."""
@@ -181,11 +184,16 @@ async def changes(
     elif not who.sees(tenant):
         raise not_found(f"run {run_id}")
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    stream = _changes(services, run_id, last_event_id)
+    stream = held(request, services, who, _changes(services, run_id, last_event_id), _refused)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
-async def _changes(services: Services, run_id: str, seen: str | None) -> AsyncIterator[str]:
+def _refused(error: ProblemError) -> str:
+    """The page asks anew, and is sent to where people sign in."""
+    return f"event: end\ndata: {error.detail}\n\n"
+
+
+async def _changes(services: Services, run_id: str, seen: str | None) -> AsyncGenerator[str, None]:
     yield "retry: 1000\n\n"
     wait_s, silent_s = _SOON_S, 0.0
     while True:

@@ -60,4 +60,5 @@ def principal_of(row: Mapping[str, Any]) -> Principal:
         permissions=frozenset(Permission(p) for p in grants.get("permissions", ())),
         requests_per_s=grants.get("requests_per_s"),
         runs_per_s=grants.get("runs_per_s"),
+        ends_at=row.get("expires_at"),
     )

@@ -84,6 +84,8 @@ class Principal:
     #: Requests, and runs, of one second; None: any number.
     requests_per_s: int | None = None
     runs_per_s: int | None = None
+    #: When its key or token ends, in seconds since 1970; None: never.
+    ends_at: float | None = None
 
     def may(self, permission: Permission) -> bool:
         """Return whether it has the permission."""

@@ -27,10 +27,11 @@ log = logging.getLogger(__name__)
 #: which keys its own is looked for, so that no public key is taken for a shared one.
 SHARED = ("HS256", "HS384", "HS512")
 PUBLIC = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
-#: Seconds that clocks may differ, and that a set of public keys is known.
-LEEWAY_S, _KNOWN_S = 30.0, 300.0
-#: Seconds between two looks for a key that is not in the set: anybody can ask for one.
-_COOL_S = 30.0
+#: Seconds that clocks may differ, and between two looks at the set of public keys: for so long a
+#: token may still hold whose key has left it, and may one not hold yet whose key is new.
+LEEWAY_S, KNOWN_S = 30.0, 30.0
+#: Errors of reading a set: no answer, or one that is no set.
+_UNREADABLE = (OSError, ValueError, jwt.PyJWTError, KeyError, TypeError, AttributeError)
 _SECRET_MIN, _SET_MAX, _TOKENS_MAX = 32, 1_000_000, 10_000
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -49,7 +50,7 @@ class AccessTokens:
             raise ConfigurationError(f"AGENTS_JWT_KEYS: each has {_SECRET_MIN} bytes or more.")
         self._url = _checked(settings.jwks_url)
         self._keys: dict[str | None, Any] = {}
-        self._fetched_at = self._asked_at = -_KNOWN_S
+        self._asked_at = -KNOWN_S
         self._fetching = asyncio.Lock()
         self._verified: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
 
@@ -73,13 +74,14 @@ class AccessTokens:
 
     async def check(self, token: str) -> Principal | None:
         """Return the principal of this token; None when it is none that holds."""
+        await self._renew()
         name = hashlib.sha256(token.encode()).digest()
         now = time.time()
         ends, known = self._verified.get(name, (0.0, None))
         if known is not None and now < ends:
             return known
         try:
-            claims = await self._claims(token)
+            claims = self._claims(token)
             who = _principal(claims)
             if claims["exp"] - claims["iat"] > self._settings.jwt_max_age_s:
                 return None
@@ -91,13 +93,13 @@ class AccessTokens:
             self._verified.popitem(last=False)
         return who
 
-    async def _claims(self, token: str) -> dict[str, Any]:
+    def _claims(self, token: str) -> dict[str, Any]:
         header = jwt.get_unverified_header(token)
         algorithm = header.get("alg")
         if algorithm in SHARED:
             keys: list[Any] = list(self._secrets)
         elif algorithm in PUBLIC and self._url is not None:
-            keys = await self._public(header.get("kid"))
+            keys = self._public(header.get("kid"))
         else:
             keys = []
         refused: Exception = jwt.InvalidKeyError("there is no key of that name")
@@ -118,20 +120,27 @@ class AccessTokens:
                 return found
         raise refused
 
-    async def _public(self, name: str | None) -> list[Any]:
+    def _public(self, name: str | None) -> list[Any]:
         """The public key of that name; of a set of one, that."""
-        async with self._fetching:
-            now = time.monotonic()
-            old = now >= self._fetched_at + _KNOWN_S
-            if old or (name not in self._keys and now >= self._asked_at + _COOL_S):
-                self._asked_at = now
-                text = "The public keys of tokens could not be read; those known are used"
-                with noting(log, "jwks", text, OSError, ValueError, jwt.PyJWTError):
-                    self._keys = await asyncio.to_thread(_fetch, self._url or "")
-                    self._fetched_at = now
         if name is None and len(self._keys) == 1:
             return [*self._keys.values()]
         return [self._keys[name]] if name in self._keys else []
+
+    async def _renew(self) -> None:
+        """Read the set of public keys again where it is old; while that fails the known ones stay.
+
+        All tokens are looked at anew by another set: one's key may have left it.
+        """
+        if self._url is None or time.monotonic() < self._asked_at + KNOWN_S:
+            return
+        async with self._fetching:
+            if time.monotonic() < self._asked_at + KNOWN_S:
+                return
+            text = "The public keys of tokens could not be read; those known are used"
+            with noting(log, "jwks", text, *_UNREADABLE):
+                self._keys = await asyncio.to_thread(_fetch, self._url)
+                self._verified.clear()
+            self._asked_at = time.monotonic()
 
 
 def _principal(claims: Mapping[str, Any]) -> Principal:
@@ -157,6 +166,7 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
         permissions=frozenset(map(Permission, permissions)),
         requests_per_s=_count(claims.get("requests_per_s")),
         runs_per_s=_count(claims.get("runs_per_s")),
+        ends_at=float(claims["exp"]),
     )
 
 

@@ -128,7 +128,7 @@ def rotate(ctx: click.Context, key_id: str, hours: float) -> Shown:
         lasts_s = old["left_s"]
         after_s = min(hours * 3600, math.inf if lasts_s is None else lasts_s)
         _act(ctx, engine, "key.rotate", key_id, replaced_by=row["id"], after_s=after_s)
-        if not found.replace(key_id, row, after_s=after_s, lasts_s=lasts_s):
+        if not found.replace(key_id, row, after_s=after_s):
             raise _unknown(key_id)
     return Shown({"id": row["id"], "key": key, "replaces": key_id}, key)
 

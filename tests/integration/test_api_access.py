@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -197,6 +199,72 @@ def test_a_key_makes_no_key_that_may_more(base: tuple[Stack, Any]) -> None:
         time.sleep(0.1)
 
 
+MORE: dict[str, dict[str, Any]] = {
+    "role": {"role": Role.ADMIN},
+    "agents": {"agents": ["yes"]},
+    "all agents": {"agents": None},
+    "requests": {"requests_per_s": 6},
+    "all requests": {"requests_per_s": None},
+    "runs": {"runs_per_s": 4},
+    "all runs": {"runs_per_s": None},
+    "life": {"lasts_s": 9_000.0},
+    "no end": {"lasts_s": None},
+    "all tenants": {"tenant": None},
+}
+
+
+@pytest.mark.parametrize("what", MORE)
+def test_a_key_neither_makes_nor_touches_one_that_has_more(
+    base: tuple[Stack, Any], what: str
+) -> None:
+    stack, http = base
+    own: dict[str, Any] = {"agents": ["sho*"], "requests_per_s": 500, "runs_per_s": 3}
+    about = {**own, "tenant": "acme", "lasts_s": 1_000.0}
+    writer = [p.value for p in ROLES[Role.USER] | {Permission.KEYS_WRITE, Permission.KEYS_READ}]
+    user = {**about, "permissions": writer, "lasts_s": 3_000.0}
+    maker = Asked(http, made_key(stack.database_url, Role.USER, **user))
+    less = {**about, "role": Role.USER}
+    more = {**less, **MORE[what]}
+    if "requests_per_s" in MORE[what] and MORE[what]["requests_per_s"]:
+        more["requests_per_s"] = 501
+    for given, status in ((less, 201), (more, 403)):
+        told = {"name": "x", **given, "expires_s": given["lasts_s"]}
+        told = {n: v for n, v in told.items() if n not in {"lasts_s", "permissions", "tenant"}}
+        if given["tenant"] is None:
+            told["tenant"] = "*"
+        assert maker("POST", "/keys", told).status_code == status, told
+        made = made_key(stack.database_url, **given)
+        key_id = made.split("_")[1]
+        seen = 404 if given["tenant"] is None else status
+        assert maker("POST", f"/keys/{key_id}/rotate", {}).status_code == seen
+        wanted = {201: 200}.get(seen, seen)
+        assert maker("DELETE", f"/keys/{key_id}").status_code == wanted
+        if wanted != 200:
+            assert ApiKeys(stack.engine).find(key_id) is not None
+
+
+def test_no_key_that_is_made_or_rotated_lasts_longer(
+    base: tuple[Stack, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the API's own clock says, to the instant: who goes on making keys wins no time."""
+    stack, http = base
+    behind = SimpleNamespace(time=lambda: time.time() - 60)
+    monkeypatch.setattr("api.operations.time", behind)
+    first = made_key(stack.database_url, Role.ADMIN, lasts_s=600.0)
+    keys = ApiKeys(stack.engine)
+    ends = (keys.find(first.split("_")[1]) or {})["expires_at"]
+    maker = Asked(http, first)
+    for _ in range(3):
+        left_s = ends - time.time()
+        asked = {"name": "x", "role": "admin", "expires_s": left_s + 30}
+        made = maker("POST", "/keys", asked, status=201)
+        assert (keys.find(made["id"]) or {})["expires_at"] <= ends
+        rotated = Asked(http, made["key"])("POST", f"/keys/{made['id']}/rotate", {}, status=201)
+        for key_id in (made["id"], rotated["id"]):
+            assert (keys.find(key_id) or {})["expires_at"] <= ends
+        maker = Asked(http, rotated["key"])
+
+
 def test_limits_of_a_key(base: tuple[Stack, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     stack, http = base
     monkeypatch.setattr("api.limits.time", SimpleNamespace(time=lambda: 1e9))
@@ -225,3 +293,32 @@ def test_secrets_are_nowhere(base: tuple[Stack, Any], caplog: pytest.LogCaptureF
     everything = told + caplog.text + str(rows) + str(stack.redis.keys("*"))
     for secret in (key.split("_", 2)[2], token.rsplit(".", 1)[1]):
         assert secret not in everything
+
+
+STREAMS = ["/tasks/{id}/events", "/v1/responses/resp_{id}?stream=true", "/ui/runs/{id}/events"]
+
+
+@pytest.mark.parametrize("how", ["revoked", "over"])
+@pytest.mark.parametrize("path", [*STREAMS, "/v1/chat/completions"])
+def test_a_stream_ends_with_its_key(
+    fast: Stack, monkeypatch: pytest.MonkeyPatch, path: str, how: str
+) -> None:
+    """Its run is never begun: nothing else ends it."""
+
+    async def offered(*_: Any) -> None:
+        """No worker says so: the agent is no panel, and there."""
+
+    monkeypatch.setattr("api.openai.catalog.ModelCatalog.find", offered)
+    url = fast.database_url
+    with in_process(settings(fast.redis_url, url, api_accepts="journal")) as http:
+        chief = Asked(http, made_key(url, Role.ADMIN, tenant=None))
+        run = chief("POST", "/tasks", {"task": "ask", "agent": "far", "input": "?"}, status=202)
+        key = made_key(url, Role.USER)
+        end = partial(ApiKeys(fast.engine).revoke, after_s=0.0 if how == "revoked" else 0.5)
+        threading.Timer(3.0, end, [key.split("_")[1]]).start()
+        body = {"model": "far", "stream": True, "messages": [{"role": "user", "content": "?"}]}
+        asked = body if "chat" in path else None
+        told = Asked(http, key)("POST" if asked else "GET", path.format(id=run["id"]), asked)
+        assert told.status_code == 200, told.text
+        assert "holds no longer" in told.text
+        assert chief("GET", f"/tasks/{run['id']}", status=200)["state"] == "ready"

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from app.concurrency.fibers import wait
 from app.journal.schema.engine import reading
 from app.journal.schema.transactions import in_transaction
 from app.journal.tables import audit
-from app.journal.tables.audit import Act, End, Tampering
+from app.journal.tables.audit import Act, End
+from app.journal.tables.proving import Tampering, verified
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ log = logging.getLogger(__name__)
 #: Acts that one transaction takes: it holds the end of the chain meanwhile.
 _BATCH = 500
 #: Entries that are read at a time.
-_PAGE = 2_000
+PAGE = 2_000
 
 
 class AuditLog:
@@ -59,9 +61,12 @@ class AuditLog:
         if self._batches is not None:
             self._batches.close()
 
-    def newest(self, most: int) -> list[dict[str, Any]]:
-        """Return the newest entries, the newest first."""
-        found = in_transaction(reading(self._engine), lambda c: audit.newest(c, most))
+    def newest(
+        self, most: int, *, tenant: str | None = None, before: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the newest entries, of a tenant or of all, before a number; the newest first."""
+        work = partial(audit.newest, most=most, tenant=tenant, before=before)
+        found = in_transaction(reading(self._engine), work)
         return [dict(row._mapping) for row in found]  # noqa: SLF001 - SQLAlchemy's name
 
     def end(self) -> End | None:
@@ -80,14 +85,19 @@ class AuditLog:
             own = None
         files = {*anchors} if own is None else {own, *anchors}
         kept = [one for path in files for one in _kept(path)]
-        yield from audit.verified(self._entries(), end, self.end, kept)
+        yield from verified(self._entries(), end, self.end, kept, self._counted)
 
     def _entries(self) -> Iterator[Row[Any]]:
-        after: int | None = 0
-        while after is not None:
+        after: int | None = None
+        while True:
             found = in_transaction(reading(self._engine), _page(after))
             yield from found
-            after = found[-1].seq if len(found) == _PAGE else None
+            if len(found) < PAGE:
+                return
+            after = found[-1].seq
+
+    def _counted(self, upto: int) -> tuple[int, int]:
+        return in_transaction(reading(self._engine), partial(audit.counted, upto=upto))
 
     def _writing(self) -> Batches[Act]:
         if self._batches is None:
@@ -115,8 +125,8 @@ class AuditLog:
             note(log, "audit_anchor", "The end of the audit was not kept elsewhere", error=error)
 
 
-def _page(after: int) -> Callable[[Any], Sequence[Row[Any]]]:
-    return lambda c: audit.page(c, after, _PAGE)
+def _page(after: int | None) -> Callable[[Any], Sequence[Row[Any]]]:
+    return lambda c: audit.page(c, after, PAGE)
 
 
 def _kept(path: Path) -> Iterator[End]:

@@ -1,20 +1,21 @@
 """Acts in a chain of hashes: what is added, and what is found when the chain is gone through.
 
 The hash of an entry is SHA-256 of the one before and of all that the entry says, its data by their
-digest alone, so that data may be erased. Who can write to the database can make a whole new chain;
-against that, ends of the chain are kept outside of it (see app/journal/stores/audit.py).
+digest alone, so that data may be erased: by a later entry, which says of which entries. Who can
+write to the database can make a whole new chain; against that, ends of the chain are kept outside
+of it (see app/journal/stores/audit.py). What is found when it is gone through: proving.py.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import AuditEntry, AuditHead, table
@@ -28,6 +29,10 @@ _ACTOR, _TENANT, _ACTION, _TARGET = 200, 64, 60, 200
 #: Characters of a text within the data.
 _TEXT = 500
 _ENTRIES, _HEAD = table(AuditEntry), table(AuditHead)
+_IS_HEAD = AuditHead.one == 1
+#: The act that erases data. Its target says of which entries, as the hash covers it; so its own
+#: data, which hold nothing, stay.
+ERASURE = "audit.erase"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +53,9 @@ class End(NamedTuple):
     hash: str
 
 
-class Tampering(NamedTuple):
-    """A place where the chain is not as it was written."""
-
-    kind: str
-    #: The first entry that it is about, and the last one.
-    seq: int
-    last: int
-    told: str
-
-
 def add(connection: Connection, acts: Sequence[Act]) -> End:
     """Add acts to the chain, in their order; its new end."""
-    connection.execute(insert_new(connection, AuditHead).values(one=1, seq=0, hash=""))
-    found = select(AuditHead.seq, AuditHead.hash).with_for_update()
-    end = End(*connection.execute(found).one())
+    end = _hold(connection)
     at = read_clock(connection)
     rows = []
     for act in acts:
@@ -70,8 +63,15 @@ def add(connection: Connection, acts: Sequence[Act]) -> End:
         end = End(row["seq"], link(end.hash, row))
         rows.append({**row, "hash": end.hash})
     connection.execute(insert(_ENTRIES), rows)
-    connection.execute(update(_HEAD).values(seq=end.seq, hash=end.hash))
+    connection.execute(update(_HEAD).where(_IS_HEAD).values(seq=end.seq, hash=end.hash))
     return end
+
+
+def _hold(connection: Connection) -> End:
+    """Return the end of the chain, to which nobody else adds in the meantime."""
+    connection.execute(insert_new(connection, AuditHead).values(one=1, seq=0, hash=""))
+    found = select(AuditHead.seq, AuditHead.hash).where(_IS_HEAD).with_for_update()
+    return End(*connection.execute(found).one())
 
 
 def _row(act: Act, seq: int, at: float) -> dict[str, Any]:
@@ -115,71 +115,74 @@ _COVERED = ("seq", "at", "actor", "tenant", "action", "target", "data_digest")
 
 def end(connection: Connection) -> End | None:
     """Return where the chain says that it ends; None where nothing was ever written down."""
-    found = connection.execute(select(AuditHead.seq, AuditHead.hash)).one_or_none()
+    found = connection.execute(select(AuditHead.seq, AuditHead.hash).where(_IS_HEAD)).one_or_none()
     return None if found is None else End(*found)
 
 
-def page(connection: Connection, after: int, most: int) -> Sequence[Row[Any]]:
-    """Return entries in their order, those behind ``after``."""
-    query = select(_ENTRIES).where(AuditEntry.seq > after).order_by(AuditEntry.seq).limit(most)
+def page(connection: Connection, after: int | None, most: int) -> Sequence[Row[Any]]:
+    """Return entries in their order, those behind ``after``; from the lowest number on: None."""
+    query = select(_ENTRIES).order_by(AuditEntry.seq).limit(most)
+    if after is not None:
+        query = query.where(AuditEntry.seq > after)
     return connection.execute(query).all()
 
 
-def newest(connection: Connection, most: int) -> Sequence[Row[Any]]:
-    """Return the newest entries, the newest first."""
-    return connection.execute(select(_ENTRIES).order_by(AuditEntry.seq.desc()).limit(most)).all()
+def counted(connection: Connection, upto: int) -> tuple[int, int]:
+    """Return how many entries there are to a number, and how many ends."""
+    entries = select(func.count()).select_from(_ENTRIES).where(AuditEntry.seq <= upto)
+    ends = select(func.count()).select_from(_HEAD)
+    return connection.execute(entries).scalar_one(), connection.execute(ends).scalar_one()
+
+
+def newest(
+    connection: Connection, most: int, *, tenant: str | None = None, before: int | None = None
+) -> Sequence[Row[Any]]:
+    """Return the newest entries, of a tenant or of all, before a number; the newest first."""
+    query = select(_ENTRIES).order_by(AuditEntry.seq.desc()).limit(most)
+    if tenant is not None:
+        query = query.where(AuditEntry.tenant == tenant)
+    if before is not None:
+        query = query.where(AuditEntry.seq < before)
+    return connection.execute(query).all()
 
 
 def is_old(days: float) -> ColumnElement[bool]:
     """Entries whose data are to be erased."""
-    return AuditEntry.data.is_not(None) & (AuditEntry.at < now() - days * _DAY_S)
+    holds = AuditEntry.data.is_not(None) & (AuditEntry.action != ERASURE)
+    return holds & (AuditEntry.at < now() - days * _DAY_S)
 
 
 def erase(connection: Connection, days: float) -> int:
-    """Erase the data of some entries that are as old, which stay themselves; how many."""
+    """Erase the data of some entries that are as old, which stay themselves; how many.
+
+    The chain says which: without that nobody could tell it from data that somebody took away.
+    """
     some = select(AuditEntry.seq).where(is_old(days)).order_by(AuditEntry.seq).limit(_SOME)
-    done = update(_ENTRIES).where(AuditEntry.seq.in_(some)).values(data=None)
-    return int(connection.execute(done).rowcount)
+    if connection.execute(some.limit(1)).first() is None:
+        return 0
+    _hold(connection)
+    seqs = list(connection.execute(some).scalars())
+    if seqs:
+        connection.execute(update(_ENTRIES).where(AuditEntry.seq.in_(seqs)).values(data=None))
+        add(connection, [Act(_CLEANING, ERASURE, f"{a}-{b}") for a, b in _spans(seqs)])
+    return len(seqs)
+
+
+def erased(target: str) -> tuple[int, int] | None:
+    """Return the first and the last entry whose data an erasure has erased, by its target."""
+    first, _, last = target.partition("-")
+    is_told = first.isdecimal() and last.isdecimal() and int(first) <= int(last)
+    return (int(first), int(last)) if is_told else None
+
+
+def _spans(seqs: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last one of numbers that follow each other."""
+    for _, group in groupby(enumerate(seqs), lambda at: at[1] - at[0]):
+        span = [seq for _, seq in group]
+        yield span[0], span[-1]
 
 
 #: Entries whose data are erased in one transaction.
 _SOME, _DAY_S = 1_000, 86_400.0
-
-
-def verified(
-    entries: Iterable[Row[Any]],
-    before: End | None,
-    after: Callable[[], End | None],
-    anchors: Iterable[End],
-) -> Iterator[Tampering]:
-    """Go through a chain: yield each place where it is not as it was written.
-
-    Args:
-        entries: all of them, in their order.
-        before: where the database said that the chain ends, before they were read.
-        after: says it again, once they were: others may have been added meanwhile.
-        anchors: ends that were kept elsewhere.
-    """
-    kept: defaultdict[int, set[str]] = defaultdict(set)
-    for anchor in anchors:
-        kept[anchor.seq].add(anchor.hash)
-    told = {} if before is None else {before.seq: before.hash}
-    at, hashed = 0, ""
-    for entry in entries:
-        if entry.seq > at + 1:
-            yield Tampering("deleted", at + 1, entry.seq - 1, "entries are missing")
-        elif link(hashed, dict(entry._mapping)) != entry.hash:  # noqa: SLF001 - SQLAlchemy's name
-            yield Tampering("changed", entry.seq, entry.seq, "the entry is another one")
-        if entry.data is not None and digest(entry.data) != entry.data_digest:
-            yield Tampering("changed", entry.seq, entry.seq, "its data are others")
-        if told.get(entry.seq, entry.hash) != entry.hash:
-            yield Tampering("changed", entry.seq, entry.seq, "the end was another one")
-        if kept.pop(entry.seq, {entry.hash}) != {entry.hash}:
-            yield Tampering("rewritten", entry.seq, entry.seq, "it was kept elsewhere as another")
-        at, hashed = entry.seq, entry.hash
-    last = max([*told, *kept], default=0)
-    if last > at:
-        yield Tampering("cut", at + 1, last, "entries are missing at the end")
-    ends = after()
-    if at > (seq := 0 if ends is None else ends.seq):
-        yield Tampering("inserted", seq + 1, at, "entries stand behind the end")
+#: Who erases.
+_CLEANING = "cleaning"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, case, insert, select, update
 
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import ApiKey, table
@@ -17,11 +18,20 @@ _SHOWN = (
 )
 
 
-def add(connection: Connection, row: dict[str, Any], lasts_s: float | None) -> None:
-    """Write down a new key, which ends after so many seconds."""
+def add(
+    connection: Connection,
+    row: dict[str, Any],
+    lasts_s: float | None,
+    ends_by: float | None = None,
+) -> None:
+    """Write down a new key, which ends after so many seconds, at a time at the latest.
+
+    That is no span: keys that make keys would each win the time that it takes.
+    """
     at = read_clock(connection)
-    ends = None if lasts_s is None else at + lasts_s
-    connection.execute(insert(table(ApiKey)), {**row, "created_at": at, "expires_at": ends})
+    ends = min(inf if lasts_s is None else at + lasts_s, inf if ends_by is None else ends_by)
+    times = {"created_at": at, "expires_at": None if ends == inf else ends}
+    connection.execute(insert(table(ApiKey)), {**row, **times})
 
 
 def find(connection: Connection, key_id: str) -> dict[str, Any] | None:
@@ -34,6 +44,12 @@ def find(connection: Connection, key_id: str) -> dict[str, Any] | None:
     return dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
 
 
+def kept(connection: Connection, key_id: str) -> dict[str, Any] | None:
+    """The key of that id, also where it holds no longer."""
+    row = connection.execute(select(*_SHOWN).where(_K.id == key_id)).first()
+    return None if row is None else dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+
+
 def listed(connection: Connection, tenant: str | None) -> list[dict[str, Any]]:
     """Keys of a tenant, or of all, the newest first."""
     query = select(*_SHOWN) if tenant is None else select(*_SHOWN).where(_K.tenant == tenant)
@@ -44,9 +60,14 @@ def listed(connection: Connection, tenant: str | None) -> list[dict[str, Any]]:
 def revoke(
     connection: Connection, key_id: str, tenant: str | None, after_s: float = 0.0
 ) -> dict[str, Any] | None:
-    """End a key, now or after so many seconds; None when there is none of that id that holds."""
+    """End a key, now or after so many seconds; None when there is none of that id that holds.
+
+    One that ends before that stays as it is.
+    """
     whose = [] if tenant is None else [_K.tenant == tenant]
-    ended = {"expires_at": now() + after_s} if after_s else {"revoked_at": now()}
+    after = now() + after_s
+    ends = case((_K.expires_at < after, _K.expires_at), else_=after)
+    ended = {"expires_at": ends} if after_s else {"revoked_at": now()}
     row = connection.execute(
         update(table(ApiKey))
         .where(_K.id == key_id, _K.revoked_at.is_(None), *whose)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 
 from app.access.permissions import Principal, Role
-from app.access.tokens import AccessTokens
+from app.access.tokens import KNOWN_S, AccessTokens
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
 
@@ -64,7 +65,9 @@ def check(made: AccessTokens, token: str) -> Principal | None:
 def test_ours() -> None:
     made = tokens()
     who = check(made, made.sign({"sub": "me", "role": "readonly", "tenant": "*"}, 60))
-    assert who == Principal(id="jwt:me", role=Role.READONLY, tenant=None)
+    assert who is not None
+    assert time.time() < (who.ends_at or 0) <= time.time() + 60
+    assert replace(who, ends_at=None) == Principal(id="jwt:me", role=Role.READONLY, tenant=None)
 
 
 def test_an_older_key_verifies_and_a_newer_one_signs() -> None:
@@ -142,9 +145,45 @@ def test_a_new_public_key_is_found_and_unknown_ones_are_asked_for_seldom(
     made._asked_at -= 60
     assert check(made, signed) is not None
     place.unlink()
-    made._fetched_at -= 1000
+    made._asked_at -= 1000
     made._verified.clear()
     assert check(made, signed) is not None  # those that are known serve on
+
+
+@pytest.mark.parametrize("change", ["gone", "another one"])
+def test_a_token_ends_with_its_public_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Also one that was found to hold before, and whose key was replaced under its name."""
+    place = tmp_path / "keys"
+    made = tokens(jwks_url=jwks(place, "RS256", "ES256"))
+    signed = jwt.encode(claims(), RSA, "RS256", headers={"kid": "RS256"})
+    ours = made.sign(claims(), 60)
+    assert check(made, signed) is not None
+    if change == "gone":
+        jwks(place, "ES256")
+    else:
+        monkeypatch.setitem(KEYS, "RS256", rsa.generate_private_key(65537, 2048))
+        jwks(place, "RS256", "ES256")
+    made._asked_at -= KNOWN_S
+    assert check(made, signed) is None
+    assert check(made, ours) is not None
+    assert KNOWN_S <= 60
+
+
+@pytest.mark.parametrize("told", ["", "[]", "{}", '{"keys": 1}', '{"keys": [1]}'])
+def test_a_set_that_is_none_changes_nothing_and_is_asked_for_seldom(
+    tmp_path: Path, told: str
+) -> None:
+    place = tmp_path / "keys"
+    made = tokens(jwks_url=jwks(place, "RS256"))
+    signed = jwt.encode(claims(), RSA, "RS256", headers={"kid": "RS256"})
+    assert check(made, signed) is not None
+    place.write_text(told)
+    made._asked_at -= KNOWN_S
+    assert check(made, signed) is not None
+    jwks(place, "ES256")
+    assert check(made, signed) is not None  # not with each request, while it cannot be read
 
 
 def test_shared_keys_in_a_public_set_are_none(tmp_path: Path) -> None:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
+from app.journal.stores import audit as audit_log
 from app.journal.stores.audit import AuditLog
 from app.journal.tables import audit
 from app.journal.tables.audit import Act
+from app.journal.tables.proving import verified
 from tests.unit.app.journal.support import World
 
 ENTRIES = 40
@@ -89,6 +96,25 @@ CHANGES: dict[str, tuple[list[str], list[tuple[str, int, int]]]] = {
     ),
     f"all of it, {ANCHORED}": (["DELETE FROM audit", "DELETE FROM audit_head"], [("cut", 1, 40)]),
     "the end": (["UPDATE audit_head SET hash = 'x'"], [("changed", 40, 40)]),
+    "data taken away": (["UPDATE audit SET data = NULL WHERE seq = 9"], [("emptied", 9, 9)]),
+    "all data taken away": (["UPDATE audit SET data = NULL"], [("emptied", 1, 40)]),
+    "one before the first": (
+        [COPY.format(to=0) + " FROM audit WHERE seq = 1"],
+        [("inserted", 0, 0)],
+    ),
+    "one far before the first": (
+        [COPY.format(to=-7) + " FROM audit WHERE seq = 40"],
+        [("inserted", -7, -7)],
+    ),
+    "one moved before the first": (
+        ["UPDATE audit SET seq = -3 WHERE seq = 3"],
+        [("deleted", 3, 3), ("inserted", -3, -3)],
+    ),
+    "the end under another number": (
+        ["UPDATE audit_head SET one = 2"],
+        [("doubled", 40, 40), ("inserted", 1, 40)],
+    ),
+    "another end": (["INSERT INTO audit_head VALUES (2, 1, 'x')"], [("doubled", 40, 40)]),
 }
 
 
@@ -100,10 +126,31 @@ def test_what_somebody_changed_is_found(filled: AuditLog, world: World, what: st
     assert sorted(set(found(log))) == sorted(wanted)
 
 
+@pytest.mark.parametrize("seq", [7, 20])
+def test_an_entry_that_stands_there_twice_is_found(
+    log: AuditLog, world: World, seq: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may change the table may take its primary key away; at an end of a page, too."""
+    monkeypatch.setattr(audit_log, "PAGE", 20)
+    log.write([Act("anna", "a", str(n)) for n in range(ENTRIES)])
+    if world.engine.dialect.name == "sqlite":
+        change(world, "CREATE TABLE kept AS SELECT * FROM audit", "DROP TABLE audit")
+        change(world, "ALTER TABLE kept RENAME TO audit")
+    else:
+        change(world, "ALTER TABLE audit DROP CONSTRAINT pk_audit")
+    try:
+        change(world, COPY.format(to=seq) + f" FROM audit WHERE seq = {seq}")
+        assert found(AuditLog(world.engine))
+    finally:
+        key = "ADD CONSTRAINT pk_audit PRIMARY KEY (seq)"
+        if world.engine.dialect.name != "sqlite":  # its tables serve other tests, too
+            change(world, "DELETE FROM audit", f"ALTER TABLE audit {key}")
+
+
 def rewrite(world: World) -> None:
     """Change an entry, and make the chain behind it anew, as who knows how it is made can."""
     with world.engine.begin() as c:
-        rows = [dict(row._mapping) for row in audit.page(c, 0, 1000)]
+        rows = [dict(row._mapping) for row in audit.page(c, None, 1000)]
         before = ""
         for row in rows:
             if row["seq"] == 10:
@@ -131,9 +178,104 @@ def test_data_may_be_erased(filled: AuditLog, world: World) -> None:
         assert audit.erase(c, days=-1) == ENTRIES
         assert audit.erase(c, days=-1) == 0
     assert found(filled) == []
-    assert filled.newest(1)[0]["data"] is None
+    told, last = filled.newest(2)
+    assert (told["action"], told["target"], last["data"]) == ("audit.erase", "1-40", None)
     filled.write([Act("anna", "later")])
     assert found(filled) == []
+    change(world, "UPDATE audit SET data = NULL WHERE seq > 40")
+    assert found(filled) == [("changed", 41, 41), ("emptied", 42, 42)]
+    change(world, "DELETE FROM audit WHERE seq = 41")
+    assert ("emptied", 1, 40) in found(filled)
+
+
+def test_an_erasure_names_the_entries_that_it_erased_and_no_others(
+    filled: AuditLog, world: World
+) -> None:
+    """Of some that stand between, as of a clock that went back, the data stay, and are proven."""
+    days = 86_400 * 10
+    rows: list[dict[str, Any]] = []
+    with world.engine.begin() as c:
+        before = ""
+        for row in map(dict, (r._mapping for r in audit.page(c, None, 100))):
+            row["at"] -= 0 if row["seq"] in {5, 6, 30} else days
+            before = row["hash"] = audit.link(before, row)
+            rows.append(row)
+        for row in rows:
+            c.execute(text("UPDATE audit SET at = :at, hash = :hash WHERE seq = :seq"), row)
+        c.execute(text("UPDATE audit_head SET hash = :hash"), {"hash": before})
+        assert audit.erase(c, days=9) == 37
+    log = AuditLog(world.engine)
+    assert found(log) == []
+    assert [entry["target"] for entry in log.newest(3)] == ["31-40", "7-29", "1-4"]
+    change(world, "UPDATE audit SET data = NULL WHERE seq IN (6, 30)")
+    assert found(log) == [("emptied", 6, 6), ("emptied", 30, 30)]
+
+
+@pytest.mark.parametrize("target", ["1-43", "1-99", "-", "a-b", "40-1", "", "1"])
+def test_no_other_entry_explains_that_data_are_gone(
+    filled: AuditLog, world: World, target: str
+) -> None:
+    """One that names itself or later ones, or no entries."""
+    filled.write([Act("anna", audit.ERASURE, target), Act("anna", "a"), Act("anna", "a")])
+    change(world, "UPDATE audit SET data = NULL WHERE seq = 3")
+    assert found(filled) == [("emptied", 3, 3)]
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=64)
+NUMBERS = st.integers(-(2**63), 2**63 - 1)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "seq": st.integers(-5, 60) | NUMBERS,
+    "at": st.floats() | st.floats(0, 2e9),
+    "data": st.none() | TEXTS | st.just("{}"),
+    **dict.fromkeys(("actor", "tenant", "action", "target", "data_digest", "hash"), TEXTS),
+    "action": TEXTS | st.just(audit.ERASURE),
+    "target": TEXTS | st.sampled_from(["1-20", "1-40", "21-41", "9-9"]),
+}
+HEAD = {"one": st.integers(-(2**31), 2**31 - 1), "seq": NUMBERS | st.integers(0, 50), "hash": TEXTS}
+#: SQLite keeps any type in any column.
+ODD = st.binary(max_size=8) | st.floats(allow_nan=False) | NUMBERS
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=st.data())
+def test_any_edit_of_any_column_is_found(filled: AuditLog, world: World, drawn: Any) -> None:
+    """Of entries whose data were erased, of the erasure, of others, and of the end."""
+    lite = world.engine.dialect.name == "sqlite"
+    with world.engine.begin() as c:
+        if audit.end(c) == audit.End(ENTRIES, filled.newest(1)[0]["hash"]):
+            audit.erase(c, days=-1)
+            audit.add(c, [Act("anna", "a", str(n), data={"n": n}) for n in range(5)])
+    where = drawn.draw(st.integers(0, 46))
+    name = drawn.draw(st.sampled_from(sorted(VALUES if where else HEAD)))
+    value = drawn.draw(VALUES[name] if where else HEAD[name])
+    if lite and (name == "one" or drawn.draw(st.booleans())):
+        value = drawn.draw(ODD) if name != "one" else value
+    table, row = ("audit", f"seq = {where}") if where else ("audit_head", "one = 1")
+    with world.engine.connect() as c:
+        try:
+            before = c.execute(text(f"SELECT {name} FROM {table} WHERE {row}")).scalar_one()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                c.execute(text(f"UPDATE {table} SET {name} = :value WHERE {row}"), {"value": value})
+        except (DBAPIError, OverflowError):  # the database keeps its own rules
+            reject()
+        after = c.execute(
+            text(
+                f"SELECT count(*) FROM {table} WHERE {name} IS NOT DISTINCT FROM :value AND {row}"
+            ),
+            {"value": before},
+        ).scalar_one()
+        told = list(
+            verified(
+                audit.page(c, None, 1000),
+                audit.end(c),
+                lambda: audit.end(c),
+                [],
+                partial(audit.counted, c),
+            )
+        )
+        c.rollback()
+    assert bool(told) != bool(after)
 
 
 def test_no_secret_and_no_long_text_is_written_down(log: AuditLog) -> None:
