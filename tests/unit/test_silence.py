@@ -52,6 +52,8 @@ EXPLAINED = {
     ("agents/tools/running.py", "_made"): "the first is raised; the journal has the others",
     ("celery_agents/client/caches.py", "warm"): "their outcomes are counted",
     ("celery_agents/client/events.py", "put"): "its loop is closed: nobody watches any more",
+    ("app/load/trial.py", "arrive"): "whoever stops the test is told so in its report",
+    ("app/load/trial.py", "drain"): "whoever stops the test is told so in its report",
     ("app/maintenance/endpoint.py", "_shut"): "it is closed already: what was wanted",
     ("app/journal/schema/engine.py", "_make_private"): "whoever opens the file says it",
     ("app/maintenance/endpoint.py", "alive"): "the page says it",
