@@ -45,7 +45,7 @@ Link = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=500)]
 
 
 class WatchingSettings(BaseSettings):
-    """Those of what is told of steps that have ended."""
+    """Those of watching: what is told of steps that have ended, and where people look."""
 
     #: What has ended is counted so often; it is what statistics are late by, beside ten seconds.
     stats_interval_s: Positive = 30.0
@@ -58,6 +58,11 @@ class WatchingSettings(BaseSettings):
     traces_delay_s: NotNegative = 10.0
     #: A collector that is away for so long finds all that it missed; older runs are left out.
     traces_backlog_s: Positive = 24 * 3600.0
+
+    #: Where Flower is, as those who look at the page reach it: pages of runs and agents link to it.
+    flower_url: Link | None = None
+    #: Where the API's pages are, as those who look at Flower reach them: its tasks lead to runs.
+    ui_url: Link | None = None
 
 
 class EncryptionSettings(BaseSettings):
@@ -225,10 +230,6 @@ class Settings(WatchingSettings, EncryptionSettings, OutwardSettings):
     api_backlog_max: Count = 50_000
     #: ``Prefer: wait`` holds a request for so long: below what proxies allow.
     api_wait_max_s: Positive = 60.0
-    #: Where Flower is, as those who look at the page reach it: pages of runs and agents link to it.
-    flower_url: Link | None = None
-    #: Where the API's pages are, as those who look at Flower reach them: its tasks lead to runs.
-    ui_url: Link | None = None
     #: The first signs tokens, all check them (HS256, 32 bytes or more): a new one is put first.
     jwt_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     #: Public keys of others who sign tokens (RS256, ES256, EdDSA): an https:// address, or a file.

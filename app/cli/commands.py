@@ -19,6 +19,7 @@ from app.cli.dead_letters import dead
 from app.cli.encryption import encryption
 from app.cli.flows import flows
 from app.cli.keys import keys, token
+from app.cli.load import load
 from app.cli.metrics import metrics
 from app.cli.opened import journal as _journal
 from app.cli.runs import JournaledFigures, JournaledRuns
@@ -53,6 +54,7 @@ commands.add_command(dead)
 commands.add_command(encryption)
 commands.add_command(flows)
 commands.add_command(keys)
+commands.add_command(load)
 commands.add_command(token)
 commands.add_command(webhook_secret)
 commands.add_command(metrics)

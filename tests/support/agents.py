@@ -77,6 +77,12 @@ async def slow(order: dict[str, Any]) -> Any:
 
 
 @agent
+async def rests(_: Any) -> None:
+    """Takes half a second, and nothing of a processor."""
+    await asyncio.sleep(0.5)
+
+
+@agent
 async def calling(order: dict[str, Any], step: StepContext) -> int:
     """Makes so many ``calls``, each followed by a wait for the file ``go-N`` in ``folder``."""
     for number in range(order["calls"]):

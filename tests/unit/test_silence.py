@@ -54,6 +54,8 @@ EXPLAINED = {
     ("celery_agents/client/bus/topics.py", "_append"): "a hint: who listens looks by himself",
     ("celery_agents/client/bus/topics.py", "_wait"): "the same; what is asked next says it",
     ("celery_agents/client/events.py", "put"): "its loop is closed: nobody watches any more",
+    ("app/load/trial.py", "arrive"): "whoever stops the test is told so in its report",
+    ("app/load/trial.py", "drain"): "whoever stops the test is told so in its report",
     ("app/maintenance/endpoint.py", "_shut"): "it is closed already: what was wanted",
     ("app/journal/schema/engine.py", "_make_private"): "whoever opens the file says it",
     ("app/maintenance/endpoint.py", "alive"): "the page says it",
