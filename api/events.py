@@ -39,6 +39,8 @@ PING_S = 12.0
 #: Seconds between two looks whether a key holds: with the time for which one is known, less than
 #: five.
 LOOK_S = 0.5
+#: Seconds after its end in which a run's result may not be stored yet.
+STORED_S = 5.0
 SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -125,9 +127,11 @@ async def gone(services: Services, who: Principal, run_id: str) -> RunEvent[Any]
     """
     if await services.endings.look(run_id) is not None:
         return None
-    outcome = outcome_of_tree(await find(services, who, run_id))
-    if outcome is None:
-        return None
+    tree = await find(services, who, run_id)
+    outcome = outcome_of_tree(tree)
+    ended = tree.get("finished_at")
+    if outcome is None or (ended is not None and time.time() - ended < STORED_S):
+        return None  # its result is stored after its row has ended, and behind its last events
     return RunEvent(id=END, type="end", step_id=run_id, outcome=outcome)
 
 
