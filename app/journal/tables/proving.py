@@ -67,7 +67,7 @@ def verified(
 
 
 class _Proof:
-    """What is known of a chain on the way through it."""
+    """A chain as far as it was gone through."""
 
     def __init__(self, told: End | None, anchors: Iterable[End]) -> None:
         self._kept: defaultdict[int, set[str]] = defaultdict(set)
