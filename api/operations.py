@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from functools import partial
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from api.access import Parts, forbidden
 from api.metrics import sight
 from api.principals import (
+    ReadsAudit,
     ReadsKeys,
     ReadsLetters,
     ReadsMetrics,
@@ -26,7 +28,7 @@ from api.principals import (
 from api.problems import JsonResponse, ProblemError, not_found
 from api.services import Services
 from api.tasks import problems, tenant_for
-from api.views import AcceptedView, ListView, ServiceHealth, StatsView
+from api.views import AcceptedView, AuditView, ListView, ServiceHealth, StatsView
 from app.access.grants import beyond
 from app.access.keys import new_key, principal_of, successor
 from app.access.permissions import Principal, Role, named
@@ -124,6 +126,34 @@ async def forget(
 async def letters(services: Parts, who: ReadsLetters, limit: Limit = 100) -> Response:
     """Steps that were given up and, for those who see all tenants, messages nobody could run."""
     return JsonResponse({"items": await services.read(services.desk.letters, who.tenant, limit)})
+
+
+@router.get("/audit", response_model=AuditView, responses=problems(), tags=["operations"])
+async def audit(
+    services: Parts,
+    who: ReadsAudit,
+    tenant: OfTenant = None,
+    limit: Limit = 100,
+    before: Annotated[int | None, Query(ge=1, le=PLACES_MAX)] = None,
+) -> Response:
+    """Entries of the audit, the newest first; ``more`` is the ``before`` of the next page.
+
+    The command line looks whether they are as they were written (``agents audit verify``).
+    """
+    whose = tenant if who.tenant is None else tenant_for(who, tenant)
+    work = partial(services.audit.newest, limit, tenant=whose, before=before)
+    found = await services.read(work)
+    items = [{**one, "data": None if one["data"] is None else _data(one["data"])} for one in found]
+    more = found[-1]["seq"] if len(found) == limit else None
+    return JsonResponse({"items": items, "more": more})
+
+
+def _data(told: str) -> Any:
+    """The data of an entry; its text where somebody has changed it to what is no JSON."""
+    try:
+        return json.loads(told)
+    except ValueError:
+        return told
 
 
 class StatsQuery(Contract):

@@ -111,9 +111,6 @@ async def trigger(
     name: ScheduleName, services: Parts, who: WritesSchedules, tenant: OfTenant = None
 ) -> Response:
     """Start a run of a schedule now, whatever is under way; its slots stay as they are."""
-    if who.agents is not None:
-        key = ScheduleKey(tenant_for(who, tenant), name)
-        _check_asked(who, await services.read(services.schedules.target, key))
     await services.rates.take(who, "runs", who.runs_per_s)
     run = await _told(services, who, services.client.schedules.trigger, (name, tenant))
     return JsonResponse({"id": run.id}, 202, headers={"Location": f"/tasks/{run.id}"})
@@ -138,6 +135,8 @@ async def _told(
         ProblemError: there is none (404), or it cannot be done (409).
     """
     name, tenant = of[0], tenant_for(who, of[1])
+    if who.agents is not None:
+        _check_asked(who, await services.read(services.schedules.target, ScheduleKey(tenant, name)))
     try:
         return await services.ask(who, work, name, tenant=tenant)
     except InvalidPayloadError as error:
@@ -147,7 +146,7 @@ async def _told(
 
 
 def _check_asked(who: Principal, run: ScheduledRun | None) -> None:
-    """Refuse a run that asks agents which are not for whoever triggers it.
+    """Refuse a schedule that asks agents which are not for whoever has to do with it.
 
     Raises:
         ProblemError: it does, or may ask anybody, as flows do (403); there is none (404).

@@ -75,8 +75,8 @@ class Services:
         self.posted = PostedAgents(engine)
         self.flows = FlowStore(engine)
         self.schedules = ScheduleStore(engine, settings.wake_grace_s)
-        self._audit = AuditLog(engine, settings.audit_anchor)
-        self.denials = Denials(partial(self.read, self._audit.write))
+        self.audit = AuditLog(engine, settings.audit_anchor)
+        self.denials = Denials(partial(self.read, self.audit.write))
         self.encryption = Encryption(engine)
         self.ring = KeyRing(self.keys, self.read)
         #: Those of agents.toml.
@@ -149,7 +149,7 @@ class Services:
         Raises:
             JournalUnavailableError: it cannot be written down, so it is not done.
         """
-        await self.read(self._audit.write, [Act(who.id, action, target, tenant, data)])
+        await self.read(self.audit.write, [Act(who.id, action, target, tenant, data)])
 
     async def read(self, work: Callable[..., T], *args: Any) -> T:
         """Run a function that blocks on the journal."""

@@ -114,6 +114,21 @@ def check_asked(who: Principal, request: StepOptions) -> None:
             raise forbidden(f"This key may not ask {agent!r}.")
 
 
+async def check_run(services: Services, who: Principal, step_id: str) -> None:
+    """Refuse to let a run go on that asks agents which are not for whoever wants it to.
+
+    Raises:
+        ProblemError: it does, or may ask anybody, as what nobody can read may (403).
+    """
+    if who.agents is None:
+        return
+    told = (await services.read(services.desk.asked, [step_id])).get(step_id)
+    if told is None or isinstance(told, AgentsError) or told[0] not in REQUESTS:
+        raise forbidden("This key may ask some agents alone, and that may be for others.")
+    args, kwargs = told[1].get("args", ()), told[1].get("kwargs", {})
+    check_asked(who, REQUESTS[told[0]].from_message(args, kwargs))
+
+
 def _read_workflow(told: Any) -> Workflow:
     try:
         return Workflow.model_validate(told)
@@ -277,6 +292,7 @@ async def delete(run_id: RunId, services: Parts, who: CancelsRuns) -> Response:
 async def approve(run_id: RunId, body: ChoiceBody, services: Parts, who: ApprovesRuns) -> Response:
     """Answer something in a run that waits for a person; a worker writes it down."""
     await find(services, who, run_id)
+    await check_run(services, who, run_id)
     try:
         await services.ask(who, services.client.runs.approve, run_id, body.choice, key=body.key)
     except InvalidPayloadError as error:
@@ -290,6 +306,7 @@ async def requeue(step_id: RunId, services: Parts, who: WritesLetters) -> Respon
     owner = await services.read(services.desk.owner, step_id)
     if not (who.sees(owner) and (owner is not None or who.tenant is None)):
         raise not_found("such step")
+    await check_run(services, who, step_id)
     try:
         await services.ask(who, services.client.dead_letters.requeue, step_id)
     except InvalidPayloadError as error:

@@ -37,6 +37,13 @@ class ListView(_View):
     items: list[dict[str, Any]]
 
 
+class AuditView(ListView):
+    """Entries of the audit."""
+
+    #: The number that the next page comes before; None: there is no next one.
+    more: int | None = None
+
+
 class AcceptedView(_View):
     """Something that was asked for, and will be done."""
 

@@ -39,14 +39,12 @@ _TRANSLATED = IPv6Network("64:ff9b::/96")
 #: Public addresses at which the machines of some clouds are told of themselves (Azure, Oracle);
 #: those of others are link-local, private or shared.
 _METADATA = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
-#: What ``is_global`` of some versions of Python takes for public: translators of a network's own
-#: (RFC 8215), relays (RFC 7526), texts' examples (RFC 9637), routing by segments (RFC 9602).
-_RESERVED = (
-    IPv6Network("64:ff9b:1::/48"),
-    IPv4Network("192.88.99.0/24"),
-    IPv6Network("3fff::/20"),
-    IPv6Network("5f00::/16"),
-)
+#: Where IPv6's internet is (IANA's list of allocated space): what lies elsewhere is a network's own
+#: (``fec0::/10``), stands for IPv4 (``::/96``), or is nobody's.
+_ALLOCATED = IPv6Network("2000::/3")
+#: What ``is_global`` of some versions of Python takes for public: relays (RFC 7526), tunnels and
+#: other protocols (RFC 2928, Teredo among them), texts' examples (RFC 9637).
+_RESERVED = (IPv4Network("192.88.99.0/24"), IPv6Network("2001::/23"), IPv6Network("3fff::/20"))
 #: Addresses of one host that are tried.
 _TRIED = 4
 _PORTS = {"http": 80, "https": 443}
@@ -60,6 +58,8 @@ def is_public(address: Address) -> bool:
             inner = IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
+        if address not in _ALLOCATED:
+            return False
     refused = any(address in network for network in (*_METADATA, *_RESERVED))
     return address.is_global and not address.is_multicast and not refused
 

@@ -27,6 +27,7 @@ class Permission(StrEnum):
     SCHEDULES_WRITE = "schedules:write"
     STATS_READ = "stats:read"
     METRICS_READ = "metrics:read"
+    AUDIT_READ = "audit:read"
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
 

@@ -172,6 +172,31 @@ def test_agents_that_a_key_may_ask(base: tuple[Stack, Any]) -> None:
     assert "shout" in names
 
 
+def test_runs_that_a_key_lets_go_on(base: tuple[Stack, Any]) -> None:
+    """Runs and schedules of its agents alone, and of no other tenant."""
+    stack, http = base
+    everybody = Asked(http, made_key(stack.database_url, Role.ADMIN))
+    narrow = Asked(http, made_key(stack.database_url, Role.ADMIN, agents=["shout"]))
+    other = Asked(http, made_key(stack.database_url, Role.ADMIN, tenant="other"))
+    own, of_others = everybody.ask("shout", "a"), everybody.ask("yes", "a")
+    asked = {"task": "vote", "voters": ["shout", "yes"], "input": "a", "escalate": "person"}
+    vote = everybody("POST", "/tasks", asked, status=202)
+    for path, body in (("requeue", None), ("approve", {"choice": "x"})):
+        assert narrow("POST", f"/tasks/{of_others['id']}/{path}", body).status_code == 403
+        assert narrow("POST", f"/tasks/{vote['id']}/{path}", body).status_code == 403
+        assert narrow("POST", f"/tasks/{own['id']}/{path}", body).status_code == 409
+        assert other("POST", f"/tasks/{own['id']}/{path}", body).status_code == 404
+        assert everybody("POST", f"/tasks/{of_others['id']}/{path}", body).status_code == 409
+    every = {"every_s": 86_400}
+    for name, agent in (("theirs", "yes"), ("ours", "shout")):
+        run = {"task": "ask", "agent": agent, "input": "a"}
+        everybody("POST", "/schedules", {"name": name, "run": run, **every}, status=201)
+    for method, act in (("POST", "/pause"), ("POST", "/resume"), ("DELETE", "")):
+        assert narrow(method, f"/schedules/theirs{act}").status_code == 403, act
+        assert narrow(method, f"/schedules/ours{act}").is_success, act
+    everybody("DELETE", "/schedules/theirs", status=204)
+
+
 def test_a_key_makes_no_key_that_may_more(base: tuple[Stack, Any]) -> None:
     stack, http = base
     url = stack.database_url

@@ -77,6 +77,14 @@ def test_what_people_do_over_the_api(either: Stack) -> None:
             nobody("GET", "/tasks", status=401)
         Asked(http, f"ca_{ids['admin']}_{'x' * 43}")("GET", "/ui/agents", status=401)
         log = AuditLog(either.engine)
+        narrow("GET", "/audit", status=403)
+        page = chief("GET", "/audit?limit=1", status=200)
+        (newest,) = page["items"]
+        assert (newest["seq"], page["more"]) == (log.newest(1)[0]["seq"],) * 2
+        before = chief("GET", f"/audit?limit=100&before={page['more']}", status=200)
+        assert [one["seq"] for one in before["items"]][::-1] == [*range(1, newest["seq"])]
+        assert isinstance(before["items"][0]["data"], dict)
+        assert before["more"] is None
         eventually(lambda: "run.cancel" in {e["action"] for e in log.newest(20)})
     # What is denied again is written down a minute later, and when the API ends.
     found = [(e["actor"], e["action"], e["target"], json.loads(e["data"])) for e in log.newest(20)]

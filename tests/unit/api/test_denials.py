@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.denials import AGAIN_S, KINDS_MAX, NOBODY, OTHERS, Denials
+from api.denials import AGAIN_S, CROWDS_MAX, KINDS_MAX, NOBODY, OTHERS, Denials
 from app.access.permissions import Principal, Role
 from app.journal.tables.audit import Act
 from celery_agents.errors import JournalUnavailableError
@@ -78,6 +78,22 @@ def test_whoever_makes_ids_up_fills_nothing() -> None:
     book.flush()
     book.deny(who=USER)
     assert book.flush() == [("k3xample", "POST /keys", 1)]
+
+
+def test_a_crowd_crowds_no_other_out() -> None:
+    book = Book()
+    for number in range(2 * KINDS_MAX):
+        book.deny(status=401, claims=f"{number:08}, not proven")
+        book.deny(who=Principal(id=f"k{number:07}", role=Role.USER, tenant="mallory"))
+    book.flush()
+    book.deny(who=USER)
+    assert book.flush() == [("k3xample", "POST /keys", 1)]
+    for number in range(2 * CROWDS_MAX):
+        book.deny(who=Principal(id="k7654321", role=Role.USER, tenant=f"t{number}"))
+    told = book.flush()
+    assert len(told) == CROWDS_MAX - 3 + 1
+    assert told[-1] == (OTHERS, "", CROWDS_MAX + 3)
+    assert sum(act.data["times"] for act in book.acts) == 4 * KINDS_MAX + 1 + 2 * CROWDS_MAX
 
 
 def test_what_cannot_be_written_down_is_kept() -> None:
