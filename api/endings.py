@@ -11,7 +11,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from celery_agents.client.waiting import Meta
-from celery_agents.noted import note
+from celery_agents.noted import note, noting
 from celery_agents.wire.results import ResultBackend
 
 log = logging.getLogger(__name__)
@@ -37,19 +37,28 @@ class Endings:
         return self._backend.ended([raw]).get(run_id)
 
     async def wait(self, run_id: str, timeout_s: float) -> Meta | None:
-        """The result of a run as soon as it has ended; None when the time is over."""
+        """The result of a run as soon as it has ended; None when the time is over.
+
+        While Redis is away nobody hears of ends: it is looked again until the time is over.
+        """
         until = time.monotonic() + timeout_s
         key: bytes = self._backend.get_key_for_task(run_id)
         heard: asyncio.Future[Meta] = asyncio.get_running_loop().create_future()
-        first = not self._waiting[key]
+        listens = bool(self._waiting[key])
         self._waiting[key].add(heard)
         try:
-            if first:
-                await self._listen(key)
             while (left := until - time.monotonic()) > 0:
-                if (meta := await self.look(run_id)) is not None:
-                    return meta
-                await asyncio.wait({heard}, timeout=min(left, _LOOK_S))
+                pause_s = _LOOK_S
+                try:
+                    if not listens:
+                        await self._listen(key)
+                        listens = True
+                    if (meta := await self.look(run_id)) is not None:
+                        return meta
+                except (RedisError, OSError) as error:
+                    note(log, "api_look", "Ends of runs are not seen", error=error)
+                    pause_s = _AWAY_S
+                await asyncio.wait({heard}, timeout=min(left, pause_s))
                 if heard.done():
                     return heard.result()
             return None
@@ -57,7 +66,8 @@ class Endings:
             self._waiting[key].discard(heard)
             if not self._waiting[key]:
                 del self._waiting[key]
-                await self._pubsub.unsubscribe(key)
+                with noting(log, "api_look", "An end is still listened for", RedisError, OSError):
+                    await self._pubsub.unsubscribe(key)
 
     async def close(self) -> None:
         """Close the subscription."""

@@ -98,10 +98,12 @@ async def follow(
         return
     coming = aiter(events)
     task: asyncio.Task[Any] | None = None
+    pause_s = STORED_S
     try:
         while True:
             task = task or asyncio.ensure_future(anext(coming))
-            done, _ = await asyncio.wait({task}, timeout=PING_S)
+            done, _ = await asyncio.wait({task}, timeout=pause_s)
+            pause_s = PING_S
             if not done:
                 yield None
                 if (end := await gone(services, who, run_id)) is not None:

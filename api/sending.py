@@ -32,7 +32,7 @@ from celery_agents.errors import (
     IdInUseError,
     UnreadableValueError,
 )
-from celery_agents.noted import noting
+from celery_agents.noted import note, noting
 from celery_agents.wire.messages import Message, fingerprint
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ _AT_ONCE = 3
 #: Seconds between two looks at how many runs nobody has begun.
 _LOOK_S = 1.0
 _SEEN = "agents:api:asked:"
+_IN_USE = "Something else was asked under this Idempotency-Key."
 Away = (RedisError, OSError, AgentsError)
 
 
@@ -63,6 +64,8 @@ class Posting:
     message: Message
     request: StepOptions
     keyed: bool
+    #: Redis could not tell what was asked under its key.
+    unseen: bool = field(default=False, init=False)
     accepted: asyncio.Future[bool] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -131,6 +134,7 @@ class Sending:
         await self._look()
         new = [o for o in orders if not o.accepted.done()]
         if self._full:
+            await self._forget([o for o in new if o.message.id not in known])
             text = "Too many runs wait to be begun; are workers up?"
             for order in new:
                 order.refuse(busy(text, "backlog", 5))
@@ -157,7 +161,9 @@ class Sending:
                 order.refuse(result)
             else:
                 written.append(order)
-        return written
+        if unseen := [o for o in written if o.unseen]:
+            await self._refuse_others(unseen)
+        return [o for o in written if not o.accepted.done()]
 
     async def _known(self, orders: Sequence[Posting]) -> set[str]:
         """Answer orders under keys that are known; returns the ids of those to be sent again.
@@ -167,12 +173,9 @@ class Sending:
         """
         if not orders:
             return set()
-        pipe = self._redis.pipeline(transaction=False)
-        for order in orders:
-            asked = order.message.fingerprint
-            pipe.set(f"{_SEEN}{order.message.id}", asked, nx=True, get=True, ex=IDEMPOTENT_S)
         ids = list({o.message.id for o in orders})
-        before, rows = await asyncio.gather(pipe.execute(), self._call(self._desk.asked, ids))
+        work = self._seen(orders), self._call(self._desk.asked, ids)
+        before, rows = await asyncio.gather(*work)
         again: set[str] = set()
         for order, told in zip(orders, before, strict=True):
             message = order.message
@@ -186,12 +189,50 @@ class Sending:
             if known is None:
                 continue
             if known not in (message.known_as or {message.fingerprint}):
-                order.refuse(IdInUseError("Something else was asked under this Idempotency-Key."))
+                order.refuse(IdInUseError(_IN_USE))
             elif row is not None:
                 order.tell(replayed=True)
             else:
                 again.add(message.id)
         return again
+
+    async def _seen(self, orders: Sequence[Posting]) -> list[bytes | None]:
+        """What Redis knows of keys, as of now known to it.
+
+        While it is away rows tell what was asked under a key, where runs are accepted by these.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        for order in orders:
+            asked = order.message.fingerprint
+            pipe.set(f"{_SEEN}{order.message.id}", asked, nx=True, get=True, ex=IDEMPOTENT_S)
+        try:
+            before: list[bytes | None] = await pipe.execute()
+        except (RedisError, OSError) as error:
+            if not self._journaled:
+                raise
+            note(log, "api_keys", "Keys of requests are known by rows alone", error=error)
+            before = [None] * len(orders)
+            for order in orders:
+                order.unseen = True
+        return before
+
+    async def _forget(self, orders: Sequence[Posting]) -> None:
+        """Free the keys of runs that were not accepted: something else may be asked under them."""
+        if keys := [f"{_SEEN}{o.message.id}" for o in orders if o.keyed]:
+            with noting(log, "api_keys", "Keys of refused runs are kept", RedisError, OSError):
+                await self._redis.delete(*keys)
+
+    async def _refuse_others(self, orders: Sequence[Posting]) -> None:
+        """Refuse those whose row was another request's, under the same key at the same moment."""
+        rows = await self._call(self._desk.asked, [o.message.id for o in orders])
+        for order in orders:
+            row, message = rows.get(order.message.id), order.message
+            if isinstance(row, UnreadableValueError):
+                order.refuse(row)
+            elif row is not None and self._fingerprint(row) not in (
+                message.known_as or {message.fingerprint}
+            ):
+                order.refuse(IdInUseError(_IN_USE))
 
     def _fingerprint(self, row: tuple[str, Mapping[str, Any]]) -> str:
         """The fingerprint of what a row was asked."""

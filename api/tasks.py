@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from agents.catalog.panels import agents_of
@@ -32,8 +34,10 @@ from celery_agents.contracts.policies import Webhook
 from celery_agents.contracts.verbs import REQUESTS
 from celery_agents.contracts.watching import PAGE_MAX, Order, RunFilter, RunPage
 from celery_agents.errors import AgentsError, InvalidPayloadError
+from celery_agents.noted import noting
 from celery_agents.traces import caller
 
+log = logging.getLogger(__name__)
 router = APIRouter(tags=["tasks"])
 _PROBLEM: dict[str, Any] = {
     "description": "An error",
@@ -203,7 +207,8 @@ async def create(*, body: TaskBody, request: Request, who: CreatesRuns) -> Respo
         meta = await services.endings.wait(run_id, seconds)
         headers["Preference-Applied"] = f"wait={seconds:.0f}"
     elif replayed:
-        meta = await services.endings.look(run_id)
+        with noting(log, "api_look", "A run is answered as under way", RedisError, OSError):
+            meta = await services.endings.look(run_id)
     if meta is not None:
         return JsonResponse(of_meta(order.message, meta), headers=headers)
     return JsonResponse(queued(order.message), 202, headers=headers)

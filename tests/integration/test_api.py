@@ -348,6 +348,9 @@ def test_too_many_that_nobody_begins(idle: Stack) -> None:
 
         told = eventually(refused)
         assert (told.json()["kind"], told.headers["retry-after"]) == ("backlog", "5")
+        keyed = {"Idempotency-Key": "later"}
+        assert user("POST", "/tasks", ASK, headers=keyed).status_code == 503
+        assert idle.redis.keys("agents:api:asked:*") == []  # nothing was asked under it
 
 
 def test_redis_away(own_broker: Any, sqlite_journal_url: str) -> None:
@@ -363,8 +366,14 @@ def test_redis_away(own_broker: Any, sqlite_journal_url: str) -> None:
         assert (told.status_code, told.json()["kind"]) == (503, "broker")
         assert told.headers["retry-after"]
         assert http.get("/health").status_code == 503
-        accepted = Asked(durable, key)("POST", "/tasks", ASK, status=202)
-        assert Asked(durable, key)("GET", f"/tasks/{accepted['id']}", status=200)
+        user = Asked(durable, key)
+        accepted = user("POST", "/tasks", ASK, status=202)
+        assert user("GET", f"/tasks/{accepted['id']}", status=200)
+        headers = {"Idempotency-Key": "once", "Prefer": "wait=1"}
+        first = user("POST", "/tasks", ASK, status=202, headers=headers)
+        assert user("POST", "/tasks", ASK, status=202, headers=headers) == first
+        other = user("POST", "/tasks", {**ASK, "input": "else"}, headers=headers)
+        assert (other.status_code, other.json()["kind"]) == (422, "id_in_use")
 
 
 # -- a process of its own
