@@ -80,7 +80,7 @@ def test_what_people_do_over_the_api(either: Stack) -> None:
         narrow("GET", "/audit", status=403)
         page = chief("GET", "/audit?limit=1", status=200)
         (newest,) = page["items"]
-        assert (newest["seq"], page["more"]) == (log.newest(1)[0]["seq"],) * 2
+        assert newest["seq"] == page["more"]
         before = chief("GET", f"/audit?limit=100&before={page['more']}", status=200)
         assert [one["seq"] for one in before["items"]][::-1] == [*range(1, newest["seq"])]
         assert isinstance(before["items"][0]["data"], dict)
@@ -100,6 +100,7 @@ def test_what_people_do_over_the_api(either: Stack) -> None:
     assert (about["key.create"]["role"], about["key.create"]["runs_per_s"]) == ("user", 3)
     assert denials(log) == {
         (ids["reader"], "POST /keys", 403): 3,
+        (ids["reader"], "GET /audit", 403): 1,
         ("nobody", "GET /tasks", 401): 3,
         (f"{ids['admin']}, not proven", "GET /ui/agents", 401): 1,
     }
