@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Engine
 
-from app.journal.schema.engine import now, reading
-from app.journal.schema.models import Call, Run, Step
+from app.journal.queries import witness
+from app.journal.schema.engine import reading
 from app.journal.schema.transactions import in_transaction
 from app.journal.stores.overview import Overview
 
@@ -39,34 +40,18 @@ class Witness:
 
     def ends(self, run_ids: Sequence[str]) -> Iterator[RunEnd]:
         """Yield the ends of these runs that have one."""
-        wanted = select(Run.id, Run.finished_at, Run.state).where(Run.finished_at.is_not(None))
         for part in _parts(run_ids):
-            query = wanted.where(Run.id.in_(part))
-            for run_id, at, state in self._rows(query):
+            for run_id, at, state in self._read(partial(witness.ends, run_ids=part)):
                 yield RunEnd(run_id, at - self._ahead_s, state)
 
     def known(self, run_ids: Sequence[str]) -> int:
         """How many of these runs have a row."""
-        query = select(func.count()).select_from(Run)
-        return sum(self._counted(query.where(Run.id.in_(part))) for part in _parts(run_ids))
+        return sum(self._read(partial(witness.known, run_ids=part)) for part in _parts(run_ids))
 
     def paid_twice(self, run_ids: Sequence[str]) -> int:
         """How many calls of these runs were made again after they had finished."""
-        later = select(Call).subquery("later")
-        query = (
-            select(func.count())
-            .select_from(Call)
-            .join(Step, Step.id == Call.step_id)
-            .join(
-                later,
-                (later.c.step_id == Call.step_id)
-                & (later.c.fingerprint == Call.fingerprint)
-                & (later.c.token > Call.token)
-                & (later.c.started_at > Call.finished_at),
-            )
-            .where(Call.finished_at.is_not(None), Call.error.is_(None))
-        )
-        return sum(self._counted(query.where(Step.run_id.in_(part))) for part in _parts(run_ids))
+        parts = _parts(run_ids)
+        return sum(self._read(partial(witness.paid_twice, run_ids=part)) for part in parts)
 
     def memory(self) -> dict[str, int]:
         """Bytes that each worker that is up held at its last heartbeat, by name and process."""
@@ -79,17 +64,11 @@ class Witness:
     def _looked(self) -> tuple[float, float]:
         """How long a look at the journal's clock took, and by how much that is ahead."""
         before = time.time()
-        theirs = self._read(lambda c: c.execute(select(now())).scalar_one())
+        theirs = self._read(witness.clock)
         after = time.time()
         return after - before, theirs - (before + after) / 2
 
-    def _rows(self, query: Any) -> Sequence[Any]:
-        return self._read(lambda c: c.execute(query).all())
-
-    def _counted(self, query: Any) -> int:
-        return int(self._rows(query)[0][0])
-
-    def _read(self, work: Callable[[Connection], R]) -> R:
+    def _read(self, work: Callable[..., R]) -> R:
         return in_transaction(self._engine, work)
 
 

@@ -155,7 +155,8 @@ def _spans(stack: Stack, collector: Sink) -> str:
     """The spans of all runs that have ended."""
     query = "SELECT id FROM steps WHERE agent = 'noop' AND state = 'succeeded'"
     ids = {span_of(i) for i in stack.read(lambda c: c.exec_driver_sql(query).scalars().all())}
-    eventually(lambda: ids <= {span.span_id for span in collector.spans}, "all spans")
+    told = "all spans"
+    eventually(lambda: ids <= {s.span_id for s in collector.spans}, told, timeout_s=60)
     assert len(ids) > len(secrets_of(stack))
     return repr(collector.spans)
 

@@ -488,10 +488,14 @@ def test_no_tenants_no_trace(store: Any) -> None:
     put(store, *(message(str(n)) for n in range(40)))
     consumer = Consumer(store)
     consumer.take()
-    store.config_resetstat()
-    taken = consumer.take(16)
-    calls = sum(s["calls"] for s in store.info("commandstats").values())
-    assert calls - 2 <= 16 + 14  # EVAL itself and the INFO before
+    calls = []
+    for round_ in range(5):
+        store.config_resetstat()
+        taken = consumer.take(16)
+        calls.append(sum(s["calls"] for s in store.info("commandstats").values()))
+        put(store, *(message(f"{round_}-{n}") for n in range(16)))
+    # EVAL itself and the INFO before; the server is others', too, whose commands it counts.
+    assert min(calls) - 2 <= 16 + 14
     assert not any("\n" in tag for tag, _ in taken)
     assert not store.exists(names.HELD, names.HOLDERS, names.RING + "q")
     store.config_resetstat()

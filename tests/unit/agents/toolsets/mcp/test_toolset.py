@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -48,11 +49,21 @@ TOKEN = "a-token-of-the-server-0123456789"
 SECRET = "a-secret-of-the-client-0123456789"
 
 
+def servers(program: str = COMMAND[-1]) -> list[int]:
+    """Processes of servers that this one has started, or the programs that start them."""
+    found = []
+    for child in psutil.Process().children(True):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            if program in child.cmdline():
+                found.append(child.pid)
+    return found
+
+
 def held() -> tuple[int, ...]:
-    """Processes, threads, descriptors and tasks of this process, without the loop's own threads."""
+    """Servers, threads, descriptors and tasks of this process, without the loop's own threads."""
     own = psutil.Process()
     threads = [t for t in threading.enumerate() if not t.name.startswith("asyncio_")]
-    return len(own.children(True)), len(threads), own.num_fds(), len(asyncio.all_tasks())
+    return len(servers()), len(threads), own.num_fds(), len(asyncio.all_tasks())
 
 
 async def as_before(before: tuple[int, ...]) -> None:
@@ -245,7 +256,7 @@ async def test_a_server_that_says_nothing_is_given_up() -> None:
     with pytest.raises(ProviderUnavailableError, match=r"was not there within 0\.5 s"):
         await names(desk)
     await desk.aclose()
-    assert not psutil.Process().children(True)
+    assert not servers(quiet[-1])
 
 
 @on_loop
