@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
-from typing import TypeVar
 
 from sqlalchemy import Engine
 
-from app.journal.queries import witness
-from app.journal.schema.engine import reading
-from app.journal.schema.transactions import in_transaction
 from app.journal.stores.overview import Overview
 
-R = TypeVar("R")
 #: Ids in one statement.
 _AT_ONCE = 500
 
@@ -34,24 +28,22 @@ class Witness:
     """Reads what the test needs to know; the journal's clock is told in the tester's."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = reading(engine)
         self._overview = Overview(engine)
         self._ahead_s = min((self._looked() for _ in range(5)), key=lambda found: found[0])[1]
 
     def ends(self, run_ids: Sequence[str]) -> Iterator[RunEnd]:
         """Yield the ends of these runs that have one."""
         for part in _parts(run_ids):
-            for run_id, at, state in self._read(partial(witness.ends, run_ids=part)):
+            for run_id, at, state in self._overview.ends(part):
                 yield RunEnd(run_id, at - self._ahead_s, state)
 
     def known(self, run_ids: Sequence[str]) -> int:
         """How many of these runs have a row."""
-        return sum(self._read(partial(witness.known, run_ids=part)) for part in _parts(run_ids))
+        return sum(self._overview.known(part) for part in _parts(run_ids))
 
     def paid_twice(self, run_ids: Sequence[str]) -> int:
         """How many calls of these runs were made again after they had finished."""
-        parts = _parts(run_ids)
-        return sum(self._read(partial(witness.paid_twice, run_ids=part)) for part in parts)
+        return sum(self._overview.paid_twice(part) for part in _parts(run_ids))
 
     def memory(self) -> dict[str, int]:
         """Bytes that each worker that is up held at its last heartbeat, by name and process."""
@@ -64,12 +56,9 @@ class Witness:
     def _looked(self) -> tuple[float, float]:
         """How long a look at the journal's clock took, and by how much that is ahead."""
         before = time.time()
-        theirs = self._read(witness.clock)
+        theirs = self._overview.clock()
         after = time.time()
         return after - before, theirs - (before + after) / 2
-
-    def _read(self, work: Callable[..., R]) -> R:
-        return in_transaction(self._engine, work)
 
 
 def _parts(ids: Iterable[str]) -> Iterator[list[str]]:

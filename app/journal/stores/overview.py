@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from app.journal.queries import details, finding
+from app.journal.queries import details, finding, witness
 from app.journal.queries.cluster import cluster
 from app.journal.queries.progress import progresses
 from app.journal.schema.engine import reading
@@ -39,6 +39,22 @@ class Overview:
     def cluster(self) -> Cluster:
         """Workers, and how many steps wait for what; its queues are known to Redis."""
         return self._read(cluster)
+
+    def clock(self) -> float:
+        """The journal's clock."""
+        return self._read(witness.clock)
+
+    def ends(self, run_ids: Sequence[str]) -> list[tuple[str, float, str]]:
+        """Id, end and state of those of these runs that have ended."""
+        return self._read(lambda c: witness.ends(c, run_ids))
+
+    def known(self, run_ids: Sequence[str]) -> int:
+        """How many of these runs have a row."""
+        return self._read(lambda c: witness.known(c, run_ids))
+
+    def paid_twice(self, run_ids: Sequence[str]) -> int:
+        """How many calls of these runs were made again after they had finished."""
+        return self._read(lambda c: witness.paid_twice(c, run_ids))
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         return in_transaction(self._engine, work)
