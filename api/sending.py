@@ -197,7 +197,7 @@ class Sending:
         return again
 
     async def _seen(self, orders: Sequence[Posting]) -> list[bytes | None]:
-        """What Redis knows of keys, as of now known to it.
+        """Tell what Redis knows of keys, and let it know them from now on.
 
         While it is away rows tell what was asked under a key, where runs are accepted by these.
         """

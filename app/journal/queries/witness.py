@@ -1,4 +1,4 @@
-"""What a load test asks the journal: how runs have ended, and which calls were paid twice."""
+"""Facts of runs that a load test looks at: how they have ended, and calls that were paid twice."""
 
 from __future__ import annotations
 
