@@ -111,8 +111,8 @@ async def trigger(
     name: ScheduleName, services: Parts, who: WritesSchedules, tenant: OfTenant = None
 ) -> Response:
     """Start a run of a schedule now, whatever is under way; its slots stay as they are."""
-    await services.rates.take(who, "runs", who.runs_per_s)
-    run = await _told(services, who, services.client.schedules.trigger, (name, tenant))
+    work = services.client.schedules.trigger
+    run = await _told(services, who, work, (name, tenant), starts=True)
     return JsonResponse({"id": run.id}, 202, headers={"Location": f"/tasks/{run.id}"})
 
 
@@ -127,7 +127,12 @@ async def delete(
 
 
 async def _told(
-    services: Services, who: Principal, work: Callable[..., Any], of: tuple[str, str | None]
+    services: Services,
+    who: Principal,
+    work: Callable[..., Any],
+    of: tuple[str, str | None],
+    *,
+    starts: bool = False,
 ) -> Any:
     """Have a worker do something with a schedule, of a name and a tenant.
 
@@ -137,6 +142,8 @@ async def _told(
     name, tenant = of[0], tenant_for(who, of[1])
     if who.agents is not None:
         _check_asked(who, await services.read(services.schedules.target, ScheduleKey(tenant, name)))
+    if starts:
+        await services.rates.take(who, "runs", who.runs_per_s)
     try:
         return await services.ask(who, work, name, tenant=tenant)
     except InvalidPayloadError as error:

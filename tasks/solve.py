@@ -41,4 +41,5 @@ def learned(self: Any, work: str | None = None) -> list[dict[str, Any]]:
 def feedback(self: Any, run_id: str, score: float) -> None:
     """Let memories learn what the answer of a run was worth, from 0 to 1."""
     of, worth = id_of(run_id), score_of(score)
-    learning.judge(recorded(self, "run.feedback", of, score=worth).journal, of, worth)
+    journal = recorded(self, "run.feedback", of, score=worth).journal
+    learning.judge(journal, of, worth, self.request.id)

@@ -21,7 +21,7 @@ def verdict(self: Any, run_id: str, right: bool, answer: str | None = None) -> N
     if type(right) is not bool or not isinstance(answer, str | None):
         raise InvalidPayloadError("A verdict is true or false, with the right answer as a text.")
     journal = recorded(self, "run.verdict", of, right=right).journal
-    learning.judge_decision(journal, of, right=right, answer=answer)
+    learning.judge_decision(journal, of, self.request.id, right=right, answer=answer)
 
 
 @shared_task(name=names.VOTERS, bind=True)

@@ -70,7 +70,7 @@ def learned(journal: Journal, work: str | None) -> list[WorkLessons]:
     return [one for one in told if work is None or one.work == work]
 
 
-def judge(journal: Journal, run_id: str, score: float) -> None:
+def judge(journal: Journal, run_id: str, score: float, message_id: str) -> None:
     """Let a memory learn what the answer of a run of ``agents.solve`` was worth, from 0 to 1.
 
     The last score of a run counts, however often it was given one.
@@ -88,7 +88,7 @@ def judge(journal: Journal, run_id: str, score: float) -> None:
     def revise(found: dict[str, Any], was: float | None) -> dict[str, Any]:
         return scored(Learned.read(found), was=was).compact()
 
-    journal.memos.score(lessons.memo_key(request), run_id, score, revise)
+    journal.memos.score(lessons.memo_key(request), run_id, (message_id, score), revise)
 
 
 def with_records(
@@ -114,7 +114,9 @@ def voters(journal: Journal, tenant: str) -> VoterRecords:
     return VoterRecords.model_validate(journal.memos.read(records.PREFIX + tenant))
 
 
-def judge_decision(journal: Journal, run_id: str, *, right: bool, answer: str | None) -> None:
+def judge_decision(
+    journal: Journal, run_id: str, message_id: str, *, right: bool, answer: str | None
+) -> None:
     """Let the records of voters learn whether a decision was right; the last verdict counts.
 
     Raises:
@@ -134,7 +136,7 @@ def judge_decision(journal: Journal, run_id: str, *, right: bool, answer: str | 
         told = {"right": right, "credits": given}
         return records.credited(known, given, 1).compact(), told
 
-    journal.memos.judge(records.PREFIX + tenant, run_id, revise)
+    journal.memos.judge(records.PREFIX + tenant, run_id, message_id, revise)
 
 
 def _remember(journal: Journal, key: str, revise: Revise) -> Learned:

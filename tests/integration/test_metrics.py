@@ -200,7 +200,8 @@ def test_the_api_tells_of_all_workers_once(governed: Stack, port: int) -> None:
     assert found['agents_healthy{target="journal"}'] == 1
     assert found['agents_limit_in_use{limit="openai"}'] == 0
     assert 0 < found['agents_budget_used_ratio{budget="company"}'] < 0.01
-    assert found['agents_cache_misses_total{name="known"}'] == 1
+    # Each attempt looks: one whose lease was lost on a busy machine does so again.
+    assert found['agents_cache_misses_total{name="known"}'] >= 1
     assert read(text)['agents_http_requests_total{code="200",method="GET",route="/metrics"}'] >= 1
     own = read(page(f"http://127.0.0.1:{port}/metrics"))
     assert own['agents_tokens_total{agent="gpt",direction="input"}'] > 0

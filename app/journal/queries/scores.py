@@ -29,16 +29,15 @@ def solved(connection: Connection, run_id: str) -> dict[str, Any] | None:
     return None if payload is None else Wholes(connection)(run_id, None, payload)
 
 
-def last(connection: Connection, run_id: str) -> float | None:
-    """Read the last score of a run; None where none was given."""
-    query = select(Event.data).where(Event.run_id == run_id, Event.kind == SCORED)
-    data = connection.execute(query.order_by(Event.id.desc()).limit(1)).scalar()
-    return None if data is None else float(data["score"])
+def said(connection: Connection, run_id: str, kind: str) -> list[dict[str, Any]]:
+    """Read what people have said of a run, the first one first."""
+    query = select(Event.data).where(Event.run_id == run_id, Event.kind == kind)
+    return [data for data in connection.execute(query.order_by(Event.id)).scalars() if data]
 
 
-def add(connection: Connection, run_id: str, score: float) -> None:
-    """Note a score."""
-    connection.execute(event(run_id, run_id, SCORED, {"score": score}))
+def add(connection: Connection, run_id: str, kind: str, data: dict[str, Any]) -> None:
+    """Note what somebody says of a run."""
+    connection.execute(event(run_id, run_id, kind, data))
 
 
 def voted(connection: Connection, run_id: str) -> tuple[dict[str, Any], Any, str] | None:
@@ -54,17 +53,3 @@ def voted(connection: Connection, run_id: str) -> tuple[dict[str, Any], Any, str
     payload = Wholes(connection)(run_id, None, row.payload)
     outcome = opened_outcome(sealed_by(connection), row.outcome, run_id)
     return payload, outcome["value"], row.tenant
-
-
-def verdict(connection: Connection, run_id: str) -> dict[str, Any] | None:
-    """Read the last verdict on a run; None where there is none."""
-    query = select(Event.data).where(Event.run_id == run_id, Event.kind == JUDGED)
-    found: dict[str, Any] | None = connection.execute(
-        query.order_by(Event.id.desc()).limit(1)
-    ).scalar()
-    return found
-
-
-def judge(connection: Connection, run_id: str, said: dict[str, Any]) -> None:
-    """Note a verdict."""
-    connection.execute(event(run_id, run_id, JUDGED, said))

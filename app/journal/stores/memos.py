@@ -40,38 +40,56 @@ class Memos:
         return in_transaction(reading(self._engine), lambda c: scores.solved(c, run_id))
 
     def score(
-        self, key: str, run_id: str, score: float, revise: Callable[[Data, float | None], Data]
+        self,
+        key: str,
+        run_id: str,
+        said: tuple[str, float],
+        revise: Callable[[Data, float | None], Data],
     ) -> None:
         """Note what a run's answer was worth, and revise the memo, told what was said before.
 
-        In one transaction under the memo's lock: however often it comes, the last one counts.
+        In one transaction under the memo's lock: the last one counts. ``said`` is the id of the
+        message that said it, with the score: one that comes again, maybe behind another, is none.
         """
 
-        def act(connection: Connection) -> None:
-            def told(found: Data) -> Data:
-                was = scores.last(connection, run_id)
-                scores.add(connection, run_id, score)
-                return revise(found, was)
+        def told(found: Data, was: Data | None) -> tuple[Data, Data]:
+            return revise(found, None if was is None else was["score"]), {"score": said[1]}
 
-            memos.change(connection, key, told)
-
-        in_transaction(self._engine, act)
+        in_transaction(self._engine, _said(key, run_id, (scores.SCORED, said[0]), told))
 
     def voted(self, run_id: str) -> tuple[Data, Any, str] | None:
         """The payload, decision and tenant of a run of ``agents.vote`` that has decided."""
         return in_transaction(reading(self._engine), lambda c: scores.voted(c, run_id))
 
     def judge(
-        self, key: str, run_id: str, revise: Callable[[Data, Data | None], tuple[Data, Data]]
+        self,
+        key: str,
+        run_id: str,
+        said: str,
+        revise: Callable[[Data, Data | None], tuple[Data, Data]],
     ) -> None:
         """Note a verdict on a run, and revise the memo, told the one before; as :meth:`score`."""
+        in_transaction(self._engine, _said(key, run_id, (scores.JUDGED, said), revise))
 
-        def act(connection: Connection) -> None:
-            def told(found: Data) -> Data:
-                new, verdict = revise(found, scores.verdict(connection, run_id))
-                scores.judge(connection, run_id, verdict)
-                return new
 
-            memos.change(connection, key, told)
+def _said(
+    key: str,
+    run_id: str,
+    of: tuple[str, str],
+    revise: Callable[[Data, Data | None], tuple[Data, Data]],
+) -> Callable[[Connection], None]:
+    """Work that notes what a message says of a run, unless it was said, and revises the memo."""
+    kind, message_id = of
 
-        in_transaction(self._engine, act)
+    def act(connection: Connection) -> None:
+        def told(found: Data) -> Data:
+            before = scores.said(connection, run_id, kind)
+            if any(one.get("message") == message_id for one in before):
+                return found
+            new, data = revise(found, before[-1] if before else None)
+            scores.add(connection, run_id, kind, {**data, "message": message_id})
+            return new
+
+        memos.change(connection, key, told)
+
+    return act
