@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
+from redis.exceptions import RedisError
 from starlette.responses import Response, StreamingResponse
 
 from api.access import Parts, identify, presented
@@ -127,7 +128,11 @@ async def gone(services: Services, who: Principal, run_id: str) -> RunEvent[Any]
 
     A worker stores the result again of a row that is not settled.
     """
-    if await services.endings.look(run_id) is not None:
+    try:
+        if await services.endings.look(run_id) is not None:
+            return None
+    except (RedisError, OSError) as error:
+        note(log, "api_look", "Ends of runs are not seen", error=error)
         return None
     tree = await find(services, who, run_id)
     outcome = outcome_of_tree(tree)

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
@@ -38,6 +38,8 @@ from celery_agents.contracts.base import PLACES_MAX, Contract, Name, Tenant, Who
 from celery_agents.contracts.watching import SINCE_MAX_S, Grouping, StatsWanted
 from celery_agents.errors import AgentsError, InvalidPayloadError
 
+#: Characters of an entry's data that are shown where they are no JSON.
+_CHANGED_MAX = 1_000
 router = APIRouter()
 Limit = Annotated[int, Query(ge=1, le=1000)]
 KeyId = Annotated[str, Path(pattern="^[0-9a-z]{8}$")]
@@ -151,9 +153,13 @@ async def audit(
 def _data(told: str) -> Any:
     """The data of an entry; its text where somebody has changed it to what is no JSON."""
     try:
-        return json.loads(told)
-    except ValueError:
-        return told
+        return json.loads(told, parse_constant=_refused)
+    except (ValueError, TypeError, RecursionError):
+        return str(told)[:_CHANGED_MAX]
+
+
+def _refused(told: str) -> NoReturn:
+    raise ValueError(f"{told} is no JSON")
 
 
 class StatsQuery(Contract):

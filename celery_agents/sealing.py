@@ -98,7 +98,9 @@ class Seals:
             return plain_of(value)
         return self._opened(value[MARK], place, field)
 
-    def _opened(self, sealed: str, place: str, field: str) -> Any:
+    def _opened(self, sealed: Any, place: str, field: str) -> Any:
+        if not isinstance(sealed, str):
+            raise UnreadableValueError(f"{MARK} holds no text: it was not encrypted here.")
         data = self._data(*_parts(sealed))
         at, of, value = json.loads(data.decode("utf-8", "surrogatepass"))
         if (at, of) != (place, field):
@@ -115,7 +117,7 @@ class Seals:
             raise missing(key)
         try:
             return fernet.decrypt(token.encode())
-        except InvalidToken:
+        except (InvalidToken, UnicodeEncodeError):
             raise UnreadableValueError(
                 f"A value that was encrypted with the key {key} was changed since."
             ) from None

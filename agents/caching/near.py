@@ -70,7 +70,10 @@ def normalised(value: Any) -> bytes:
     plain = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 1
     if not plain or not all(type(x) in (int, float) for x in value):
         raise ValueError("no list of numbers")
-    row = np.asarray(value, dtype=np.float64)
+    try:
+        row = np.asarray(value, dtype=np.float64)
+    except OverflowError:
+        raise ValueError("a number that is too large") from None
     length = float(np.linalg.norm(row))
     if not np.isfinite(length) or length == 0:
         raise ValueError("a vector without a direction")

@@ -28,6 +28,7 @@ class Marks:
         self._asked = asked
         self._marks: dict[tuple[str, str], str] = {}  # by kind and text
         self._meant: dict[str, str] = {}  # texts by marks
+        self._next: dict[str, int] = {}  # by name: below it all numbers are taken
         self._texts: set[str] = set()
         self._taken: set[str] | None = None
 
@@ -44,9 +45,11 @@ class Marks:
             return known
         if self._taken is None:  # by texts that look like marks
             self._taken = set(_MARK.findall(self._asked()))
-        number, name = 1, named(kind)
+        name = named(kind)
+        number = self._next.get(name, 1)
         while (mark := f"⟨{name}_{number}⟩") in self._taken:
             number += 1
+        self._next[name] = number + 1
         self._taken.add(mark)
         self._marks[kind, text] = mark
         self._meant[mark] = text

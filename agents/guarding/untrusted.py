@@ -8,7 +8,7 @@ from typing import Any
 from celery_agents.contracts.base import JsonValue
 
 #: How it begins within a text that is JSON, and in one of that.
-_MARK = re.compile(r'\\*"untrusted\\*":\s*\\*"Data ')
+_MARK = re.compile(r'"untrusted\\*":\s*\\*"Data ')
 
 
 def as_data(of: str, value: JsonValue) -> JsonValue:

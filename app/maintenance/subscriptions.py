@@ -15,7 +15,7 @@ from app.journal.following.runs import RunsStarted, Starting
 from app.journal.following.subscribed import SubscriptionKey
 from app.journal.schema.rows import Wake
 from app.maintenance.starting import row_of_run
-from celery_agents.errors import AgentsError, JournalUnavailableError
+from celery_agents.errors import AgentsError, InvalidPayloadError, JournalUnavailableError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,8 @@ class EventBus:
             raise
         except AgentsError as error:  # a newer version has said what this one cannot read
             found = RunsStarted(error=error)
+        except (ValueError, TypeError, RecursionError) as error:  # others are served all the same
+            found = RunsStarted(error=InvalidPayloadError(f"It cannot be served: {error!r}"))
         publish(self._app, found.wakes)
         if found.error is not None:
             told = "An entry starts no run by the subscription %s"

@@ -100,7 +100,8 @@ def _truth(
     others = [option for option in request.choices or () if option != decision.option]
     said = _said(request, decision)
     weights = {o: prod(_likely(known, a, s == o, len(others)) for a, s in said) for o in others}
-    return {option: weight / sum(weights.values()) for option, weight in weights.items()}
+    whole = sum(weights.values())  # 0: so many voters that nothing is left of it
+    return {option: weight / whole for option, weight in weights.items()} if whole else {}
 
 
 def _likely(known: VoterRecords, agent: str, hit: bool, wrong: int) -> float:

@@ -103,7 +103,7 @@ class SubscriptionRule(Contract):
             place, why = mistakes(error, cls)[0]
             raise InvalidPayloadError(f"subscription: {place}: {why}") from None
         if rule.key is not None and (
-            not _FIELD.search(rule.key) or "{" in _FIELD.sub("", rule.key)
+            not _FIELD.search(rule.key) or set("{}") & set(_FIELD.sub("", rule.key))
         ):
             told = "subscription: key: it names parts of an event, as {data[id]} or {stream} do."
             raise InvalidPayloadError(told)
@@ -137,6 +137,10 @@ class SubscriptionRule(Contract):
         if self.key is None:
             return None
         found = _FIELD.sub(lambda field: _part(event, field), self.key)
+        try:
+            found.encode()
+        except UnicodeEncodeError:
+            raise InvalidPayloadError("subscription: the key of an event is no text.") from None
         if len(found) > _KEY_MAX:
             raise InvalidPayloadError(f"subscription: the key of an event is above {_KEY_MAX}.")
         return found

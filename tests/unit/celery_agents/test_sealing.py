@@ -249,3 +249,9 @@ def test_keys_come_from_the_environment_and_from_a_file(tmp_path: Path) -> None:
     assert read_keys({KEYS: OTHER, KEYS_FILE: str(file)}) == [OTHER, NEW, OLD]
     with pytest.raises(ConfigurationError, match=KEYS_FILE):
         read_keys({KEYS_FILE: str(tmp_path / "none")})
+
+
+@pytest.mark.parametrize("odd", [5, None, ["x"], {"a": 1}, "", f"{key_id(OLD)}:\ud800"])
+def test_an_odd_mark_of_a_payload_is_unreadable(odd: Any) -> None:
+    with pytest.raises(UnreadableValueError):
+        SEALS.open_payload({"args": [], "kwargs": {MARK: odd}}, "s")

@@ -105,3 +105,11 @@ def test_a_rule_that_is_none(rule: Any, why: str) -> None:
 def test_limits_that_are_none(limits: Any) -> None:
     with pytest.raises(InvalidPayloadError, match="keep: "):
         StreamLimits.read(limits)
+
+
+def test_a_key_that_no_id_can_be_made_of_is_refused() -> None:
+    event = {**EVENT, "data": {"id": "\ud800"}}
+    with pytest.raises(InvalidPayloadError, match="no text"):
+        SubscriptionRule.read({"key": "{data[id]}"}).key_of(event)
+    with pytest.raises(InvalidPayloadError, match="parts of an event"):
+        SubscriptionRule.read({"key": "{data[id]}}"})
