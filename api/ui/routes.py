@@ -178,7 +178,7 @@ async def changes(
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> Response:
     """Tells that something in a run has changed, until its end: the page says what."""
-    tenant = await services.read(services.desk.tenant_of, run_id)
+    tenant = await services.read(services.desk.owner, run_id)
     if tenant is None:
         await find(services, who, run_id)  # it may be queued yet
     elif not who.sees(tenant):

@@ -83,12 +83,6 @@ def pulse(connection: Connection, run_id: str) -> Pulse:
     return Pulse(ended, tuple(figures) if steps else ())
 
 
-def tenant_of(connection: Connection, step_id: str) -> str | None:
-    """The tenant of a step; None where it has no row."""
-    found = connection.execute(select(_S.tenant).where(_S.id == step_id)).scalar()
-    return None if found is None else str(found)
-
-
 def _open_of(run_id: str) -> Any:
     """Select a step of a run that has not ended; it is asked once the root has."""
     return select(_S.id).where(_S.run_id == run_id, _S.state.not_in(_ENDED)).limit(1)

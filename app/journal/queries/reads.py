@@ -220,10 +220,13 @@ def step_states(connection: Connection) -> dict[str, int]:
     return {row.state: row.steps for row in rows}
 
 
-def calls_made_twice(connection: Connection) -> int:
-    """Finished calls that were made again all the same: the number that has to be 0."""
+def calls_made_twice(connection: Connection, run_ids: Sequence[str] | None = None) -> int:
+    """Finished calls that were made again all the same: the number that has to be 0.
+
+    Of all runs, or of these.
+    """
     later = select(Call).subquery("later")
-    return connection.execute(
+    query = (
         select(func.count())
         .select_from(Call)
         .join(
@@ -234,7 +237,10 @@ def calls_made_twice(connection: Connection) -> int:
             & (later.c.started_at > Call.finished_at),  # one that thaws may finish its own late
         )
         .where(Call.finished_at.is_not(None), Call.error.is_(None))
-    ).scalar_one()
+    )
+    if run_ids is not None:
+        query = query.join(Step, Step.id == Call.step_id).where(Step.run_id.in_(run_ids))
+    return connection.execute(query).scalar_one()
 
 
 def retries(connection: Connection) -> int:

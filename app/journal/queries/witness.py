@@ -1,4 +1,4 @@
-"""Facts of runs that a load test looks at: how they have ended, and calls that were paid twice."""
+"""Facts of runs that a load test looks at: those that there are, and how they have ended."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, select
 
-from app.journal.schema.engine import now
-from app.journal.schema.models import Call, Run, Step
-
-
-def clock(connection: Connection) -> float:
-    """The journal's clock."""
-    told: float = connection.execute(select(now())).scalar_one()
-    return told
+from app.journal.schema.models import Run
 
 
 def ends(connection: Connection, run_ids: Sequence[str]) -> list[tuple[str, float, str]]:
@@ -29,23 +22,4 @@ def ends(connection: Connection, run_ids: Sequence[str]) -> list[tuple[str, floa
 def known(connection: Connection, run_ids: Sequence[str]) -> int:
     """How many of these runs have a row."""
     query = select(func.count()).select_from(Run).where(Run.id.in_(run_ids))
-    return int(connection.execute(query).scalar_one())
-
-
-def paid_twice(connection: Connection, run_ids: Sequence[str]) -> int:
-    """How many calls of these runs were made again after they had finished."""
-    later = select(Call).subquery("later")
-    query = (
-        select(func.count())
-        .select_from(Call)
-        .join(Step, Step.id == Call.step_id)
-        .join(
-            later,
-            (later.c.step_id == Call.step_id)
-            & (later.c.fingerprint == Call.fingerprint)
-            & (later.c.token > Call.token)
-            & (later.c.started_at > Call.finished_at),
-        )
-        .where(Call.finished_at.is_not(None), Call.error.is_(None), Step.run_id.in_(run_ids))
-    )
     return int(connection.execute(query).scalar_one())

@@ -72,10 +72,6 @@ class Desk:
         """The pulse of a run: is it over, and figures that change with what is shown of it."""
         return self._read(lambda c: pages.pulse(c, run_id))
 
-    def tenant_of(self, step_id: str) -> str | None:
-        """The tenant of a run, or of another step; None where it has no row."""
-        return self._read(lambda c: pages.tenant_of(c, step_id))
-
     def wishes_of(self, run_id: str) -> Rows:
         """Wishes of a run that wait for a person, oldest first."""
         return self._read(lambda c: approvals.wishes(c, run_id, 100))

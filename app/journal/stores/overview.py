@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Engine
 from app.journal.queries import details, finding, witness
 from app.journal.queries.cluster import cluster
 from app.journal.queries.progress import progresses
-from app.journal.schema.engine import reading
+from app.journal.queries.reads import calls_made_twice
+from app.journal.schema.engine import read_clock, reading
 from app.journal.schema.transactions import in_transaction
 from celery_agents.contracts.watching import Cluster, MemberProgress, RunFilter, RunPage
 
@@ -42,7 +43,7 @@ class Overview:
 
     def clock(self) -> float:
         """The journal's clock."""
-        return self._read(witness.clock)
+        return self._read(read_clock)
 
     def ends(self, run_ids: Sequence[str]) -> list[tuple[str, float, str]]:
         """Id, end and state of those of these runs that have ended."""
@@ -54,7 +55,7 @@ class Overview:
 
     def paid_twice(self, run_ids: Sequence[str]) -> int:
         """How many calls of these runs were made again after they had finished."""
-        return self._read(lambda c: witness.paid_twice(c, run_ids))
+        return self._read(lambda c: calls_made_twice(c, run_ids))
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         return in_transaction(self._engine, work)
