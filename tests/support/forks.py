@@ -307,6 +307,9 @@ class _Orders:
         self._waking = waking
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
+        self._poll = select.poll()  # not select(), which fails above the 1024th descriptor
+        for end in (channel, self._woken):
+            self._poll.register(end, select.POLLIN)
 
     def serve(self) -> tuple[str, list[str]]:
         """Serve until the asking process has gone, which ends this one.
@@ -315,11 +318,11 @@ class _Orders:
             In a child: its module and its arguments.
         """
         while True:
-            ready, _, _ = select.select([self._channel, self._woken], [], [])
-            if self._woken in ready:
+            ready = {descriptor for descriptor, _ in self._poll.poll()}
+            if self._woken.fileno() in ready:
                 self._woken.recv(4096)
                 self._reap()
-            if self._channel not in ready:
+            if self._channel.fileno() not in ready:
                 continue
             order, files, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, 8)
             if not order:
