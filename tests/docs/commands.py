@@ -154,6 +154,7 @@ _RUN: dict[str, Callable[[list[str]], None]] = {
     "demo": _parses(demo.arguments),
     "help": _takes(),
     "interleave": _parses(lambda words: interleave().parse_args(words)),
+    "site": _takes(),
     "test": _are_tests,
     "up": _takes(),
 }

@@ -1,0 +1,68 @@
+"""The site of the pages: `./run site`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.local.state import ROOT
+from deploy.pages import on_page_markdown
+
+#: What pages load of others: the drawing of diagrams, where a page has one.
+_LOADED = re.compile(r'<(?:script|link|img)[^>]*(?:src|href)="(https?://[^"]*)"')
+
+
+def build(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", "site"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What the site is made of."""
+    for name in ("docs", "deploy"):
+        ignored = shutil.ignore_patterns("__pycache__", "secrets")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    config = (ROOT / "mkdocs.yml").read_text("utf-8")
+    (tmp_path / "mkdocs.yml").write_text(config.replace("site_dir: .local/site", ""), "utf-8")
+    return tmp_path
+
+
+def test_it_builds_without_a_warning_and_has_every_page(checkout: Path) -> None:
+    built = build(checkout)
+    assert built.returncode == 0, built.stderr
+    assert "not included in the" not in built.stderr  # each page stands in the navigation
+    site = checkout / "site"
+    named = {page.stem for page in (ROOT / "docs").glob("*.md")}
+    assert named <= {page.stem for page in site.glob("*.html")}
+    for page in site.glob("*.html"):
+        text = page.read_text("utf-8")
+        assert "```" not in text, f"{page.name} has a block that was not read as one"
+        assert not _LOADED.findall(text), page.name
+
+
+@pytest.mark.parametrize("line", ["[gone](nowhere.md)", "[gone](client.md#nowhere)"])
+def test_a_dead_link_is_an_error(checkout: Path, line: str) -> None:
+    with (checkout / "docs" / "faq.md").open("a", encoding="utf-8") as page:
+        page.write(f"\n{line}\n")
+    built = build(checkout)
+    assert built.returncode == 1
+    assert "faq.md" in built.stderr
+
+
+@pytest.mark.parametrize(
+    ("page", "site"),
+    [
+        ("```python fragment\nx\n```", "```python\nx\n```"),
+        ("```python shop.py\nx\n```", '```python title="shop.py"\nx\n```'),
+        ("```toml\nx = 1\n```", "```toml\nx = 1\n```"),
+        ("see [`a.py`](../bench/a.py) and [b](b.md)", "see `a.py` and [b](b.md)"),
+    ],
+)
+def test_a_page_in_the_dialect_of_the_site(page: str, site: str) -> None:
+    assert on_page_markdown(page, page=None) == site
