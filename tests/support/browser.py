@@ -103,7 +103,7 @@ class Browser:
             raise RuntimeError(json.dumps(told["exceptionDetails"]))
         return told["result"].get("value")
 
-    def until(self, script: str, timeout_s: float = 30.0) -> Any:
+    def until(self, script: str, timeout_s: float = 90.0) -> Any:
         """The value of an expression once it is true."""
         end = time.monotonic() + timeout_s
         while not (found := self.run(script)):
