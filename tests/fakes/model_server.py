@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import select
 import socket
 import sys
 import threading
@@ -25,6 +24,7 @@ from typing import Any
 
 from tests.fakes import dialects
 from tests.fakes.refusals import refuse
+from tests.support.readable import readable
 
 HANG_LIMIT_S = 60.0
 
@@ -234,8 +234,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _hang(self) -> None:
         """Wait, without an answer, until the client goes away."""
         self.close_connection = True
-        readable, _, _ = select.select([self.connection], [], [], HANG_LIMIT_S)
-        if readable and not self.connection.recv(1, socket.MSG_PEEK):
+        if readable([self.connection], HANG_LIMIT_S) and not self.connection.recv(
+            1, socket.MSG_PEEK
+        ):
             self.owner.disconnected.set()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name

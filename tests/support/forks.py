@@ -20,7 +20,6 @@ import importlib
 import json
 import os
 import runpy
-import select
 import signal
 import socket
 import subprocess
@@ -37,6 +36,7 @@ from sqlalchemy.orm import configure_mappers
 
 from deploy.local.child import Child
 from deploy.local.state import ROOT
+from tests.support.readable import readable
 
 #: What a program has imported by the time that it is ready.
 PRELOADED = {
@@ -104,13 +104,6 @@ def _command(argv: Sequence[str]) -> tuple[str, ...] | None:
     return next((c for c in _COMMANDS if tuple(argv[: len(c)]) == c), None)
 
 
-def _readable(file: int, timeout_s: float | None) -> bool:
-    """Wait until there is something to read; ``select`` knows no file above the 1024th."""
-    poll = select.poll()
-    poll.register(file, select.POLLIN)
-    return bool(poll.poll(None if timeout_s is None else 1000 * timeout_s))
-
-
 class Process:
     """A fork, with the part of :class:`subprocess.Popen` that a ``Child`` uses."""
 
@@ -136,7 +129,7 @@ class Process:
             subprocess.TimeoutExpired: it still runs then.
         """
         with suppress(ValueError):  # another thread has read it meanwhile
-            if self.returncode is None and not _readable(self._told.fileno(), timeout):
+            if self.returncode is None and not readable([self._told], timeout):
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
         with self._lock:
             if self.returncode is None:  # nothing is told where the forking process was killed
@@ -307,9 +300,6 @@ class _Orders:
         self._waking = waking
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
-        self._poll = select.poll()  # not select(), which fails above the 1024th descriptor
-        for end in (channel, self._woken):
-            self._poll.register(end, select.POLLIN)
 
     def serve(self) -> tuple[str, list[str]]:
         """Serve until the asking process has gone, which ends this one.
@@ -318,11 +308,11 @@ class _Orders:
             In a child: its module and its arguments.
         """
         while True:
-            ready = {descriptor for descriptor, _ in self._poll.poll()}
-            if self._woken.fileno() in ready:
+            ready = readable([self._channel, self._woken])
+            if self._woken in ready:
                 self._woken.recv(4096)
                 self._reap()
-            if self._channel.fileno() not in ready:
+            if self._channel not in ready:
                 continue
             order, files, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, 8)
             if not order:

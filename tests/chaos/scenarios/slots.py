@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import sys
 import threading
@@ -16,6 +15,7 @@ from celery_agents import names
 from tests.chaos.audit import audit
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.stand import PATIENT, Stand, eventually, kept_running
+from tests.support.readable import readable
 
 AT_ONCE, WORKERS = 10, 3
 #: Seconds that a request takes.
@@ -97,9 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _left_within(self, seconds: float) -> bool:
         """Wait; tell whether the client went away meanwhile."""
-        readable, _, _ = select.select([self.connection], [], [], seconds)
+        found = readable([self.connection], seconds)
         with suppress(ConnectionError):
-            return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+            return bool(found) and not self.connection.recv(1, socket.MSG_PEEK)
         return True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import select
 import socket
 import threading
 import time
@@ -28,6 +27,7 @@ from celery_agents.contracts.caching import CacheState
 from celery_agents.errors import ConfigurationError, JournalUnavailableError
 from celery_agents.noted import note
 from tests.support.beside import beside
+from tests.support.readable import readable
 
 
 @pytest.fixture
@@ -282,13 +282,13 @@ def test_the_bounds_that_are_told(served: str) -> None:
     """32 connections at once, each closed after 10 s, answered or not (docs/security.md)."""
     began = time.monotonic()
     held = [connected(served) for _ in range(32)]
-    assert select.select(held, [], [], 0.5)[0] == [], "there is room for 32"
+    assert readable(held, 0.5) == [], "there is room for 32"
     held.append(connected(served))
     for one in held:
         one.settimeout(60)
     assert is_closed(held[0]), "the one that has taken longest makes room"
-    assert select.select(held[1:], [], [], 0)[0] == [], "none of the others is closed yet"
-    select.select(held[1:], [], [], 60)
+    assert readable(held[1:], 0) == [], "none of the others is closed yet"
+    readable(held[1:], 60)
     assert time.monotonic() - began > 9
     for one in held:
         assert is_closed(one)
