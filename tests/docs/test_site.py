@@ -13,7 +13,7 @@ import pytest
 from deploy.local.state import ROOT
 from deploy.pages import on_page_markdown
 
-#: What pages load of others: the drawing of diagrams, where a page has one.
+#: What a page names to be loaded of others.
 _LOADED = re.compile(r'<(?:script|link|img)[^>]*(?:src|href)="(https?://[^"]*)"')
 
 
@@ -25,11 +25,10 @@ def build(folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """What the site is made of."""
-    for name in ("docs", "deploy"):
-        ignored = shutil.ignore_patterns("__pycache__", "secrets")
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
-    config = (ROOT / "mkdocs.yml").read_text("utf-8")
-    (tmp_path / "mkdocs.yml").write_text(config.replace("site_dir: .local/site", ""), "utf-8")
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    (tmp_path / "deploy").mkdir()
+    for name in ("mkdocs.yml", "deploy/pages.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
 
