@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Any
 
 from kombu import Exchange, Queue
@@ -19,13 +18,6 @@ BACKEND = qualified("app.messaging.results:JournalBackend")
 TRANSPORT = qualified("app.messaging.transport:Transport")
 CONSUMER = qualified("app.messaging.consumer:Consumer")
 
-#: The group of entry points under which packages offer modules with patterns of their own.
-PATTERNS = "celery_agents.patterns"
-
-
-def _offered() -> list[str]:
-    return sorted({point.module for point in entry_points(group=PATTERNS)})
-
 
 def celery_config(settings: Settings) -> dict[str, Any]:
     """The configuration of an app for these settings."""
@@ -34,7 +26,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         # Where
         "broker_url": broker_url,
         "result_backend": f"{BACKEND}+{broker_url}",
-        "include": [TASKS, *_offered()],
+        "include": [TASKS],
         # JSON only: a pickle in the broker would run anything in the worker.
         "task_serializer": "json",
         "result_serializer": "json",

@@ -21,6 +21,7 @@ from app.messaging.producer import AgentsCelery, Serving
 from app.messaging.redis import check_broker
 from app.messaging.sharing import OfRequests, Sharing
 from app.messaging.transport import Transport
+from app.plugins import serve_patterns
 from app.pool.default import choose_pool
 from app.pool.slots import PREFORK, keep_worker
 from app.settings import Settings
@@ -55,6 +56,7 @@ def serve(app: Serving) -> None:
     app.steps["worker"].add(AgentsService)
     app.steps["consumer"].add(Cancellations)
     app.steps["consumer"].add(Weights)
+    serve_patterns(app)
 
 
 class AgentsService(bootsteps.StartStopStep):

@@ -86,7 +86,24 @@ class EncryptionSettings(BaseSettings):
         return [*keys, *read_keys_file(self.fernet_keys_file)]
 
 
-class Settings(WatchingSettings, EncryptionSettings, OutwardSettings):
+class PluginSettings(BaseSettings):
+    """Those of plug-ins: see docs/plugins.md."""
+
+    #: Folders below which each folder with a ``plugin.json`` is a plug-in.
+    plugin_dirs: Annotated[tuple[Path, ...], NoDecode] = ()
+    #: ``all``: those, too, are active of which the configuration says nothing. Whoever can install
+    #: a package could have the workers run it, so one is named by default.
+    plugins: Literal["named", "all"] = "named"
+    #: An import that takes longer has failed; those of large libraries take some ten seconds.
+    plugin_timeout_s: Positive = 30.0
+
+    @field_validator("plugin_dirs", mode="before")
+    @classmethod
+    def _folders(cls, value: object) -> object:
+        return listed(value)
+
+
+class Settings(WatchingSettings, EncryptionSettings, OutwardSettings, PluginSettings):
     """The operator's settings. Each default holds for one machine and for many."""
 
     model_config = SettingsConfigDict(

@@ -58,6 +58,11 @@ class Described(Contract):
     #: How much of a conversation it is told; without it, all.
     window: GivenWindow | None = None
 
+    @property
+    def problem(self) -> str | None:
+        """Why no agent can be made of it: its kind is a plug-in's that cannot be used."""
+        return None
+
 
 class FunctionEntry(Described):
     """A Python function, as ``module:function``."""
@@ -70,8 +75,7 @@ class FunctionEntry(Described):
 class ModelEntry(Described, ModelConfig):
     """A language model. ``kind`` is its provider; ``base_url`` names any compatible server."""
 
-    kind: Literal["openai", "anthropic", "google"]
-    provider: Literal["openai", "anthropic", "google"] = "openai"  # follows from kind
+    provider: Name = "openai"  # follows from kind
     #: Memories of the configuration, for which it gets tools: remember, recall, forget.
     memory: Annotated[tuple[Name, ...], Field(max_length=20)] = ()
     #: Asked with GET at each health check; otherwise it is enough that the host takes connections.

@@ -1,20 +1,21 @@
 """The kinds of agents, as a table: built-in ones, and those of installed packages.
 
-A package adds a kind with an entry point of the group ``celery_agents.kinds`` that names a
-:class:`Kind`. Its entries stand in agents.toml like any other, under the kind's name.
+A plug-in adds a kind, under ``kinds``, that is a :class:`Kind`, or a model's provider, under
+``providers``. Its entries stand in agents.toml like any other, under that name, and nothing of it
+is imported before one does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from agents.base import Backend
 from agents.caching.cacheable import Caching
@@ -31,7 +32,7 @@ from agents.catalog.entries import (
     RouterEntry,
     ScriptedEntry,
 )
-from agents.catalog.loading import function_at, load, object_at
+from agents.catalog.loading import function_at, object_at
 from agents.frameworks import runners
 from agents.frameworks.backend import not_installed
 from agents.governance.lessons import Lessons, Own
@@ -40,24 +41,26 @@ from agents.kinds.function import FunctionBackend
 from agents.kinds.http import HttpBackend, HttpConfig
 from agents.kinds.model import ModelBackend, WithKey
 from agents.kinds.scripted import ScriptedBackend
-from agents.models.providers import endpoint_of, make_provider
+from agents.models.provider import ModelProvider
+from agents.models.providers import PROVIDERS
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.net.outside import PrivateHosts
+from agents.plugins import Contribution, PluginError, Plugins, PluginSource
 from agents.tools.base import worst
 from agents.tools.colleagues import OtherAgents
 from agents.tools.toolset import Toolset
 from agents.toolsets.memory import memory_tools
-from agents.values import digest
+from agents.values import digest, shown
 from celery_agents.agent import Effects, mark_of
 from celery_agents.contracts.caching import CachePolicy
 from celery_agents.contracts.memory import MemoryPolicy
 from celery_agents.contracts.window import WindowPolicy
 from celery_agents.errors import ConfigurationError
 
+log = logging.getLogger(__name__)
+
 #: Of a digest that tells an agent's models apart.
 _DIGITS = 8
-#: The group of entry points under which packages offer kinds of agents.
-ENTRY_POINTS = "celery_agents.kinds"
 #: Makes the backend of an agent that is another app's task; the layer that knows Celery gives it.
 CeleryBackends = Callable[[CeleryEntry], Backend]
 
@@ -80,6 +83,8 @@ class Resources:
     lessons: Callable[[str], Lessons] = lambda _: Own()
     #: Private hosts that URLs of models may lead to.
     private: PrivateHosts = field(default_factory=PrivateHosts)
+    #: Where plug-ins are looked for.
+    plugins: PluginSource = field(default_factory=PluginSource)
     #: Its name: that of the entry which is made.
     name: str = ""
 
@@ -175,8 +180,8 @@ def _function(entry: FunctionEntry, r: Resources) -> Made:
     return Made(lambda: backend, effects, cache=cache, lacks=backend.lacks, window=window)
 
 
-def _model(entry: ModelEntry, r: Resources) -> Made:
-    provider = make_provider(entry, clients=r.clients, resolve_secret=r.resolve_secret)
+def _model(made_by: ModelProvider, entry: ModelEntry, r: Resources) -> Made:
+    provider = made_by(entry, clients=r.clients, resolve_secret=r.resolve_secret)
     # Another model has other lessons.
     about = digest([entry.provider, entry.base_url, entry.model])[:_DIGITS]
     lessons = r.lessons(f"{r.name}:{about}")
@@ -193,7 +198,7 @@ def _model(entry: ModelEntry, r: Resources) -> Made:
 
     def with_key(key: str) -> Backend:
         own = entry.model_copy(update={"api_key_env": key})
-        keyed = make_provider(own, clients=r.clients, resolve_secret=r.resolve_secret)
+        keyed = made_by(own, clients=r.clients, resolve_secret=r.resolve_secret)
         return WithKey(model, keyed)
 
     return Made(
@@ -267,8 +272,9 @@ def _scripted(entry: ScriptedEntry, _: Resources) -> Made:
     return Made(lambda: ScriptedBackend(entry), entry.effects)
 
 
-def _model_check(entry: ModelEntry) -> Check:
-    return Get(entry.health_url) if entry.health_url else connection_to(endpoint_of(entry))
+def _model_check(made_by: ModelProvider, entry: ModelEntry) -> Check:
+    url = entry.base_url or made_by.endpoint
+    return Get(entry.health_url) if entry.health_url else connection_to(url)
 
 
 def _http_check(entry: HttpEntry) -> Check:
@@ -279,25 +285,25 @@ def _router_check(entry: RouterEntry) -> Check:
     return AnyOf(tuple(f"agent:{name}" for name in entry.among))
 
 
-def _model_provider(entry: ModelEntry) -> SharedService:
+def _model_provider(made_by: ModelProvider, entry: ModelEntry) -> SharedService:
     """The model's provider; another server is another provider."""
     host = f"@{urlsplit(entry.base_url).netloc}" if entry.base_url else ""
-    target, check = f"provider:{entry.provider}{host}", connection_to(endpoint_of(entry))
+    target = f"provider:{entry.provider}{host}"
+    check = connection_to(entry.base_url or made_by.endpoint)
     key = entry.api_key_env or next(iter(entry.keys), "")
     # docs.anthropic.com/en/api/rate-limits: "only uncached input tokens count".
     return SharedService(target, check, key, counts_cached=entry.provider != "anthropic")
 
 
-def _of_model(name: str) -> Kind[ModelEntry]:
-    check, provider = _model_check, _model_provider
-    return Kind(name, ModelEntry, _model, check, provider, outside=True, expects=True)
+def _of_model(name: str, made_by: ModelProvider) -> Kind[ModelEntry]:
+    make = partial(_model, made_by)
+    check, provider = partial(_model_check, made_by), partial(_model_provider, made_by)
+    return Kind(name, ModelEntry, make, check, provider, outside=True, expects=True)
 
 
 BUILT_IN: tuple[Kind[Any], ...] = (
     Kind("function", FunctionEntry, _function),
-    _of_model("openai"),
-    _of_model("anthropic"),
-    _of_model("google"),
+    *(_of_model(name, made_by) for name, made_by in PROVIDERS.items()),
     Kind("http", HttpEntry, _http, _http_check, outside=True, expects=True),
     Kind("celery", CeleryEntry, _celery, lambda entry: Served(entry.queue), outside=True),
     Kind("pydantic_ai", PydanticAIEntry, _pydantic_ai, outside=True, expects=True),
@@ -308,24 +314,88 @@ BUILT_IN: tuple[Kind[Any], ...] = (
 )
 
 
-def all_kinds() -> dict[str, Kind[Any]]:
-    """Kinds by name: the built-in ones, and those of installed packages.
+class Kinds(Mapping[str, Kind[Any]]):
+    """Kinds by name: the built-in ones, and those of plug-ins, imported when one is looked up.
 
-    Raises:
-        ConfigurationError: one cannot be loaded, is no :class:`Kind`, or has a name that is taken.
+    A built-in one is not replaced by a plug-in's of its name.
     """
-    return _by_name([*BUILT_IN, *map(load, entry_points(group=ENTRY_POINTS))])
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._plugins = plugins
+        self._found = {kind.name: kind for kind in BUILT_IN}
+        self._kinds, self._providers = plugins.offered("kinds"), plugins.offered("providers")
+
+    def __getitem__(self, name: str) -> Kind[Any]:
+        """The kind of that name.
+
+        Raises:
+            PluginError: it is a plug-in's, and that cannot be used.
+        """
+        if name not in self._found:
+            offers = [*self._kinds.get(name, ()), *self._providers.get(name, ())]
+            if not offers:
+                raise KeyError(name)
+            self._found[name] = self._loaded(name, offers)
+        return self._found[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def _names(self) -> dict[str, None]:
+        return dict.fromkeys([*self._found, *self._kinds, *self._providers])
+
+    def _loaded(self, name: str, offers: list[Contribution]) -> Kind[Any]:
+        found = self._plugins.load(offers)
+        if offers[0].group == "providers":
+            if not callable(found) or not isinstance(getattr(found, "endpoint", None), str):
+                raise offers[0].error(f"{shown(found)} is no provider of models")
+            return _of_model(name, found)
+        if not isinstance(found, Kind):
+            raise offers[0].error(f"{shown(found)} is no Kind")
+        if found.name != name:
+            raise offers[0].error(f"its Kind is named {found.name!r}")
+        return found
 
 
-def _by_name(kinds: Iterable[Any]) -> dict[str, Kind[Any]]:
-    found: dict[str, Kind[Any]] = {}
-    for kind in kinds:
-        if not isinstance(kind, Kind):
-            raise ConfigurationError(f"{kind!r} is offered as a kind of agents, but is no Kind.")
-        if kind.name in found:
-            raise ConfigurationError(f"Two kinds of agents are named {kind.name!r}.")
-        found[kind.name] = kind
-    return found
+def all_kinds(plugins: Plugins | None = None) -> Kinds:
+    """Kinds by name: the built-in ones, and those of plug-ins, by default of installed packages."""
+    return Kinds(PluginSource().find() if plugins is None else plugins)
+
+
+class BrokenEntry(Described):
+    """The entry of an agent whose kind is a plug-in's that cannot be used."""
+
+    model_config = ConfigDict(extra="ignore")
+    why: str
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot."""
+        return self.why
+
+
+def _broken(entry: BrokenEntry, _: Resources) -> Made:
+    def nobody() -> Backend:
+        raise PluginError(entry.why)
+
+    return Made(nobody, "effect", lacks=_PLAIN)
+
+
+#: The kind of agents that cannot be made: asking one fails, and says why.
+BROKEN = Kind("broken", BrokenEntry, _broken)
+
+
+def broken_entry(table: Any, error: PluginError) -> BrokenEntry:
+    """The entry that stands for one whose plug-in cannot be used, which is logged."""
+    log.error("%s", error.message)
+    return BrokenEntry(kind=table["kind"], why=error.message)
 
 
 def entry_of(table: Any, kinds: Mapping[str, Kind[Any]]) -> Described:

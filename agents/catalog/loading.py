@@ -6,14 +6,23 @@ import importlib
 import sys
 import tomllib
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from celery_agents.errors import ConfigurationError
 
-_SECTIONS = ("agents", "limits", "budgets", "guards", "tenants", "panels", "tools", "memory")
+_SECTIONS = (
+    "agents",
+    "limits",
+    "budgets",
+    "guards",
+    "tenants",
+    "panels",
+    "tools",
+    "memory",
+    "plugins",
+)
 
 
 def object_at(path: str) -> Any:
@@ -28,17 +37,6 @@ def function_at(path: str) -> Callable[..., Any]:
     if not callable(function):
         raise ConfigurationError(f"{path} is not a function.")
     return function  # type: ignore[no-any-return]  # object_at's
-
-
-def load(point: EntryPoint) -> Any:
-    """Load an installed entry point."""
-    try:
-        return point.load()
-    except (ImportError, AttributeError) as error:
-        owner = point.dist.name if point.dist else "a package"
-        raise ConfigurationError(
-            f"The entry point {point.name!r} ({point.value}) of {owner} cannot be loaded: {error}."
-        ) from error
 
 
 def import_module(module: str) -> ModuleType:

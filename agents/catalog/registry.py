@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -19,9 +19,18 @@ from agents.catalog.entries import Described
 from agents.catalog.flows import Flows
 from agents.catalog.folds import Folds
 from agents.catalog.guards import Guards, refuse_judges
-from agents.catalog.kinds import Kind, Made, Resources, SharedService, all_kinds, entry_of
+from agents.catalog.kinds import (
+    BROKEN,
+    Kind,
+    Made,
+    Resources,
+    SharedService,
+    all_kinds,
+    broken_entry,
+    entry_of,
+)
 from agents.catalog.limits import check_covers, read_policies
-from agents.catalog.loading import import_module, load, read_tables
+from agents.catalog.loading import import_module, read_tables
 from agents.catalog.memories import read_memories
 from agents.catalog.panels import check_panels, read_panels
 from agents.catalog.references import refuse_missing, settle_effects
@@ -33,6 +42,8 @@ from agents.governance.routing import Capability, RoutePolicy
 from agents.guarding.screening import TextGuard
 from agents.kinds.function import FunctionBackend
 from agents.kinds.model import ModelBackend
+from agents.plugins import PluginError, Plugins
+from agents.plugins.serving import loaded
 from agents.tools.colleagues import OtherAgents
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
@@ -46,8 +57,7 @@ from celery_agents.contracts.tenants import TenantPolicy
 from celery_agents.contracts.window import WindowPolicy
 from celery_agents.errors import ConfigurationError, UnknownAgentError
 
-#: The group of entry points under which packages offer modules or functions as agents.
-ENTRY_POINTS = "celery_agents"
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -136,7 +146,7 @@ class Registry:
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
-        self.kinds = all_kinds()
+        self.kinds: Mapping[str, Kind[Any]] = all_kinds(Plugins())
         self.limits: dict[str, LimitPolicy] = {}
         self.tenants: dict[str, TenantPolicy] = {}
         self.budgets: dict[str, BudgetPolicy] = {}
@@ -148,19 +158,22 @@ class Registry:
         self.known = _told_by(self.find)
         self._agents: dict[str, Registered] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._broken: list[str] = []  # plug-ins, and why
 
     def __iter__(self) -> Iterator[Registered]:
         return iter(self._agents.values())
 
     def load(self, *, config: Path | None, modules: tuple[str, ...]) -> None:
-        """Read the configuration file, the named modules and the installed entry points.
+        """Read the configuration file, the named modules and the active plug-ins.
 
         Raises:
             ConfigurationError: with the file, the agent and the field that are wrong.
         """
+        tables = {} if config is None else read_tables(config)
+        plugins = self.resources.plugins.find(tables.get("plugins"))
+        self.kinds = all_kinds(plugins)
         if config is not None:
-            tables = read_tables(config)
-            self.resources = with_toolsets(config, tables.get("tools", {}), self.resources)
+            self.resources = with_toolsets(config, tables.get("tools", {}), self.resources, plugins)
             self.memories = read_memories(config, tables.get("memory", {}))
             self.resources = replace(self.resources, memories=self.memories)
             for name, entry in read_entries(config, self.kinds).items():
@@ -174,20 +187,15 @@ class Registry:
             self.own_budgets = own_policies("budgets", self.budgets, self.tenants)
         for module in modules:
             self.add_module(import_module(module))
-        for point in entry_points(group=ENTRY_POINTS):
-            loaded = load(point)
-            if isinstance(loaded, ModuleType):
-                self.add_module(loaded)
+        for name, found in loaded(plugins, "agents", self._broken.append):
+            if isinstance(found, ModuleType):
+                self.add_module(found)
             else:
-                self.add_function(loaded, mark_of(loaded) or AgentMark(name=point.name))
-        refuse_missing(self._agents)
-        check_panels(read_panels(config), self._agents)
-        places = {place for a in self for place in places_of(a)}
-        check_covers("limits", self.limits, places)
-        check_covers("budgets", self.budgets, places)
-        check_covers("guards", self.guards.policies, places)
-        refuse_judges(self.guards.policies, {a.name: self.guards_of(a) for a in self})
-        settle_effects(self._agents)
+                self.add_function(found, mark_of(found) or AgentMark(name=name))
+        try:
+            _check(self, self._agents, config)
+        except ConfigurationError as error:  # who is missing may be a broken plug-in's
+            raise ConfigurationError(" ".join([error.message, *self._broken])) from None
 
     def add_module(self, module: ModuleType) -> None:
         """Add the functions of a module that are marked."""
@@ -226,7 +234,7 @@ class Registry:
         Raises:
             ConfigurationError: its name is taken; its function or one of its tools is not there.
         """
-        kind = self.kinds[entry.kind]
+        kind: Kind[Any] = self.kinds[entry.kind] if entry.problem is None else BROKEN
         try:
             made = kind.make(entry, replace(self.resources, known=self.known, name=name))
         except ConfigurationError as error:
@@ -248,8 +256,8 @@ class Registry:
         if found is None:
             known = ", ".join(sorted(self._agents)) or "none at all"
             raise UnknownAgentError(
-                f"There is no agent {name!r} in this worker. It has: {known}. "
-                "Agents come from AGENTS_CONFIG, AGENTS_MODULES and entry points."
+                f"There is no agent {name!r} in this worker. It has: {known}. Agents come from "
+                + " ".join(["AGENTS_CONFIG, AGENTS_MODULES and active plug-ins.", *self._broken])
             )
         return found
 
@@ -333,6 +341,18 @@ class Registry:
                 await agent.backend.aclose()  # with what its keys share
 
 
+def _check(registry: Registry, agents: dict[str, Registered], config: Path | None) -> None:
+    """Hold what agents and policies say of each other against what there is."""
+    refuse_missing(agents)
+    check_panels(read_panels(config), agents)
+    places = {place for a in registry for place in places_of(a)}
+    check_covers("limits", registry.limits, places)
+    check_covers("budgets", registry.budgets, places)
+    check_covers("guards", registry.guards.policies, places)
+    refuse_judges(registry.guards.policies, {a.name: registry.guards_of(a) for a in registry})
+    settle_effects(agents)
+
+
 def _told_by(find: Callable[[str], Registered | None]) -> OtherAgents:
     """The way in which models are told of other agents, once all are there."""
 
@@ -378,6 +398,8 @@ def read_entries(path: Path, kinds: Mapping[str, Kind[Any]]) -> dict[str, Descri
         try:
             _NAME.validate_python(name)
             entries[name] = entry_of(table, kinds)
+        except PluginError as error:
+            entries[name] = broken_entry(table, error)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             raise ConfigurationError(f"{path}: [agents.{name}] {first['msg']}.") from None

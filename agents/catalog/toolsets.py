@@ -9,6 +9,7 @@ from typing import Any
 
 from agents.catalog.kinds import Resources
 from agents.catalog.limits import read_policy
+from agents.plugins import Plugins
 from agents.tools.toolset import Toolset
 from agents.toolsets.entries import NamedTools
 from agents.toolsets.kinds import KINDS, ToolResources
@@ -17,10 +18,10 @@ from celery_agents.errors import ConfigurationError
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
 
-def with_toolsets(path: Path, tables: Any, resources: Resources) -> Resources:
+def with_toolsets(path: Path, tables: Any, resources: Resources, plugins: Plugins) -> Resources:
     """Resources with the toolsets of a file's tables. Raises as :func:`read_toolsets`."""
     shared = ToolResources(
-        resources.resolve_secret, resources.executor, resources.clients, resources.private
+        resources.resolve_secret, resources.executor, resources.clients, resources.private, plugins
     )
     return replace(resources, toolsets=read_toolsets(path, tables, shared))
 

@@ -74,7 +74,7 @@ class ModelBackend:
 
     Args:
         config: the agent's entry.
-        provider: its provider's API, from ``make_provider``.
+        provider: its provider's API.
         tools: beside those that the entry names.
         toolsets: those of the configuration, which the entry may name.
         executor: where tools that are sync functions run; the loop's default when not given.

@@ -74,7 +74,8 @@ ResponseBytes = Annotated[int, Field(ge=1, le=64 * 1024 * 1024)]
 class ModelConfig(Contract):
     """An agent that is a language model behind a provider's API."""
 
-    provider: ProviderName
+    #: One of those that come with the service, or a plug-in's.
+    provider: Name
     model: Annotated[str, Field(min_length=1, max_length=200)]
     instructions: str | None = None
     #: Words of the table in personality.py, each with a weight from 0 to 1.

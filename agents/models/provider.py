@@ -128,6 +128,22 @@ class Provider(Protocol):
         ...
 
 
+class ModelProvider(Protocol):
+    """Makes the provider of a model agent's configuration; a class is one. It needs no key yet.
+
+    A plug-in offers one under ``providers``, and its agents have ``kind`` = its name there.
+    """
+
+    #: Where requests go, unless the entry has a ``base_url``.
+    endpoint: str
+
+    def __call__(
+        self, config: ModelConfig, *, clients: SharedClients, resolve_secret: ResolveSecret
+    ) -> Provider:
+        """The provider of one agent."""
+        ...
+
+
 def counted(
     tokens_in: Any, tokens_out: Any, cache_read: Any = None, cache_write: Any = None
 ) -> Tokens | None:

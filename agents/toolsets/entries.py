@@ -76,3 +76,13 @@ class PythonTools(NamedTools):
         tuple[Annotated[str, Field(pattern=r"^[\w.]+:[\w*?]+$")], ...],
         Field(min_length=1, max_length=100),
     ]
+
+
+class PluginTools(NamedTools):
+    """Tools of a plug-in: what it offers under ``tools``."""
+
+    kind: Literal["plugin"]
+    #: The plug-in's name: of its distribution, or of its folder's plugin.json.
+    plugin: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
+    #: Names of what it offers; by default all.
+    use: Annotated[tuple[Annotated[str, Field(max_length=60)], ...], Field(max_length=100)] = ()

@@ -12,22 +12,25 @@ from typing import Any, Generic, TypeVar
 
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.net.outside import PrivateHosts
+from agents.plugins import PluginError, Plugins
 from agents.tools.base import Tool
 from agents.tools.loading import load_tool
 from agents.tools.patterns import approved, refuse_unfit
 from agents.tools.policy import Approve
 from agents.tools.toolset import FixedToolset, Toolset
+from agents.tools.wrappers import Prefixed
 from agents.toolsets.builtin.catalogue import chosen
 from agents.toolsets.builtin.files.root import Root
 from agents.toolsets.builtin.web.home import Web
 from agents.toolsets.builtin.web.requesting import Downloads
 from agents.toolsets.builtin.web.searching import Search
-from agents.toolsets.entries import BuiltinTools, NamedTools, PythonTools
+from agents.toolsets.entries import BuiltinTools, NamedTools, PluginTools, PythonTools
 from agents.toolsets.mcp.entries import McpTools
 from agents.toolsets.mcp.toolset import McpToolset
 from agents.toolsets.openapi.entries import OpenApiTools
 from agents.toolsets.openapi.tools import ServiceToolset, read_operations
 from agents.toolsets.pins import unchanged
+from agents.toolsets.plugged import BrokenToolset, offered_tools
 from celery_agents.errors import ConfigurationError, redact
 
 E = TypeVar("E", bound=NamedTools)
@@ -42,6 +45,8 @@ class ToolResources:
     clients: SharedClients
     #: Private hosts that the tools of ``web`` may reach.
     private: PrivateHosts = field(default_factory=PrivateHosts)
+    #: Plug-ins that may be named.
+    plugins: Plugins = field(default_factory=Plugins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,16 @@ def _mcp(name: str, entry: McpTools, r: ToolResources) -> Toolset:
     return McpToolset(name, entry, clients=r.clients, resolve_secret=r.resolve_secret)
 
 
+def _plugin(name: str, entry: PluginTools, r: ToolResources) -> Toolset:
+    try:
+        found = offered_tools(entry, r.plugins)
+    except PluginError as error:
+        return BrokenToolset(name, error)
+    if isinstance(found, list):
+        return _fixed(name, found, entry, r)
+    return Prefixed(found, entry.prefix) if entry.prefix else found
+
+
 def _fitting(path: str) -> list[Tool]:
     """The tools of a module whose names fit; plain functions are none."""
     module, _, pattern = path.partition(":")
@@ -147,5 +162,6 @@ KINDS: Mapping[str, ToolsetKind[Any]] = {
         ToolsetKind("python", PythonTools, _python),
         ToolsetKind("openapi", OpenApiTools, _openapi),
         ToolsetKind("mcp", McpTools, _mcp),
+        ToolsetKind("plugin", PluginTools, _plugin),
     )
 }

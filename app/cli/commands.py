@@ -22,6 +22,7 @@ from app.cli.keys import keys, token
 from app.cli.load import load
 from app.cli.metrics import metrics
 from app.cli.opened import journal as _journal
+from app.cli.plugins import plugins
 from app.cli.runs import JournaledFigures, JournaledRuns
 from app.cli.tools import tools
 from app.cli.webhooks import webhook_secret
@@ -58,6 +59,7 @@ commands.add_command(load)
 commands.add_command(token)
 commands.add_command(webhook_secret)
 commands.add_command(metrics)
+commands.add_command(plugins)
 commands.add_command(tools)
 
 

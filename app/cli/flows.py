@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
 import click
 
 from agents.catalog.flows import Flows
-from agents.catalog.loading import import_module, load
-from agents.catalog.registry import ENTRY_POINTS
+from agents.catalog.loading import import_module
 from agents.flows.history import Line
 from agents.flows.pattern import begun, dropped
+from agents.plugins.serving import loaded
 from app.cli.opened import journal
 from app.execution.agents import see_current_directory
 from app.journal.stores.flows import FlowStore, OpenFlow
+from app.plugins import plugins_of
 from app.settings import Settings
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.contracts.base import id_of
@@ -67,9 +67,9 @@ def _flows(settings: Settings) -> Flows:
     found = Flows()
     for module in settings.modules:
         found.add_module(import_module(module))
-    for point in entry_points(group=ENTRY_POINTS):
-        if isinstance(loaded := load(point), ModuleType):
-            found.add_module(loaded)
+    for _name, module_of in loaded(plugins_of(settings), "agents"):
+        if isinstance(module_of, ModuleType):
+            found.add_module(module_of)
     return found
 
 

@@ -26,6 +26,7 @@ from agents.toolsets.builtin.offer import made
 from agents.toolsets.kinds import ToolResources
 from agents.toolsets.pins import write_pins
 from app.execution.agents import see_current_directory
+from app.plugins import plugins_of
 from app.settings import Settings
 from celery_agents.client.overview.tables import room, table
 from celery_agents.client.shell import Command, NotFoundError, Shown
@@ -48,7 +49,9 @@ def _toolsets(ctx: click.Context) -> dict[str, Toolset]:
 def _resources(settings: Settings) -> ToolResources:
     see_current_directory()
     private = PrivateHosts.of(settings.private_hosts)
-    return ToolResources(settings.secret, ThreadPoolExecutor(1), SharedClients(), private)
+    return ToolResources(
+        settings.secret, ThreadPoolExecutor(1), SharedClients(), private, plugins_of(settings)
+    )
 
 
 def _tables(config: Path) -> dict[str, Any]:

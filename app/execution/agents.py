@@ -35,6 +35,7 @@ from app.execution.turns import Turns
 from app.governance.lessons import RouterLessons
 from app.journal import Journal
 from app.journal.schema.rows import Wake
+from app.plugins import plugin_source
 from app.settings import Settings
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.governance import Estimate
@@ -225,6 +226,7 @@ def load_registry(app: Celery, settings: Settings, lessons: Callable[[str], Less
             celery=lambda entry: CeleryBackend(app, entry, settings.secret),
             lessons=lessons,
             private=PrivateHosts.of(settings.private_hosts),
+            plugins=plugin_source(settings),
         )
     )
     see_current_directory()

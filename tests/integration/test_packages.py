@@ -17,6 +17,8 @@ AGENTS = """
 [agents.hi]
 kind = "greeter"
 greeting = "Ahoy"
+
+[plugins.greetings]
 """
 POINTS = """[celery_agents.kinds]
 greeter = greeting:GREETER

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,13 +8,13 @@ import pytest
 from celery import Celery
 from kombu import Queue
 
-from app.celeryconfig import PATTERNS
 from app.embedding import install
 from app.factory import AgentsService
 from app.messaging.results import JournalBackend
 from app.messaging.transport import Transport
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
+from tests.support.plugged import folder
 
 HERE = "redis://127.0.0.1:1/0"
 THERE = "redis://127.0.0.1:2/3"
@@ -63,10 +63,19 @@ def test_the_same_app_serves_both(make: Any) -> None:
     assert {"clean-journal", "probe-health"} <= app.conf.beat_schedule.keys()
 
 
-def test_patterns_of_packages_are_served(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("twice", "theirs.twice", PATTERNS)
-    monkeypatch.setattr("app.celeryconfig.entry_points", lambda **_: [point])
-    assert {"tasks", "theirs.twice"} <= {*install(make()).conf.include}
+def test_patterns_of_active_plug_ins_are_served(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "from celery import shared_task\n@shared_task(name='theirs.twice')\ndef twice(): ...\n"
+    about = {"name": "theirs", "patterns": {"twice": ".", "bad": "bad"}}
+    folder(tmp_path / "plugins", "theirs", about, __init__=code, bad="1 / 0")
+    folder(tmp_path / "plugins", "other", {"name": "other", "patterns": {"x": "."}}, __init__="x")
+    (tmp_path / "agents.toml").write_text("[plugins.theirs]\n")
+    monkeypatch.setenv("AGENTS_CONFIG", str(tmp_path / "agents.toml"))
+    monkeypatch.setenv("AGENTS_PLUGIN_DIRS", str(tmp_path / "plugins"))
+    app = install(make())
+    app.loader.import_default_modules()
+    assert {"theirs.twice", "agents.ask"} <= app.tasks.keys()
 
 
 def test_what_the_app_says_of_its_own_tasks_stays(make: Any) -> None:

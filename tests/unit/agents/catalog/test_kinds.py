@@ -1,14 +1,21 @@
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from agents.catalog import kinds as module
-from agents.catalog.entries import Described
-from agents.catalog.kinds import BUILT_IN, Kind, Made, all_kinds, entry_of
+from agents.catalog.checks import connection_to
+from agents.catalog.entries import Described, ModelEntry
+from agents.catalog.kinds import BUILT_IN, Kind, Made, Resources, all_kinds, entry_of
+from agents.catalog.registry import Registry
+from agents.kinds.model import ModelBackend
+from agents.models.openai import OpenAIProvider
+from agents.net.clients import SharedClients
+from agents.plugins import PluginError
 from celery_agents.errors import ConfigurationError
+from tests.support.plugged import package
 
 
 class OwnEntry(Described):
@@ -21,18 +28,22 @@ def make(entry: OwnEntry, _: Any) -> Made:
 
 
 OWN = Kind("own", OwnEntry, make)
-OPENAI = Kind("openai", OwnEntry, make)
 
 
-def offered(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    point = EntryPoint(name, f"{__name__}:{name}", module.ENTRY_POINTS)
-    monkeypatch.setattr(module, "load", lambda _: globals()[name])
-    monkeypatch.setattr(module, "entry_points", lambda group: [point] if "kinds" in group else [])
+class AcmeProvider(OpenAIProvider):
+    name = "acme"
+    endpoint = "https://models.acme.example/v1"
 
 
-def test_a_package_adds_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_a_package_adds_a_kind(site: Path) -> None:
     assert list(all_kinds()) == [kind.name for kind in BUILT_IN]
-    offered(monkeypatch, "OWN")
+    package(site, "owns", {"celery_agents.kinds/own": f"{__name__}:OWN"})
     found = all_kinds()
     assert found["own"] is OWN
     entry = entry_of({"kind": "own", "size": 3, "backup": "b"}, found)
@@ -41,14 +52,65 @@ def test_a_package_adds_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("OPENAI", "Two kinds .*'openai'"), ("make", "is no Kind")]
+    ("point", "words"),
+    [
+        ("kinds/other = OWN", "its Kind is named 'own'"),
+        ("kinds/make = make", "is no Kind"),
+        ("kinds/gone = nothing", "has no nothing"),
+        ("providers/acme = OWN", "is no provider of models"),
+    ],
 )
-def test_what_is_no_kind_of_its_own_is_refused(
-    monkeypatch: pytest.MonkeyPatch, name: str, words: str
+def test_what_is_no_kind_of_its_own_is_an_error_for_who_names_it(
+    site: Path, point: str, words: str
 ) -> None:
-    offered(monkeypatch, name)
-    with pytest.raises(ConfigurationError, match=words):
-        all_kinds()
+    place, _, value = point.partition(" = ")
+    package(site, "owns", {f"celery_agents.{place}": f"{__name__}:{value}"})
+    found, name = all_kinds(), place.partition("/")[2]
+    assert name in found
+    assert len([*found]) == len(found) == len(BUILT_IN) + 1
+    assert entry_of({"kind": "scripted"}, found).kind == "scripted"
+    with pytest.raises(PluginError, match=f"plug-in owns 1.0 .*{words}"):
+        entry_of({"kind": name}, found)
+
+
+def test_a_built_in_kind_is_not_replaced(site: Path) -> None:
+    package(site, "owns", {"celery_agents.kinds/openai": f"{__name__}:OWN"})
+    assert all_kinds()["openai"] in BUILT_IN
+
+
+def test_a_package_adds_a_provider(site: Path) -> None:
+    package(site, "owns", {"celery_agents.providers/acme": f"{__name__}:AcmeProvider"})
+    found = all_kinds()
+    entry = entry_of({"kind": "acme", "model": "m", "tools": []}, found)
+    assert isinstance(entry, ModelEntry)
+    shared = found["acme"].provider(entry)
+    assert (entry.provider, shared and shared.target) == ("acme", "provider:acme")
+    assert found["acme"].check(entry) == connection_to("https://models.acme.example/v1")
+    with ThreadPoolExecutor(1) as executor:
+        nothing: Any = lambda _: None  # noqa: E731 - one for both
+        made = found["acme"].make(entry, Resources(nothing, executor, SharedClients(), nothing))
+    backend = made.backend()
+    assert isinstance(backend, ModelBackend)
+    assert (backend.config.provider, backend.config.model) == ("acme", "m")
+
+
+def test_an_entry_of_a_broken_kind_stands_for_an_agent_that_fails(
+    site: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    package(
+        site, "owns", {"celery_agents.kinds/bad": "bad_kind_module:K"}, {"bad_kind_module": "1 / 0"}
+    )
+    path = tmp_path / "agents.toml"
+    path.write_text('[agents.a]\nkind = "bad"\nsize = 3\n[agents.b]\nkind = "scripted"\n')
+    with ThreadPoolExecutor(1) as executor:
+        nothing: Any = lambda _: None  # noqa: E731 - one for both
+        registry = Registry(Resources(nothing, executor, SharedClients(), nothing))
+        registry.load(config=path, modules=())
+    assert [a.name for a in registry] == ["a", "b"]
+    assert registry.get("b").backend is not None
+    with pytest.raises(PluginError, match=r"plug-in owns 1.0 .*ZeroDivisionError"):
+        _ = registry.get("a").backend
+    assert "ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize(

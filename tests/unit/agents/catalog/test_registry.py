@@ -279,19 +279,34 @@ def test_a_module_that_is_not_there(registry: Registry) -> None:
         registry.load(config=None, modules=("no.such.module",))
 
 
-def test_entry_points_offer_modules_and_functions(registry: Registry, offered: Path) -> None:
+def test_active_packages_offer_modules_and_functions(
+    registry: Registry, offered: Path, tmp_path: Path
+) -> None:
     install(offered, "all = offered.agents", "plain = offered.single:plain")
     registry.load(config=None, modules=())
+    assert [*registry] == []  # installed is not active
+    registry.load(config=write(tmp_path, "[plugins.offered]"), modules=())
     assert sorted(a.name for a in registry) == ["mail", "plain", "whisper"]
 
 
 @pytest.mark.parametrize("point", ["x = offered.nowhere", "x = offered.single:nothing"])
-def test_an_entry_point_that_is_broken_is_named(
-    registry: Registry, offered: Path, point: str
+def test_an_active_plug_in_that_is_broken_costs_its_agents(
+    registry: Registry, offered: Path, tmp_path: Path, point: str
 ) -> None:
-    install(offered, point)
-    with pytest.raises(ConfigurationError, match=r"entry point 'x'.*offered"):
-        registry.load(config=None, modules=())
+    install(offered, point, "plain = offered.single:plain")
+    registry.load(config=write(tmp_path, "[plugins.offered]"), modules=())
+    assert [a.name for a in registry] == ["plain"]
+    with pytest.raises(UnknownAgentError, match=r"plug-in offered 1\.0 .*agents: x"):
+        registry.get("mail")
+
+
+def test_who_names_an_agent_of_a_broken_plug_in_is_told_of_it(
+    registry: Registry, offered: Path, tmp_path: Path
+) -> None:
+    install(offered, "x = offered.nowhere")
+    text = "[plugins.offered]\n[agents.a]\nkind = 'scripted'\nbackup = 'mail'\n"
+    with pytest.raises(ConfigurationError, match=r"'mail'.*plug-in offered 1\.0"):
+        registry.load(config=write(tmp_path, text), modules=())
 
 
 def test_a_name_that_is_given_twice(registry: Registry, offered: Path, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,13 +16,16 @@ from agents.catalog.toolsets import read_toolsets
 from agents.kinds.model import ModelBackend
 from agents.models.config import ModelConfig
 from agents.net.clients import SharedClients
+from agents.plugins import PluginError, PluginSource
+from agents.plugins.loading import PACKAGE
 from agents.tools.base import tool
 from agents.tools.toolbox import Toolbox
-from agents.tools.toolset import FixedToolset, FunctionToolset
+from agents.tools.toolset import FixedToolset, FunctionToolset, Toolset
 from agents.toolsets.builtin import catalogue
 from agents.toolsets.kinds import ToolResources
 from celery_agents.errors import ConfigurationError
 from tests.support.memory_step import MemoryStep
+from tests.support.plugged import folder
 from tests.unit.agents.kinds.test_model import ListedProvider
 
 FILE = Path("agents.toml")
@@ -154,3 +159,76 @@ def test_fixed_tools_need_no_call_of_the_step() -> None:
     box = Toolbox(FunctionToolset("none"), [found], list_timeout_s=1)
     assert [*asyncio.run(box.offered(step)).tools] == ["calculate"]
     assert step.calls == []
+
+
+@pytest.fixture
+def plugged(tmp_path: Path) -> Iterator[Path]:
+    code = (
+        "from celery_agents import tool\n"
+        "@tool(effects='pure')\ndef now(town: str) -> str:\n    'Tells it.'\n    return town\n"
+        "@tool(effects='effect')\ndef rain(town: str) -> str:\n    'Makes it.'\n    return town\n"
+        "class Lists:\n    name, effects = 'lists', 'pure'\n"
+        "    async def specs(self, step): return [now]\n"
+        "    async def call(self, name, arguments, *, key, step): return name\n"
+        "    def problem(self, name, arguments): return None\n"
+        "    async def aclose(self): pass\n"
+        "lists = Lists()\nnumber = 1\n"
+    )
+    about = {"all": ".", "one": ".:now", "lists": ".:lists", "number": ".:number", "gone": ".:gone"}
+    folder(tmp_path, "weather", {"name": "weather", "tools": about}, __init__=code)
+    folder(tmp_path, "empty", {"name": "empty", "kinds": {"x": ".:x"}})
+    yield tmp_path
+    for name in [m for m in sys.modules if m.startswith(PACKAGE)]:
+        del sys.modules[name]
+
+
+def read_plugged(folder: Path, **table: Any) -> Toolset:
+    plugins = PluginSource((folder,)).find()
+    resources = ToolResources(
+        lambda _: None, ThreadPoolExecutor(1), SharedClients(), plugins=plugins
+    )
+    given = {"kind": "plugin", "plugin": "weather", **table}
+    return read_toolsets(FILE, {"desk": given}, resources)["desk"]
+
+
+def test_tools_of_a_plug_in(plugged: Path) -> None:
+    found = read_plugged(plugged, use=["all"], prefix="w_", approve={"w_rain": "ask"})
+    assert isinstance(found, FixedToolset)
+    assert {t.name: t.policy.approve for t in found.tools} == {"w_now": "never", "w_rain": "ask"}
+    one = read_plugged(plugged, use=["one"])
+    assert isinstance(one, FixedToolset)
+    assert names(one) == ["now"]
+    lists = read_plugged(plugged, use=["lists"], prefix="w_")
+    assert [s.name for s in asyncio.run(lists.specs(cast("Any", None)))] == ["w_now"]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"use": ["al"]}, r"offers no tools 'al'.*'all'"),
+        ({"use": ["lists", "one"]}, "is a toolset"),
+        ({"use": ["lists"], "approve": {"now": "ask"}}, "is a toolset"),
+        ({"plugin": "empty"}, "offers no tools"),
+    ],
+)
+def test_a_table_of_a_plug_in_that_is_not_right(
+    plugged: Path, table: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"\[tools.desk\] .*{words}"):
+        read_plugged(plugged, **table)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"use": ["number"]}, "plug-in weather .*tools: number"),
+        ({"use": ["gone"]}, "plug-in weather .*has no gone"),
+        ({"plugin": "nowhere"}, "no plug-in 'nowhere'"),
+    ],
+)
+def test_tools_of_a_plug_in_that_cannot_be_used_fail_when_they_are_asked_for(
+    plugged: Path, table: dict[str, Any], words: str
+) -> None:
+    found = read_plugged(plugged, **table)
+    with pytest.raises(PluginError, match=rf"\[tools.desk\] .*{words}"):
+        asyncio.run(found.specs(cast("Any", None)))

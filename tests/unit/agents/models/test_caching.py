@@ -10,7 +10,7 @@ from agents.governance.lessons import Own
 from agents.models.caching import PromptCache
 from agents.models.config import ModelConfig
 from agents.models.provider import ModelRequest
-from agents.models.providers import make_provider
+from agents.models.providers import PROVIDERS
 from agents.net.clients import SharedClients
 from agents.tools.calls import ToolSpec
 from agents.values import digest
@@ -66,7 +66,9 @@ def test_how_it_is_kept_changes_nothing_of_what_is_asked() -> None:
 
 
 def prepared(provider: str, asked: ModelRequest) -> dict[str, Any]:
-    made = make_provider(config(provider), clients=SharedClients(), resolve_secret=lambda _: None)
+    made = PROVIDERS[provider](
+        config(provider), clients=SharedClients(), resolve_secret=lambda _: None
+    )
     return made._prepare(asked)
 
 

@@ -16,7 +16,7 @@ from celery_agents.errors import ConfigurationError
 @pytest.mark.parametrize(
     "fields",
     [
-        {"provider": "acme"},
+        {"provider": ""},
         {"model": ""},
         {"base_url": "ftp://host/"},
         {"base_url": "https://user:pass@host/v1"},

@@ -15,7 +15,7 @@ from agents.base import Answer, Turn
 from agents.kinds.model import ModelBackend
 from agents.models.config import ModelConfig
 from agents.models.provider import ModelRequest
-from agents.models.providers import make_provider
+from agents.models.providers import PROVIDERS
 from agents.net.clients import SharedClients, http_client
 from celery_agents.errors import (
     AgentsError,
@@ -29,7 +29,6 @@ from celery_agents.errors import (
 from tests.fakes.model_server import Does, ModelServer
 
 KEY = "the-secret-0123456789"
-PROVIDERS = ("openai", "anthropic", "google")
 BALLOT = Turn(input="Is water wet?", choices=("yes", "no"))
 QUESTION = Turn(input="Say something.")
 
@@ -62,7 +61,9 @@ def ask(
 
     async def run() -> Answer:
         resolve = {"TEST_KEY": KEY}.get if secrets is None else secrets.get
-        provider = make_provider(config, clients=SharedClients(), resolve_secret=resolve)
+        provider = PROVIDERS[config.provider](
+            config, clients=SharedClients(), resolve_secret=resolve
+        )
         backend = ModelBackend(config, provider)
         try:
             found: Any = await (around(backend) if around else backend.answer(turn, step))
@@ -369,7 +370,7 @@ class TestRequests:
         async def run() -> None:
             clients = Clients()
             providers = [
-                make_provider(config, clients=clients, resolve_secret=lambda _: KEY)
+                PROVIDERS[config.provider](config, clients=clients, resolve_secret=lambda _: KEY)
                 for _ in range(3)
             ]
             backends = [ModelBackend(config, each) for each in providers]
@@ -402,7 +403,7 @@ class TestRequests:
         async def scene() -> str:
             clients = SharedClients()
             config = ModelConfig(provider=provider, model="m")
-            made = make_provider(config, clients=clients, resolve_secret=lambda _: KEY)
+            made = PROVIDERS[config.provider](config, clients=clients, resolve_secret=lambda _: KEY)
             sdk = await clients.load(made.module, extra=provider)
             client = made._make_client(sdk, await clients.load("httpx2", extra="http"), KEY)
             asked = made._prepare(ModelRequest(model="m", system=None, user="?"))

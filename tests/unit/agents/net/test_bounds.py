@@ -14,7 +14,7 @@ from agents.base import Turn
 from agents.kinds.http import HttpBackend, HttpConfig
 from agents.kinds.model import ModelBackend
 from agents.models.config import DOCUMENT_BYTES, STREAM_BYTES, ModelConfig
-from agents.models.providers import make_provider
+from agents.models.providers import PROVIDERS
 from agents.net.bounds import ERROR_BYTES, PIECE, at_most, decoded
 from agents.net.clients import SharedClients
 from celery_agents.errors import (
@@ -74,7 +74,9 @@ def answer(kind: str, send: Send, step: Any, **fields: Any) -> Any:
             backend = HttpBackend(config, clients=clients, resolve_secret=lambda _: None)
         else:
             model = ModelConfig(provider=kind, model="m", base_url=url, **fields)
-            provider = make_provider(model, clients=clients, resolve_secret=lambda _: None)
+            provider = PROVIDERS[model.provider](
+                model, clients=clients, resolve_secret=lambda _: None
+            )
             backend = ModelBackend(model, provider)
         try:
             return await backend.answer(Turn(input="x"), step)

@@ -13,7 +13,7 @@ from agents.base import Turn
 from agents.kinds.http import HttpBackend, HttpConfig
 from agents.kinds.model import ModelBackend
 from agents.models.config import ModelConfig
-from agents.models.providers import make_provider
+from agents.models.providers import PROVIDERS
 from agents.net.clients import SharedClients, http_client
 from celery_agents.errors import AgentsError
 
@@ -78,7 +78,9 @@ def ask(step: Any, provider: str, **fields: Any) -> None:
 
     async def scene() -> None:
         config = ModelConfig.model_validate({"provider": provider, "model": "m", **fields})
-        made = make_provider(config, clients=SharedClients(), resolve_secret={"KEY": KEY}.get)
+        made = PROVIDERS[config.provider](
+            config, clients=SharedClients(), resolve_secret={"KEY": KEY}.get
+        )
         backend = ModelBackend(config, made)
         try:
             with pytest.raises(AgentsError):
@@ -144,7 +146,7 @@ def test_agents_of_one_address_share_a_client_unless_they_are_others(
 ) -> None:
     clients = SharedClients()
     made = [
-        make_provider(
+        PROVIDERS["openai"](
             ModelConfig.model_validate(
                 {"provider": "openai", "model": "m", "api_key_env": "KEY", **fields}
             ),

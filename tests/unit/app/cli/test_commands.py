@@ -40,6 +40,7 @@ from celery_agents.sealing import key_id
 from tests.support.fernet import fernet_key
 from tests.support.malformed import envelope
 from tests.support.mcp_servers import COMMAND
+from tests.support.plugged import folder
 from tests.support.receiver import SECRET
 from tests.unit.app.journal.support import SOON, World, claimed, expand, plan, step
 from tests.unit.celery_agents.client.test_shell import has, on_a_terminal, verbs
@@ -74,6 +75,9 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "keys rotate": (["abcdefgh"], {"replaces": "abcdefgh"}),
     "keys revoke": (["abcdefgh"], {"id": "abcdefgh"}),
     "token": (["me"], {"minutes": 15.0}),
+    "plugins list": ([], [{"name": "weather", "status": "installed", "offers": {"agents": ["w"]}}]),
+    "plugins activate": (["Weather"], {"name": "weather", "active": True}),
+    "plugins deactivate": (["weather"], {"name": "weather", "active": False}),
     "tools list": ([], [{"name": "desk.sum_calculate", "effects": "pure", "approve": "never"}]),
     "tools show": (["maths.calculate"], {"name": "maths.calculate", "needs": []}),
     "tools try": (["desk.sum_calculate", '{"expression": "2*3"}'], {"value": "6", "exact": True}),
@@ -102,6 +106,8 @@ def app(
     about |= {"webhook_secrets": ["HOOK"], "fernet_keys": [KEY]}
     about["modules"] = ["tests.support.flows"]
     about["config"] = _toolsets(tmp_path)
+    folder(tmp_path / "plugins", "weather", {"name": "weather", "agents": {"w": "."}})
+    about["plugin_dirs"] = [tmp_path / "plugins"]
     settings = Settings.model_validate(about)
     monkeypatch.setenv("HOOK", SECRET)
     world = World(sqlite_journal_url)
@@ -167,7 +173,8 @@ _LINE = {"key": "", "at": 1.0, "value": {"version": 1}}
 
 def test_every_verb_is_in_the_table() -> None:
     asks = {"load"}  # workers, and needs some: tests/integration/test_load.py
-    assert set(verbs(commands)) - asks == set(VERBS)
+    installs = {"plugins install"}  # into this environment: tests/unit/app/cli/test_plugins.py
+    assert set(verbs(commands)) - asks - installs == set(VERBS)
 
 
 @pytest.mark.parametrize("as_json", [True, False])
