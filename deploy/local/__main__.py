@@ -1,4 +1,4 @@
-"""The command line behind ``./run``: ``up``, ``demo``, ``ask`` and ``reap``."""
+"""The command line behind ``./run``: ``up``, ``demo``, ``example``, ``ask`` and ``reap``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from deploy.local.stack import FLOWER_USER, Stack, fresh_directory, local_stack,
 from deploy.local.state import ROOT, STATE
 
 _IN_USE = 3  # `./run clean` knows it
-_USAGE = "usage: ./run up | demo [--json] [--models] [FILE] | ask FILE AGENT INPUT"
+_USAGE = (
+    "usage: ./run up | demo [--json] [--models] [FILE] | example [--json] [--stay] "
+    "| ask FILE AGENT INPUT"
+)
 _KEY = "celery -A app agents keys create NAME --role user makes a key"
 _INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
@@ -81,6 +84,13 @@ def demo(argv: Sequence[str]) -> int:
     return 0
 
 
+def example(argv: Sequence[str]) -> int:
+    """Run the fraud desk on a stack of its own."""
+    from examples.fraud_desk import show
+
+    return show.main(argv)
+
+
 def first(words: Sequence[str]) -> int:
     """Ask an agent of a file on a stack of its own; the stack's files are kept when it fails."""
     with (
@@ -136,6 +146,8 @@ def _run(command: str, words: Sequence[str]) -> int:
             return up()
         case "demo", _:
             return demo(words)
+        case "example", _:
+            return example(words)
         case "ask", 3:
             return first(words)
         case "reap", 0:

@@ -152,6 +152,7 @@ _RUN: dict[str, Callable[[list[str]], None]] = {
     "check": _takes(),
     "clean": _takes("--all"),
     "demo": _parses(demo.arguments),
+    "example": _takes("--json", "--stay"),
     "help": _takes(),
     "interleave": _parses(lambda words: interleave().parse_args(words)),
     "site": _takes(),

@@ -1,0 +1,76 @@
+"""``./run example``: all that it shows has happened, and it says so where something has not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from typing import Any
+
+import pytest
+
+from deploy.local.state import ROOT
+from examples.fraud_desk import models, receiver, show
+
+#: Above what it takes on a machine that is busy with other tests.
+LONG_S = 300
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    names = ("PATH", "HOME", "TMPDIR", "LANG")
+    env = {name: os.environ[name] for name in names if name in os.environ}
+    env |= {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    argv = [sys.executable, "-P", "-m", "deploy.local", "example", *words]
+    return subprocess.run(
+        argv, env=env, cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=False
+    )
+
+
+@pytest.mark.timeout(LONG_S + 10)
+def test_all_that_it_shows_has_happened() -> None:
+    done = run("--json")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert [what for what, happened in told["checks"].items() if not happened] == []
+    assert len(told["checks"]) == len(re.findall(r"^yes  ", done.stdout, re.MULTILINE))
+    cases = {case["payment"]: (case["option"], case["by"]) for case in told["cases"]}
+    assert cases == {
+        "p-1": ("fine", "amount"),
+        "p-2": ("fraud", "rule"),
+        "p-3": ("fine", "rule"),
+        "p-4": ("fine", "supervisor"),
+        "p-5": ("fraud", "rule"),
+        "p-6": ("fine", "amount"),
+        "p-7": ("fraud", "rule"),
+    }
+    assert {one["card"]: one["answer"] is True for one in told["answered"]} == {
+        "c-1": True,
+        "c-3": False,
+    }
+
+
+def test_the_page_names_what_there_is() -> None:
+    page = (ROOT / "docs" / "fraud-desk.md").read_text(encoding="utf-8")
+    config = (show.HERE / "agents.toml").read_text(encoding="utf-8")
+    tables = {f"[{s}.{n}]" for s, named in tomllib.loads(config).items() for n in named}
+    assert set(re.findall(r"`(\[\w+\.\w+\])`", page)) <= tables
+    assert tomllib.loads(config)["budgets"]["desk"]["usd"] == show._BUDGET_USD
+
+
+def test_the_receiver_refuses_what_is_not_signed() -> None:
+    with receiver.Receiver("whsec_c2VjcmV0") as there:
+        head = {"webhook-id": "1", "webhook-timestamp": "2", "webhook-signature": "v1,AAAA"}
+        assert there.take(head, b"{}") == 401
+        assert (there.told, there.refused) == ({}, 1)
+
+
+def test_the_cheapest_model_refuses_at_first() -> None:
+    asked: Any = json.dumps({"messages": [{"role": "user", "content": "a gift card"}]})
+    with models.ModelServer() as server:
+        said = [server.answer("swift", asked)[0] for _ in range(models.REFUSALS + 1)]
+        assert said == [429] * models.REFUSALS + [200]
+        _, answer = server.answer("steady", asked)
+    assert json.loads(answer["choices"][0]["message"]["content"])["option"] == "fraud"
