@@ -76,3 +76,21 @@ class PythonTools(NamedTools):
         tuple[Annotated[str, Field(pattern=r"^[\w.]+:[\w*?]+$")], ...],
         Field(min_length=1, max_length=100),
     ]
+
+
+class CodeTools(NamedTools):
+    """Programs that a model writes over its other tools."""
+
+    kind: Literal["code"]
+    #: Tools that programs may call, by patterns of their names; those that the agent has.
+    use: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[\w*?\[\]-]+$")], ...],
+        Field(min_length=1, max_length=100),
+    ] = ("*",)
+    #: Seconds that a program computes; what its calls take is not counted.
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+    memory_bytes: Annotated[int, Field(ge=1_000_000, le=1_000_000_000)] = 32_000_000
+    #: Calls that a program makes.
+    max_calls: Annotated[int, Field(ge=1, le=10_000)] = 100
+    #: Bytes that it prints.
+    print_bytes: Annotated[int, Field(ge=100, le=1_000_000)] = 65_536

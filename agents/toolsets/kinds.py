@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.net.outside import PrivateHosts
 from agents.tools.base import Tool
+from agents.tools.code.sandbox import CodeBounds
+from agents.tools.code.toolset import CodeToolset
 from agents.tools.loading import load_tool
 from agents.tools.patterns import approved, refuse_unfit
 from agents.tools.policy import Approve
@@ -22,7 +24,7 @@ from agents.toolsets.builtin.files.root import Root
 from agents.toolsets.builtin.web.home import Web
 from agents.toolsets.builtin.web.requesting import Downloads
 from agents.toolsets.builtin.web.searching import Search
-from agents.toolsets.entries import BuiltinTools, NamedTools, PythonTools
+from agents.toolsets.entries import BuiltinTools, CodeTools, NamedTools, PythonTools
 from agents.toolsets.mcp.entries import McpTools
 from agents.toolsets.mcp.toolset import McpToolset
 from agents.toolsets.openapi.entries import OpenApiTools
@@ -107,6 +109,13 @@ def _mcp(name: str, entry: McpTools, r: ToolResources) -> Toolset:
     return McpToolset(name, entry, clients=r.clients, resolve_secret=r.resolve_secret)
 
 
+def _code(name: str, entry: CodeTools, _: ToolResources) -> Toolset:
+    if importlib.util.find_spec("pydantic_monty") is None:
+        raise ConfigurationError("kind: programs need a package: pip install celery-agents[code]")
+    about = entry.model_dump(include={f.name for f in fields(CodeBounds)})
+    return CodeToolset(name, CodeBounds(**about), entry.use, lambda t: _kept(name, [t], entry))
+
+
 def _fitting(path: str) -> list[Tool]:
     """The tools of a module whose names fit; plain functions are none."""
     module, _, pattern = path.partition(":")
@@ -147,5 +156,6 @@ KINDS: Mapping[str, ToolsetKind[Any]] = {
         ToolsetKind("python", PythonTools, _python),
         ToolsetKind("openapi", OpenApiTools, _openapi),
         ToolsetKind("mcp", McpTools, _mcp),
+        ToolsetKind("code", CodeTools, _code),
     )
 }
