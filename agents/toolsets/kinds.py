@@ -24,12 +24,24 @@ from agents.toolsets.builtin.files.root import Root
 from agents.toolsets.builtin.web.home import Web
 from agents.toolsets.builtin.web.requesting import Downloads
 from agents.toolsets.builtin.web.searching import Search
-from agents.toolsets.entries import BuiltinTools, CodeTools, NamedTools, PythonTools
+from agents.toolsets.commands.tools import CommandBounds, command_tool, found_programs
+from agents.toolsets.entries import (
+    BuiltinTools,
+    CodeTools,
+    CommandTools,
+    NamedTools,
+    PlanTools,
+    PythonTools,
+    SkillTools,
+)
 from agents.toolsets.mcp.entries import McpTools
 from agents.toolsets.mcp.toolset import McpToolset
 from agents.toolsets.openapi.entries import OpenApiTools
 from agents.toolsets.openapi.tools import ServiceToolset, read_operations
 from agents.toolsets.pins import unchanged
+from agents.toolsets.plan import PlanToolset, plan
+from agents.toolsets.skills.folders import read_skills
+from agents.toolsets.skills.tools import SkillToolset, skill_tool
 from celery_agents.errors import ConfigurationError, redact
 
 E = TypeVar("E", bound=NamedTools)
@@ -116,6 +128,23 @@ def _code(name: str, entry: CodeTools, _: ToolResources) -> Toolset:
     return CodeToolset(name, CodeBounds(**about), entry.use, lambda t: _kept(name, [t], entry))
 
 
+def _skills(name: str, entry: SkillTools, r: ToolResources) -> Toolset:
+    tools = _kept(name, [skill_tool(read_skills(entry.folders))], entry)
+    return SkillToolset(name, *tools, executor=r.executor)
+
+
+def _plan(name: str, entry: PlanTools, _: ToolResources) -> Toolset:
+    return PlanToolset(name, *_kept(name, [plan], entry))
+
+
+def _commands(name: str, entry: CommandTools, r: ToolResources) -> Toolset:
+    if not entry.root.is_dir():
+        raise ConfigurationError(f"root: there is no folder {entry.root}.")
+    bounds = CommandBounds(entry.timeout_s, entry.memory_bytes, entry.file_bytes)
+    made = command_tool(found_programs(entry.programs), entry.root.absolute(), bounds)
+    return _fixed(name, [made], entry, r)
+
+
 def _fitting(path: str) -> list[Tool]:
     """The tools of a module whose names fit; plain functions are none."""
     module, _, pattern = path.partition(":")
@@ -157,5 +186,8 @@ KINDS: Mapping[str, ToolsetKind[Any]] = {
         ToolsetKind("openapi", OpenApiTools, _openapi),
         ToolsetKind("mcp", McpTools, _mcp),
         ToolsetKind("code", CodeTools, _code),
+        ToolsetKind("skills", SkillTools, _skills),
+        ToolsetKind("plan", PlanTools, _plan),
+        ToolsetKind("commands", CommandTools, _commands),
     )
 }
