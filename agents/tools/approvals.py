@@ -18,9 +18,9 @@ from celery_agents.contracts.outcome import Outcome
 _WHY_MAX = 500
 
 
-def key_of(call: ToolCall, times: int) -> str:
+def key_of(call: ToolCall, times: int, within: str = "") -> str:
     """The key of the wish for a call; that of the agent whom it asks has no such sign."""
-    return f"@{identity_of(call, times)}"
+    return f"@{identity_of(call, times, within)}"
 
 
 def wish(call: ToolCall, key: str, why: str) -> Member:

@@ -46,9 +46,17 @@ class ToolCall(Contract):
     arguments: WholeJson
 
 
-def identity_of(call: ToolCall, times: int) -> str:
+def asked_for(call: ToolCall, within: str = "") -> str:
+    """The digest of what a call asks for; of one ``within`` a program another than of all others.
+
+    A program is known by its own identity, so that two of the same text share no call.
+    """
+    return digest([*filter(None, [within]), call.name, call.arguments])
+
+
+def identity_of(call: ToolCall, times: int, within: str = "") -> str:
     """The same in each attempt: the ``times``-th call of its tool with its arguments."""
-    return f"{call.name}/{digest([call.name, call.arguments])[:_DIGITS]}.{times}"
+    return f"{call.name}/{asked_for(call, within)[:_DIGITS]}.{times}"
 
 
 def wrong_arguments(call: ToolCall, spec: ToolSpec) -> str | None:

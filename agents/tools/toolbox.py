@@ -144,7 +144,8 @@ class Toolbox:
         return self._offered([*self._known, *zip(self._toolsets, told, strict=True)])
 
     def _offered(self, found: Iterable[tuple[Toolset, Iterable[ToolSpec]]]) -> Offered:
-        shown = (self._functions, self._colleagues)
+        always = (source for source in self._fixed if source.always_shown)
+        shown = (self._functions, self._colleagues, *always)
         return Offered.of(found, approve=self._approve, shown=shown, indexes=self._indexes)
 
     async def aclose(self) -> None:

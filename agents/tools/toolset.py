@@ -70,6 +70,9 @@ class FunctionToolset(Toolset):
         ConfigurationError: a function cannot be a tool, or two have one name.
     """
 
+    #: Whether a model is told of them, however many tools it has.
+    always_shown = False
+
     def __init__(
         self, name: str, *functions: Tool | Callable[..., Any], executor: Executor | None = None
     ) -> None:

@@ -86,3 +86,52 @@ class PluginTools(NamedTools):
     plugin: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
     #: Names of what it offers; by default all.
     use: Annotated[tuple[Annotated[str, Field(max_length=60)], ...], Field(max_length=100)] = ()
+
+
+class CodeTools(NamedTools):
+    """Programs that a model writes over its other tools."""
+
+    kind: Literal["code"]
+    #: Tools that programs may call, by patterns of their names; those that the agent has.
+    use: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[\w*?\[\]-]+$")], ...],
+        Field(min_length=1, max_length=100),
+    ] = ("*",)
+    #: Seconds that a program computes; what its calls take is not counted.
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+    memory_bytes: Annotated[int, Field(ge=1_000_000, le=1_000_000_000)] = 32_000_000
+    #: Calls that a program makes.
+    max_calls: Annotated[int, Field(ge=1, le=10_000)] = 100
+    #: Bytes that it prints.
+    print_bytes: Annotated[int, Field(ge=100, le=1_000_000)] = 65_536
+
+
+class SkillTools(NamedTools):
+    """Skills, as folders with a SKILL.md."""
+
+    kind: Literal["skills"]
+    #: Folders that have folders of skills, or are skills.
+    folders: Annotated[tuple[Path, ...], Field(min_length=1, max_length=50)]
+
+
+class PlanTools(NamedTools):
+    """A plan that a model writes down for those who watch."""
+
+    kind: Literal["plan"]
+
+
+class CommandTools(NamedTools):
+    """Programs of the machine that a model may run."""
+
+    kind: Literal["commands"]
+    #: Names of programs, or their paths.
+    programs: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=500)], ...],
+        Field(min_length=1, max_length=50),
+    ]
+    #: The folder in which they run; it exists.
+    root: Path
+    timeout_s: Annotated[float, Field(gt=0, le=3_600)] = 60.0
+    memory_bytes: Annotated[int, Field(ge=10_000_000)] = 2_000_000_000
+    #: Bytes of each file that one writes.
+    file_bytes: Annotated[int, Field(ge=1_000)] = 100_000_000

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
@@ -14,6 +14,8 @@ from agents.net.clients import ResolveSecret, SharedClients
 from agents.net.outside import PrivateHosts
 from agents.plugins import PluginError, Plugins
 from agents.tools.base import Tool
+from agents.tools.code.sandbox import CodeBounds
+from agents.tools.code.toolset import CodeToolset
 from agents.tools.loading import load_tool
 from agents.tools.patterns import approved, refuse_unfit
 from agents.tools.policy import Approve
@@ -24,13 +26,26 @@ from agents.toolsets.builtin.files.root import Root
 from agents.toolsets.builtin.web.home import Web
 from agents.toolsets.builtin.web.requesting import Downloads
 from agents.toolsets.builtin.web.searching import Search
-from agents.toolsets.entries import BuiltinTools, NamedTools, PluginTools, PythonTools
+from agents.toolsets.commands.tools import CommandBounds, command_tool, found_programs
+from agents.toolsets.entries import (
+    BuiltinTools,
+    CodeTools,
+    CommandTools,
+    NamedTools,
+    PlanTools,
+    PluginTools,
+    PythonTools,
+    SkillTools,
+)
 from agents.toolsets.mcp.entries import McpTools
 from agents.toolsets.mcp.toolset import McpToolset
 from agents.toolsets.openapi.entries import OpenApiTools
 from agents.toolsets.openapi.tools import ServiceToolset, read_operations
 from agents.toolsets.pins import unchanged
+from agents.toolsets.plan import PlanToolset, plan
 from agents.toolsets.plugged import BrokenToolset, offered_tools
+from agents.toolsets.skills.folders import read_skills
+from agents.toolsets.skills.tools import SkillToolset, skill_tool
 from celery_agents.errors import ConfigurationError, redact
 
 E = TypeVar("E", bound=NamedTools)
@@ -122,6 +137,30 @@ def _plugin(name: str, entry: PluginTools, r: ToolResources) -> Toolset:
     return Prefixed(found, entry.prefix) if entry.prefix else found
 
 
+def _code(name: str, entry: CodeTools, _: ToolResources) -> Toolset:
+    if importlib.util.find_spec("pydantic_monty") is None:
+        raise ConfigurationError("kind: programs need a package: pip install celery-agents[code]")
+    about = entry.model_dump(include={f.name for f in fields(CodeBounds)})
+    return CodeToolset(name, CodeBounds(**about), entry.use, lambda t: _kept(name, [t], entry))
+
+
+def _skills(name: str, entry: SkillTools, r: ToolResources) -> Toolset:
+    tools = _kept(name, [skill_tool(read_skills(entry.folders))], entry)
+    return SkillToolset(name, *tools, executor=r.executor)
+
+
+def _plan(name: str, entry: PlanTools, _: ToolResources) -> Toolset:
+    return PlanToolset(name, *_kept(name, [plan], entry))
+
+
+def _commands(name: str, entry: CommandTools, r: ToolResources) -> Toolset:
+    if not entry.root.is_dir():
+        raise ConfigurationError(f"root: there is no folder {entry.root}.")
+    bounds = CommandBounds(entry.timeout_s, entry.memory_bytes, entry.file_bytes)
+    made = command_tool(found_programs(entry.programs), entry.root.absolute(), bounds)
+    return _fixed(name, [made], entry, r)
+
+
 def _fitting(path: str) -> list[Tool]:
     """The tools of a module whose names fit; plain functions are none."""
     module, _, pattern = path.partition(":")
@@ -163,5 +202,9 @@ KINDS: Mapping[str, ToolsetKind[Any]] = {
         ToolsetKind("openapi", OpenApiTools, _openapi),
         ToolsetKind("mcp", McpTools, _mcp),
         ToolsetKind("plugin", PluginTools, _plugin),
+        ToolsetKind("code", CodeTools, _code),
+        ToolsetKind("skills", SkillTools, _skills),
+        ToolsetKind("plan", PlanTools, _plan),
+        ToolsetKind("commands", CommandTools, _commands),
     )
 }

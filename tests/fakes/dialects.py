@@ -151,7 +151,10 @@ class Anthropic:
         content: list[Any] = []
         if text := _text(does):
             content.append({"type": "text", "text": text})
-        content += [self._call(n, name, args) for n, (name, args) in enumerate(does.calls, 1)]
+        content += [
+            self._call(f"{does.turn}{n}", name, args)
+            for n, (name, args) in enumerate(does.calls, 1)
+        ]
         return self._message(does) | {"content": content, "stop_reason": self._stop(does)}
 
     def events(self, does: Does) -> Iterator[bytes]:
@@ -165,7 +168,7 @@ class Anthropic:
             yield self._event("content_block_stop", index=0)
             index = 1
         for number, (name, asked) in enumerate(does.calls, 1):
-            block = self._call(number, name, {})
+            block = self._call(f"{does.turn}{number}", name, {})
             yield self._event("content_block_start", index=index, content_block=block)
             arguments = json.dumps(asked)
             for part in (arguments[:5], arguments[5:]):
@@ -198,7 +201,7 @@ class Anthropic:
             "usage": usage if does.usage else None,
         }
 
-    def _call(self, number: int, name: str, arguments: Any) -> dict[str, Any]:
+    def _call(self, number: str, name: str, arguments: Any) -> dict[str, Any]:
         return {"type": "tool_use", "id": f"toolu_{number}", "name": name, "input": arguments}
 
     def _stop(self, does: Does) -> str:

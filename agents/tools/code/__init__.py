@@ -1,0 +1,1 @@
+"""Programs of models, which call their tools."""

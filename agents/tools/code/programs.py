@@ -1,0 +1,200 @@
+"""Programs of one answer: each call that one makes is a call of its step, as a plain one is.
+
+A program is known by its text and by the how-manieth of that text it is, and each of its calls by
+the program too. It is not journaled while it runs but run again from its start, by an attempt that
+finds it without an end: it does the same then, and its finished calls are read. Once it has ended,
+its result is a call of the step as well: it stays, whatever running it again would give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agents.asking import is_handoff
+from agents.base import Answer, StepContext
+from agents.plain import plain_json
+from agents.tools.calls import ToolCall, ToolError, ToolResult
+from agents.tools.code.sandbox import CallAnswer, CodeBounds, ProgramCall
+from agents.tools.code.toolset import VALUE_MAX, CodeToolset, told
+from agents.tools.delegating import Delegating
+from agents.tools.making import Maker, WaitsError, by_others
+from agents.tools.offered import Offered
+from agents.tools.screened import Sight
+from agents.values import digest, shown, text_of
+from celery_agents.contracts.base import JsonValue
+from celery_agents.errors import AnswerTooLargeError
+
+#: How much longer than the first one another attempt may compute: on a busier machine a program
+#: must not end before it has come to where it was.
+_PATIENCE = 4
+#: Notes that a model is told of a program's calls.
+_NOTES_MAX = 20
+
+
+class ProgramResult(ToolResult):
+    """The result of a program."""
+
+    #: Whether it has called tools that give what others wrote.
+    untrusted: bool = False
+
+
+class Programs:
+    """Runs the programs of one answer."""
+
+    def __init__(
+        self, offered: Offered, step: StepContext, sight: Sight, delegating: Delegating
+    ) -> None:
+        self._offered = offered
+        self._step = step
+        self._sight = sight
+        self._delegating = delegating
+
+    def takes(self, call: ToolCall) -> bool:
+        """Return whether a call is a program."""
+        return self._home(call) is not None
+
+    async def run(self, call: ToolCall, identity: str, why: str) -> ToolResult:
+        """Run one, known by that identity.
+
+        Raises:
+            WaitsError: it needs a person's approval, or another agent's answer.
+            AgentsError: a call of it ended the attempt, or the step.
+        """
+        home = self._home(call)
+        assert home is not None
+        try:
+            source = home.source(call.arguments)
+        except ToolError as error:
+            return ToolResult(call=call, value=str(error), failed=True)
+        key = digest(["program", identity])
+        functions = home.functions(self._callable())
+        maker = Maker(self._offered, self._step, self._delegating, within=key)
+        program = _Program(self._offered, self._sight, maker, call, why, functions)
+        ended = await home.sandbox.run(
+            source,
+            self._bounds(home.bounds),
+            seed=key,
+            functions=[*functions],
+            answer=program.answer,
+        )
+        try:
+            about: Any = {"value": _bounded(told(ended, program.notes))}
+        except ToolError as error:
+            about = {"value": str(error), "failed": True}
+        result = ProgramResult(call=call, untrusted=program.untrusted, **about)
+        return await self._recorded(result, key)
+
+    async def _recorded(self, result: ProgramResult, key: str) -> ToolResult:
+        """Return the result that the first attempt had which came to its end."""
+
+        async def perform(_: str) -> Answer:
+            return Answer(value=result.model_dump(mode="json"))
+
+        call = result.call
+        try:
+            answer = await self._step.call(f"tool:{call.name}", perform, fingerprint=key)
+        except AnswerTooLargeError as error:
+            return ToolResult(call=call, value=error.message, failed=True)
+        return ProgramResult.model_validate(answer.value).model_copy(update={"call": call})
+
+    def _callable(self) -> list[str]:
+        """The tools that some program could call."""
+        return [
+            name
+            for name, tool in self._offered.tools.items()
+            if not (is_handoff(name) or isinstance(tool.home, CodeToolset))
+        ]
+
+    def _bounds(self, bounds: CodeBounds) -> CodeBounds:
+        if self._step.tries == 1:
+            return bounds
+        return replace(bounds, timeout_s=bounds.timeout_s * _PATIENCE)
+
+    def _home(self, call: ToolCall) -> CodeToolset | None:
+        tool = self._offered.tools.get(call.name)
+        return tool.home if tool is not None and isinstance(tool.home, CodeToolset) else None
+
+
+@dataclass
+class _Program:
+    """One program while it runs."""
+
+    offered: Offered
+    sight: Sight
+    maker: Maker
+    call: ToolCall
+    why: str
+    #: Names of tools, by those of functions.
+    functions: Mapping[str, str]
+    notes: list[str] = field(default_factory=list)
+    untrusted: bool = False
+    made: int = 0
+
+    async def answer(self, wanted: Sequence[ProgramCall]) -> Sequence[CallAnswer]:
+        """Make calls of the program that wait at once."""
+        calls = [self._called(one) for one in wanted]
+        said = iter(await self._answers([one for one in calls if isinstance(one, ToolCall)]))
+        return [next(said) if isinstance(one, ToolCall) else one for one in calls]
+
+    async def _answers(self, calls: Sequence[ToolCall]) -> list[CallAnswer]:
+        if not calls:
+            return []
+        times = [self.maker.times(call) for call in calls]
+        told = [self.maker.problem(call) for call in calls]
+        batch = await self.maker.settle(calls, times, told, why=self.why)
+        if batch.waits:
+            raise WaitsError(batch.waits)
+        return [
+            await self._given(batch.told[n] or batch.found[n], calls[n], made)
+            for n, made in enumerate(batch.calls)
+        ]
+
+    def _called(self, wanted: ProgramCall) -> ToolCall | CallAnswer:
+        """Return a call as it is meant: with what marks stand for, which its program keeps."""
+        name = self.functions[wanted.name]
+        places = _parameters(self.offered.tools[name].spec.parameters)
+        given = dict(zip(places, wanted.args, strict=False))
+        if len(wanted.args) > len(places) or given.keys() & wanted.kwargs.keys():
+            takes = f"{wanted.name} takes {', '.join(places) or 'no arguments'}"
+            return CallAnswer(error=f"{takes}; give each once, by keyword.")
+        try:
+            arguments = plain_json({**given, **wanted.kwargs})
+        except ValueError as error:
+            return CallAnswer(error=f"The arguments of {wanted.name} are no JSON values: {error}")
+        self.made += 1
+        call = ToolCall(id=f"{self.call.id}/{self.made}", name=name, arguments=arguments)
+        return self.sight.meant(call)
+
+    async def _given(self, result: ToolResult, meant: ToolCall, made: ToolCall) -> CallAnswer:
+        """Return a result as the model may see it: its program could tell it of any part."""
+        seen = await self.sight.seen(result.value)
+        self.untrusted |= by_others(self.offered, result)
+        if made.arguments != meant.arguments:
+            with_these = shown(text_of(await self.sight.seen(made.arguments)))
+            self._note(f"{made.name} was called with {with_these}, by a person's decision.")
+        if not result.failed:
+            return CallAnswer(seen)
+        told = text_of(seen)
+        self._note(f"{made.name} failed: {shown(told)}")
+        return CallAnswer(error=told)
+
+    def _note(self, text: str) -> None:
+        if len(self.notes) < _NOTES_MAX:
+            self.notes.append(text)
+
+
+def _parameters(schema: dict[str, JsonValue]) -> tuple[str, ...]:
+    """The names of a tool's arguments, in the order of its schema."""
+    properties = schema.get("properties")
+    return tuple(properties) if isinstance(properties, dict) else ()
+
+
+def _bounded(value: JsonValue) -> JsonValue:
+    if (size := len(text_of(value).encode(errors="replace"))) > VALUE_MAX:
+        raise ToolError(
+            f"The program's result has {size:,} bytes, above {VALUE_MAX:,}. Its calls are not "
+            "undone. Give what you need of it."
+        )
+    return value
