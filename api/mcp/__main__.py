@@ -28,8 +28,6 @@ def main() -> None:
             serve_http(settings, *_address(given.http))
     except AgentsError as error:
         sys.exit(f"{error.kind}: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def _arguments() -> argparse.ArgumentParser:

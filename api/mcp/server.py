@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from mcp import types
 from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
 
 from api.mcp import failures, resources
 from api.mcp.answers import mistaken, result_of, unfinished
 from api.mcp.callers import Caller, HttpCaller, PipedCaller, check_may
 from api.mcp.calls import begin
 from api.mcp.holding import HeldCalls, end_of
+from api.mcp.journaled import (
+    TaskId,
+    TaskInput,
+    answered,
+    cancelled,
+    check_core,
+    check_named,
+    has_extension,
+    kept_ms,
+    listed,
+    result,
+    shown,
+    task_of,
+)
 from api.mcp.offered import tools_of
+from api.mcp.states import CORE, EXTENSION, WORKING, core_task, ended, extension_task
 from app.access.permissions import Permission
 from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
 
@@ -21,6 +38,8 @@ _TOLD = (
     "the call is cut. Its id stands in the result's _meta (celery-agents/run), and run://ID says "
     "how it is."
 )
+#: Tasks as 2025-11-25 announces them.
+_CAPABLE: dict[str, Any] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
 
 
 class AgentServer:
@@ -42,7 +61,17 @@ class AgentServer:
             on_list_resource_templates=self._list_templates,
             on_read_resource=self._read,
         )
-        self.server.middleware.append(failures.told)
+        self.server.middleware += [failures.told, self._with_tasks]
+        self.server.extensions[EXTENSION] = {}
+        methods: tuple[tuple[str, Any, Any], ...] = (
+            ("tasks/get", TaskId, self._get_task),
+            ("tasks/result", TaskId, self._task_result),
+            ("tasks/list", types.PaginatedRequestParams, self._list_tasks),
+            ("tasks/cancel", TaskId, self._cancel_task),
+            ("tasks/update", TaskInput, self._update_task),
+        )
+        for method, params, handler in methods:
+            self.server.add_request_handler(method, params, handler)
 
     async def caller(self, ctx: Any) -> Caller:
         """The sender of a message.
@@ -60,8 +89,10 @@ class AgentServer:
         check_may(caller, Permission.AGENTS_READ)
         return await tools_of(caller, _cursor(params))
 
-    async def _call(self, ctx: Any, params: Any) -> types.CallToolResult:
+    async def _call(self, ctx: Any, params: Any) -> Any:
         caller = await self.caller(ctx)
+        if ctx.protocol_version > CORE and has_extension(ctx):
+            return {"resultType": "task", **await self._begun(ctx, caller, params, core=False)}
         with self.held.place(caller.who.id):
             try:
                 run = await begin(caller, params.name, params.arguments or {}, meta_of(ctx))
@@ -81,6 +112,61 @@ class AgentServer:
 
     async def _read(self, ctx: Any, params: Any) -> types.ReadResourceResult:
         return await resources.read(await self.caller(ctx), str(params.uri))
+
+    async def _with_tasks(self, ctx: Any, call_next: Any) -> Any:
+        """Middleware: what the SDK does not know of 2025-11-25, its tasks."""
+        if (
+            ctx.method == "tools/call"
+            and ctx.protocol_version == CORE
+            and "task" in (ctx.params or {})
+        ):
+            params = types.CallToolRequestParams.model_validate(ctx.params, by_name=False)
+            if params.task is not None:
+                caller = await self.caller(ctx)
+                return {"task": await self._begun(ctx, caller, params, core=True)}
+        told = await call_next(ctx)
+        if ctx.method == "initialize" and told.get("protocolVersion") == CORE:
+            told = {**told, "capabilities": {**told["capabilities"], "tasks": _CAPABLE}}
+        return told
+
+    async def _begun(self, ctx: Any, caller: Caller, params: Any, *, core: bool) -> dict[str, Any]:
+        run = await begin(caller, params.name, params.arguments or {}, meta_of(ctx))
+        made = {"id": run.id, "created_at": time.time()}
+        if run.replayed:
+            return await shown(caller, await task_of(caller, run.id), core=core)
+        return (core_task if core else extension_task)(made, WORKING, kept_ms(caller))
+
+    async def _get_task(self, ctx: Any, params: TaskId) -> dict[str, Any]:
+        core = check_named(ctx, params.task_id)
+        caller = await self.caller(ctx)
+        return await shown(caller, await task_of(caller, params.task_id), core=core)
+
+    async def _task_result(self, ctx: Any, params: TaskId) -> dict[str, Any]:
+        check_core(ctx)
+        caller = await self.caller(ctx)
+        tree = await task_of(caller, params.task_id)
+        with self.held.place(caller.who.id):
+            return await result(caller, tree, _telling(ctx))
+
+    async def _list_tasks(self, ctx: Any, params: Any) -> dict[str, Any]:
+        check_core(ctx)
+        return await listed(await self.caller(ctx), _cursor(params))
+
+    async def _cancel_task(self, ctx: Any, params: TaskId) -> dict[str, Any]:
+        core = check_named(ctx, params.task_id)
+        caller = await self.caller(ctx)
+        tree = await task_of(caller, params.task_id)
+        if not core and ended(tree) is not None:
+            return {}
+        tree = await cancelled(caller, tree)
+        return await shown(caller, tree, core=True) if core else {}
+
+    async def _update_task(self, ctx: Any, params: TaskInput) -> dict[str, Any]:
+        if check_named(ctx, params.task_id):
+            raise MCPError(types.METHOD_NOT_FOUND, "Method not found", ctx.method)
+        caller = await self.caller(ctx)
+        await answered(caller, await task_of(caller, params.task_id), params.input_responses)
+        return {}
 
 
 def _cursor(params: Any) -> str | None:
