@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from types import ModuleType
 
 from fastapi import FastAPI
 from starlette.responses import Response
@@ -14,6 +15,8 @@ from api import agents, events, operations, problems, schedules, tasks
 from api.access import check_routes, methods_of
 from api.bounds import BodyBound
 from api.flows import routes as flows
+from api.mcp import routes as mcp
+from api.mcp.mounting import McpMount
 from api.openai import chat, errors, models, responses
 from api.services import Services
 from api.ui import routes as ui
@@ -26,8 +29,13 @@ _ESCAPED = 6
 _DESCRIPTION = "Durable runs of AI agents. A run that is accepted (202) is done, or its end told."
 
 
-def create_api(settings: Settings) -> FastAPI:
+_PARTS = (tasks, flows, events, agents, schedules, operations, chat, responses, models, mcp, ui)
+
+
+def create_api(settings: Settings, parts: Sequence[ModuleType] = _PARTS) -> FastAPI:
     """Make the app of these settings; nothing is connected before it starts.
+
+    ``parts`` are modules with routers.
 
     Raises:
         ConfigurationError: everybody could ask from elsewhere, or a route needs no permission.
@@ -37,14 +45,18 @@ def create_api(settings: Settings) -> FastAPI:
             "AGENTS_API_AUTH=none is for this machine alone: let AGENTS_API_HOST be 127.0.0.1."
         )
 
+    most_bytes = _ESCAPED * settings.payload_limit_bytes
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = app.state.services = Services(settings)
+        mount = app.state.mcp = McpMount(most_bytes)
         services.open()
         try:
             await services.check()
             yield
         finally:
+            await mount.close()
             await services.close()
 
     app = FastAPI(
@@ -56,10 +68,9 @@ def create_api(settings: Settings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     problems.install(app, partial(methods_of, app), _told)
-    for part in (tasks, flows, events, agents, schedules, operations, chat, responses, models, ui):
+    for part in parts:
         app.include_router(part.router)
     check_routes(app)
-    most_bytes = _ESCAPED * settings.payload_limit_bytes
     app.add_middleware(BodyBound, most_bytes=most_bytes, told=_told)
     app.add_middleware(CountedRequests)
     return app

@@ -20,11 +20,12 @@ from starlette.responses import Response, StreamingResponse
 from api.access import Parts, identify, presented
 from api.principals import ReadsRuns
 from api.problems import ProblemError
-from api.runs import RunId, find, outcome_of_tree
+from api.runs import RunId, find, outcome_of, outcome_of_tree
 from api.services import Services
 from api.tasks import problems
 from app.access.permissions import Principal
 from celery_agents.contracts.events import END, RunEvent
+from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import AgentsError, InvalidPayloadError
 from celery_agents.noted import note
 
@@ -142,6 +143,24 @@ async def gone(services: Services, who: Principal, run_id: str) -> RunEvent[Any]
     return RunEvent(id=END, type="end", step_id=run_id, outcome=outcome)
 
 
+async def end_within(
+    services: Services, who: Principal, run_id: str, seconds: float, *, look: bool
+) -> Outcome | None:
+    """How a run ended, once it has; None: it has not within so many seconds.
+
+    ``look``: it may have ended long ago, so that its result is gone.
+    """
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        if look and (end := await gone(services, who, run_id)) is not None:
+            return end.outcome
+        meta = await services.endings.wait(run_id, min(left, PING_S))
+        if meta is not None:
+            return outcome_of(meta)
+        look = True
+    return None
+
+
 def line(event: RunEvent[Any]) -> str:
     """An event as a browser reads it."""
     data = json.dumps(event.compact(), separators=(",", ":"))
@@ -164,8 +183,8 @@ async def held(
             await asyncio.wait({coming}, timeout=LOOK_S)
             if time.monotonic() >= looked_at + LOOK_S:
                 looked_at = time.monotonic()
-                if (refusal := await _refusal(request, services, who)) is not None:
-                    yield last(refusal)
+                if (why := await refusal(request, services, who)) is not None:
+                    yield last(why)
                     return
             if coming.done():
                 line, coming = coming.result(), None
@@ -179,8 +198,8 @@ async def held(
         await lines.aclose()
 
 
-async def _refusal(request: Request, services: Services, who: Principal) -> ProblemError | None:
-    """Why a stream ends; None: its key or token holds, or the journal that says so is away."""
+async def refusal(request: Request, services: Services, who: Principal) -> ProblemError | None:
+    """Why whoever waits is sent away; None: the key or token holds, or the journal is away."""
     try:
         found = await identify(request, services, await presented(request, services))
     except ProblemError as error:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from agents.catalog.panels import Panel
 from api.access import Parts
 from api.bodies import TASKS, TaskBody
-from api.events import PING_S, follow, gone
+from api.events import end_within, follow
 from api.headers import IdempotencyKey
 from api.openai.bodies import ChatBody, ResponseBody
 from api.openai.conversing import ToldChat
@@ -24,7 +24,6 @@ from api.openai.retries import COUNT, Tried, forget, run_of
 from api.openai.telling import Piece, Retelling
 from api.principals import CreatesRuns
 from api.problems import ProblemError
-from api.runs import outcome_of
 from api.sending import id_of_key
 from api.services import Services
 from api.tasks import order_of, tenant_for
@@ -179,17 +178,10 @@ async def answer(asking: AskingRequest, run: AskedRun) -> Outcome:
 
 
 async def _end(asking: AskingRequest, run: AskedRun) -> Outcome:
-    services = asking.services
-    until = time.monotonic() + ANSWER_MAX_S
-    look = run.replayed  # its result may be gone already
-    while (left := until - time.monotonic()) > 0:
-        if look and (end := await gone(services, asking.who, run.id)) is not None:
-            assert end.outcome is not None
-            return end.outcome
-        meta = await services.endings.wait(run.id, min(left, PING_S))
-        if meta is not None:
-            return outcome_of(meta)
-        look = True
+    about = asking.services, asking.who, run.id
+    outcome = await end_within(*about, ANSWER_MAX_S, look=run.replayed)
+    if outcome is not None:
+        return outcome
     text = f"The run {run.id} has not ended yet, and goes on. Ask again the same, or in background."
     raise ProblemError(504, "timeout", text, {"x-request-id": run.id})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from agents.catalog.panels import Panel
@@ -14,6 +15,19 @@ from app.access.permissions import Principal
 _KNOWN_S, _AGAIN_S = 10.0, 1.0
 #: Of a panel nothing says since when there is one.
 _SINCE = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedModel:
+    """An agent or a panel, as it is told to whoever may ask it."""
+
+    name: str
+    #: Of an agent its kind, of a panel its task.
+    kind: str
+    description: str
+    panel: Panel | None = None
+    #: Of an agent: ``pure``, ``idempotent`` or ``effect``.
+    effects: str | None = None
 
 
 class ModelCatalog:
@@ -49,6 +63,18 @@ class ModelCatalog:
         panels = [_model(p.name, _SINCE, p.task) for p in self._panels.values()]
         agents = [_model(a["name"], int(a["seen_at"]), a["kind"]) for a in self._agents.values()]
         return [m for m in panels + agents if self._may(who, m["id"], self._panels.get(m["id"]))]
+
+    async def offers(self, who: Principal, *, again: bool = False) -> list[OfferedModel]:
+        """All that somebody may ask, by name; ``again``: one was not among them."""
+        await self._read(_AGAIN_S if again else _KNOWN_S)
+        panels = [OfferedModel(p.name, p.task, p.description, p) for p in self._panels.values()]
+        agents = [
+            OfferedModel(a["name"], a["kind"], a["description"] or "", effects=a["effects"])
+            for a in self._agents.values()
+            if a["name"] not in self._panels
+        ]
+        found = [m for m in panels + agents if self._may(who, m.name, m.panel)]
+        return sorted(found, key=lambda m: m.name)
 
     async def shown(self, who: Principal, name: str) -> dict[str, Any]:
         """One of them; raises as ``find``."""

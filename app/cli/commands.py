@@ -20,6 +20,7 @@ from app.cli.encryption import encryption
 from app.cli.flows import flows
 from app.cli.keys import keys, token
 from app.cli.load import load
+from app.cli.mcp import mcp
 from app.cli.metrics import metrics
 from app.cli.opened import journal as _journal
 from app.cli.plugins import plugins
@@ -58,6 +59,7 @@ commands.add_command(keys)
 commands.add_command(load)
 commands.add_command(token)
 commands.add_command(webhook_secret)
+commands.add_command(mcp)
 commands.add_command(metrics)
 commands.add_command(plugins)
 commands.add_command(tools)

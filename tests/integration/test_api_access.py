@@ -110,8 +110,8 @@ def ask(http: Any, method: str, path: str, secret: str | None, scheme: str = "Be
 
 
 def refused(path: str) -> int:
-    """The status of a body that is none: OpenAI's clients know another one."""
-    return 400 if path.startswith("/v1/") else 422
+    """The status of a body that is none: clients of OpenAI's and of MCP know another one."""
+    return 400 if path.startswith(("/v1/", "/mcp")) else 422
 
 
 def kind_of(told: Any) -> str:

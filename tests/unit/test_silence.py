@@ -97,6 +97,8 @@ EXPLAINED = {
     ("api/operations.py", "health"): "the answer says so, and Redis and the journal note it",
     ("api/openai/previous.py", "run_of"): "what is no id is an id of no run",
     ("api/openai/previous.py", "_tree"): "the request is refused with an error of its own",
+    ("api/mcp/mounting.py", "own_version"): "a checkout that is not installed has none",
+    ("api/mcp/resources.py", "_run"): "the request is refused with an error of its own",
     ("api/ui/door.py", "handled"): "the page says it",
     ("api/sending.py", "_write"): "each is told to whoever asked for its run",
     ("app/access/tokens.py", "check"): "anybody may send a bad token: the answer says so",

@@ -172,7 +172,8 @@ _LINE = {"key": "", "at": 1.0, "value": {"version": 1}}
 
 
 def test_every_verb_is_in_the_table() -> None:
-    asks = {"load"}  # workers, and needs some: tests/integration/test_load.py
+    # Workers are asked (tests/integration/test_load.py), or a server begins (test_mcp_server.py).
+    asks = {"load", "mcp"}
     installs = {"plugins install"}  # into this environment: tests/unit/app/cli/test_plugins.py
     assert set(verbs(commands)) - asks - installs == set(VERBS)
 

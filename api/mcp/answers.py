@@ -1,0 +1,63 @@
+"""Ends of runs as the results of tools, bounded in size."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+from mcp import types
+
+from api.openai.errors import failure
+from api.openai.telling import text_of
+from celery_agents.contracts.outcome import Outcome
+
+#: Characters of an answer: what is more stands in the run.
+TEXT_MAX = 200_000
+#: Of structured content, which is left out where it is more: a part of it would be another value.
+_STRUCTURE_MAX = 100_000
+#: Names of ours in ``_meta``.
+RUN, KEY = "celery-agents/run", "celery-agents/idempotency-key"
+#: Of a result that belongs to a task, by the specification.
+RELATED = "io.modelcontextprotocol/related-task"
+
+
+def run_uri(run_id: str) -> str:
+    """The address of a run as a resource."""
+    return f"run://{quote(run_id, safe='')}"
+
+
+def result_of(run_id: str, task: str, outcome: Outcome) -> types.CallToolResult:
+    """The result of a call whose run has ended."""
+    if not outcome.ok:
+        kind, message = failure(outcome)
+        return mistaken(f"{kind}: {message}", run_id)
+    text = _bounded(text_of(task, outcome), run_id)
+    value: Any = outcome.value
+    fits = isinstance(value, dict) and len(json.dumps(value)) <= _STRUCTURE_MAX
+    return types.CallToolResult(
+        content=[types.TextContent(text=text)],
+        structured_content=value if fits else None,
+        _meta={RUN: run_id},
+    )
+
+
+def mistaken(text: str, run_id: str | None = None) -> types.CallToolResult:
+    """The result of a call that failed: a model reads it, and may do it better."""
+    about = None if run_id is None else {RUN: run_id}
+    content = [types.TextContent(text=_bounded(text, run_id))]
+    return types.CallToolResult(content=content, is_error=True, _meta=about)
+
+
+def unfinished(run_id: str) -> types.CallToolResult:
+    """The result of a call that was held as long as calls are: its run goes on."""
+    text = f"The run {run_id} has not ended yet, and goes on. Read {run_uri(run_id)} later."
+    return mistaken(text, run_id)
+
+
+def _bounded(text: str, run_id: str | None) -> str:
+    text = text.encode("utf-8", "replace").decode()  # halves of surrogate pairs are no text
+    if len(text) <= TEXT_MAX:
+        return text
+    rest = "" if run_id is None else f" The whole answer: {run_uri(run_id)}"
+    return f"{text[:TEXT_MAX]}\n[cut: {len(text) - TEXT_MAX:,} characters more.{rest}]"

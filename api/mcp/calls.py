@@ -1,0 +1,79 @@
+"""Calls of tools: each is a run, which is accepted before anybody waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mcp import types
+from mcp.shared.exceptions import MCPError
+from pydantic import TypeAdapter, ValidationError
+
+from api.bodies import TASKS, TaskBody
+from api.mcp.answers import KEY
+from api.mcp.callers import Caller, check_may
+from api.mcp.offered import AgentArguments, PanelArguments, model_of
+from api.openai.catalog import OfferedModel
+from api.sending import id_of_key
+from api.tasks import order_of, tenant_for
+from app.access.permissions import Permission
+from celery_agents.contracts.base import mistakes
+from celery_agents.errors import InvalidPayloadError
+
+_BODY: TypeAdapter[Any] = TypeAdapter(TaskBody)
+_KEY_MAX = 255
+
+
+@dataclass(frozen=True, slots=True)
+class CalledRun:
+    """The run of a call, which was accepted."""
+
+    id: str
+    task: str
+    #: It was asked for before, under the same key.
+    replayed: bool
+
+
+async def begin(
+    caller: Caller, name: str, arguments: dict[str, Any], meta: dict[str, Any]
+) -> CalledRun:
+    """Ask for the run of a call; with a key in its ``_meta`` the same key is the same run.
+
+    Raises:
+        MCPError: there is no such tool, or the key is none.
+        InvalidPayloadError: the arguments are not right.
+        ProblemError: it is not accepted.
+    """
+    check_may(caller, Permission.RUNS_CREATE)
+    model = await model_of(caller, name)
+    if model is None:
+        raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {name[:80]}")
+    body = _body(model, arguments)
+    run_id = _run_id(caller, meta)
+    order = order_of(caller.services, caller.who, body, run_id)
+    await caller.services.rates.take(caller.who, "runs", caller.who.runs_per_s)
+    replayed = await caller.services.sending.send(order)
+    return CalledRun(order.message.id, TASKS[body.task], replayed)
+
+
+def _run_id(caller: Caller, meta: dict[str, Any]) -> str | None:
+    key = meta.get(KEY)
+    if key is None:
+        return None
+    if not isinstance(key, str) or not 0 < len(key) <= _KEY_MAX:
+        raise MCPError(types.INVALID_PARAMS, f"_meta: {KEY} has to be a text of 1 to {_KEY_MAX}.")
+    return id_of_key(tenant_for(caller.who, None), key, "mcp tools/call")
+
+
+def _body(model: OfferedModel, arguments: dict[str, Any]) -> Any:
+    """The run that is asked for."""
+    contract = AgentArguments if model.panel is None else PanelArguments
+    try:
+        told = contract.model_validate(arguments).model_dump(exclude_none=True)
+        if model.panel is None:
+            return _BODY.validate_python({"task": "ask", "agent": model.name, **told})
+        task = model.panel.task
+        return _BODY.validate_python({"task": task, **model.panel.options, **told})
+    except ValidationError as error:
+        place, why = mistakes(error)[0]
+        raise InvalidPayloadError(f"{place}: {why}") from None

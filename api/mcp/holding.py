@@ -1,0 +1,82 @@
+"""Calls that wait for the end of a run: so many of a key, and no longer than it holds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from api.events import LOOK_S, end_within
+from api.mcp.callers import Caller
+from api.problems import ProblemError
+from celery_agents.contracts.outcome import Outcome
+
+#: A call is held for so long; its run goes on, and can be read.
+HELD_S = 600.0
+#: Calls that one principal holds in one process at a time.
+HELD_MAX = 64
+#: Seconds between two words that a call is still under way: clients and proxies give up on silence.
+PROGRESS_S = 5.0
+
+
+class HeldCalls:
+    """Counts the calls that are held, by whoever holds them."""
+
+    def __init__(self, most: int = HELD_MAX) -> None:
+        self._most = most
+        self._held: Counter[str] = Counter()
+
+    @contextmanager
+    def place(self, who_id: str) -> Iterator[None]:
+        """Hold one more.
+
+        Raises:
+            ProblemError: it is one too many (429).
+        """
+        if self._held[who_id] >= self._most:
+            text = f"This key waits for {self._most} calls already: ask for a task, or wait."
+            raise ProblemError(429, "too_many_held", text, {"Retry-After": "1"})
+        self._held[who_id] += 1
+        try:
+            yield
+        finally:
+            self._held[who_id] -= 1
+            if not self._held[who_id]:
+                del self._held[who_id]
+
+
+async def end_of(
+    caller: Caller,
+    run_id: str,
+    *,
+    look: bool,
+    tell: Callable[[float], Awaitable[None]],
+    most_s: float = HELD_S,
+) -> Outcome | None:
+    """How a run ended; None: it has not, for as long as a call is held.
+
+    Whoever waits is looked at again and again; ``tell`` is told how long it has been.
+
+    Raises:
+        ProblemError: the key or token holds no longer.
+    """
+    began = told_at = time.monotonic()
+    work = end_within(caller.services, caller.who, run_id, most_s, look=look)
+    coming = asyncio.ensure_future(work)
+    try:
+        while not coming.done():
+            await asyncio.wait({coming}, timeout=LOOK_S)
+            if coming.done():
+                break
+            if (why := await caller.refusal()) is not None:
+                raise why
+            if time.monotonic() >= told_at + PROGRESS_S:
+                told_at = time.monotonic()
+                await tell(told_at - began)
+        return coming.result()
+    finally:
+        if not coming.done():
+            coming.cancel()
+            await asyncio.wait({coming})

@@ -1,0 +1,104 @@
+"""``POST /mcp``: streamable HTTP, one message a request. There is no session, so no ``GET``."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request
+from pydantic_core import from_json
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from api.access import forbidden
+from api.mcp.mounting import McpMount
+from api.principals import ReadsAgents
+from api.problems import JsonResponse
+from api.tasks import problems
+
+router = APIRouter(tags=["mcp"])
+#: Codes of JSON-RPC.
+PARSE_ERROR, INVALID_REQUEST = -32700, -32600
+
+
+class _HandedOn(Response):
+    """A response that the server makes; the body was read here."""
+
+    def __init__(self, mount: McpMount, body: bytes) -> None:
+        super().__init__()
+        self._mount, self._body = mount, body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        told = False
+
+        async def again() -> Message:
+            nonlocal told
+            if told:
+                return await receive()
+            told = True
+            return {"type": "http.request", "body": self._body, "more_body": False}
+
+        await self._mount(scope, again, send)
+
+
+@router.post(
+    "/mcp",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/json": {}, "text/event-stream": {}}},
+        202: {"description": "A notification was taken."},
+        **problems(400, 501),
+    },
+)
+async def message(request: Request, who: ReadsAgents) -> Response:  # noqa: ARG001 - it lets in
+    """A message of the Model Context Protocol: agents and panels are tools, runs are tasks.
+
+    What a message does needs its own permission: a call ``runs:create``, a run that is read
+    ``runs:read``, one that is cancelled ``runs:cancel``.
+    """
+    check_origin(request)
+    body = await request.body()
+    if (wrong := mistake_of(body)) is not None:
+        return wrong
+    mount: McpMount = request.app.state.mcp
+    await mount.ready()
+    return _HandedOn(mount, body)
+
+
+def check_origin(request: Request) -> None:
+    """Refuse what a page of another site sent: browsers say from where.
+
+    Raises:
+        ProblemError: it is from another one (403).
+    """
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise forbidden("No page of another site may ask.")
+
+
+def mistake_of(body: bytes) -> Response | None:
+    """The response to a body that is no message; None: it is one."""
+    try:
+        told = from_json(body, allow_inf_nan=False)
+    except ValueError:
+        return _refused(PARSE_ERROR, "The body is no JSON.")
+    if isinstance(told, list):
+        return _refused(INVALID_REQUEST, "One message a request: batches are not taken.")
+    if not _is_message(told):
+        return _refused(INVALID_REQUEST, "The body is no message of JSON-RPC 2.0.")
+    return None
+
+
+def _is_message(told: Any) -> bool:
+    if not isinstance(told, dict) or told.get("jsonrpc") != "2.0":
+        return False
+    if "id" in told and (isinstance(told["id"], bool) or not isinstance(told["id"], str | int)):
+        return False
+    if "method" not in told:
+        return "id" in told and ("result" in told or isinstance(told.get("error"), dict))
+    return isinstance(told["method"], str) and isinstance(told.get("params", {}), dict)
+
+
+def _refused(code: int, text: str) -> Response:
+    error = {"code": code, "message": text}
+    return JsonResponse({"jsonrpc": "2.0", "id": None, "error": error}, 400)

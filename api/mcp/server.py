@@ -1,0 +1,187 @@
+"""The server: which messages it answers, and by what."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from mcp import types
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+
+from api.mcp import failures, resources
+from api.mcp.answers import mistaken, result_of, unfinished
+from api.mcp.callers import Caller, HttpCaller, PipedCaller, check_may
+from api.mcp.calls import begin
+from api.mcp.holding import HeldCalls, end_of
+from api.mcp.journaled import (
+    TaskId,
+    TaskInput,
+    answered,
+    cancelled,
+    check_core,
+    check_named,
+    has_extension,
+    kept_ms,
+    listed,
+    result,
+    shown,
+    task_of,
+)
+from api.mcp.offered import tools_of
+from api.mcp.states import CORE, EXTENSION, WORKING, core_task, ended, extension_task
+from app.access.permissions import Permission
+from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
+
+_TOLD = (
+    "Each tool is an agent, or a panel of several. A call is a durable run: it is done even when "
+    "the call is cut. Its id stands in the result's _meta (celery-agents/run), and run://ID says "
+    "how it is."
+)
+#: Tasks as 2025-11-25 announces them.
+_CAPABLE: dict[str, Any] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
+
+
+class AgentServer:
+    """Handlers of messages; one of a process.
+
+    ``piped`` is whoever sends what comes by no request.
+    """
+
+    def __init__(self, version: str, piped: PipedCaller | None = None) -> None:
+        self._piped = piped
+        self.held = HeldCalls()
+        self.server: Server[Any] = Server(
+            "celery-agents",
+            version=version,
+            instructions=_TOLD,
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call,
+            on_list_resources=self._list_resources,
+            on_list_resource_templates=self._list_templates,
+            on_read_resource=self._read,
+        )
+        self.server.middleware += [failures.told, self._with_tasks]
+        self.server.extensions[EXTENSION] = {}
+        methods: tuple[tuple[str, Any, Any], ...] = (
+            ("tasks/get", TaskId, self._get_task),
+            ("tasks/result", TaskId, self._task_result),
+            ("tasks/list", types.PaginatedRequestParams, self._list_tasks),
+            ("tasks/cancel", TaskId, self._cancel_task),
+            ("tasks/update", TaskInput, self._update_task),
+        )
+        for method, params, handler in methods:
+            self.server.add_request_handler(method, params, handler)
+
+    async def caller(self, ctx: Any) -> Caller:
+        """The sender of a message.
+
+        Raises:
+            ProblemError: its key holds no longer.
+        """
+        if ctx.request is not None:
+            return HttpCaller(ctx.request)
+        assert self._piped is not None
+        return await self._piped.identified()
+
+    async def _list_tools(self, ctx: Any, params: Any) -> types.ListToolsResult:
+        caller = await self.caller(ctx)
+        check_may(caller, Permission.AGENTS_READ)
+        return await tools_of(caller, _cursor(params))
+
+    async def _call(self, ctx: Any, params: Any) -> Any:
+        caller = await self.caller(ctx)
+        if ctx.protocol_version > CORE and has_extension(ctx):
+            return {"resultType": "task", **await self._begun(ctx, caller, params, core=False)}
+        with self.held.place(caller.who.id):
+            try:
+                run = await begin(caller, params.name, params.arguments or {}, meta_of(ctx))
+            except (InvalidPayloadError, PayloadTooLargeError) as error:
+                return mistaken(error.message)
+            outcome = await end_of(caller, run.id, look=run.replayed, tell=_telling(ctx))
+        return unfinished(run.id) if outcome is None else result_of(run.id, run.task, outcome)
+
+    async def _list_resources(self, ctx: Any, params: Any) -> types.ListResourcesResult:
+        caller = await self.caller(ctx)
+        check_may(caller, Permission.AGENTS_READ)
+        return await resources.resources_of(caller, _cursor(params))
+
+    async def _list_templates(self, ctx: Any, _: Any) -> types.ListResourceTemplatesResult:
+        await self.caller(ctx)
+        return resources.templates()
+
+    async def _read(self, ctx: Any, params: Any) -> types.ReadResourceResult:
+        return await resources.read(await self.caller(ctx), str(params.uri))
+
+    async def _with_tasks(self, ctx: Any, call_next: Any) -> Any:
+        """Middleware: what the SDK does not know of 2025-11-25, its tasks."""
+        if (
+            ctx.method == "tools/call"
+            and ctx.protocol_version == CORE
+            and "task" in (ctx.params or {})
+        ):
+            params = types.CallToolRequestParams.model_validate(ctx.params, by_name=False)
+            if params.task is not None:
+                caller = await self.caller(ctx)
+                return {"task": await self._begun(ctx, caller, params, core=True)}
+        told = await call_next(ctx)
+        if ctx.method == "initialize" and told.get("protocolVersion") == CORE:
+            told = {**told, "capabilities": {**told["capabilities"], "tasks": _CAPABLE}}
+        return told
+
+    async def _begun(self, ctx: Any, caller: Caller, params: Any, *, core: bool) -> dict[str, Any]:
+        run = await begin(caller, params.name, params.arguments or {}, meta_of(ctx))
+        made = {"id": run.id, "created_at": time.time()}
+        if run.replayed:
+            return await shown(caller, await task_of(caller, run.id), core=core)
+        return (core_task if core else extension_task)(made, WORKING, kept_ms(caller))
+
+    async def _get_task(self, ctx: Any, params: TaskId) -> dict[str, Any]:
+        core = check_named(ctx, params.task_id)
+        caller = await self.caller(ctx)
+        return await shown(caller, await task_of(caller, params.task_id), core=core)
+
+    async def _task_result(self, ctx: Any, params: TaskId) -> dict[str, Any]:
+        check_core(ctx)
+        caller = await self.caller(ctx)
+        tree = await task_of(caller, params.task_id)
+        with self.held.place(caller.who.id):
+            return await result(caller, tree, _telling(ctx))
+
+    async def _list_tasks(self, ctx: Any, params: Any) -> dict[str, Any]:
+        check_core(ctx)
+        return await listed(await self.caller(ctx), _cursor(params))
+
+    async def _cancel_task(self, ctx: Any, params: TaskId) -> dict[str, Any]:
+        core = check_named(ctx, params.task_id)
+        caller = await self.caller(ctx)
+        tree = await task_of(caller, params.task_id)
+        if not core and ended(tree) is not None:
+            return {}
+        tree = await cancelled(caller, tree)
+        return await shown(caller, tree, core=True) if core else {}
+
+    async def _update_task(self, ctx: Any, params: TaskInput) -> dict[str, Any]:
+        if check_named(ctx, params.task_id):
+            raise MCPError(types.METHOD_NOT_FOUND, "Method not found", ctx.method)
+        caller = await self.caller(ctx)
+        await answered(caller, await task_of(caller, params.task_id), params.input_responses)
+        return {}
+
+
+def _cursor(params: Any) -> str | None:
+    found: str | None = None if params is None else params.cursor
+    return found
+
+
+def meta_of(ctx: Any) -> dict[str, Any]:
+    """The ``_meta`` of a request, as it was sent."""
+    found = (ctx.params or {}).get("_meta")
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _telling(ctx: Any) -> Any:
+    async def tell(seconds: float) -> None:
+        await ctx.session.report_progress(round(seconds, 1), None, "The run goes on.")
+
+    return tell
