@@ -58,6 +58,8 @@ class AwaitedAny(Contract):
     lets_go: tuple[str, ...] = ()
     #: The place of the last signal that it was told; a stream has them.
     heard: int = -1
+    #: Of the signals behind it, only that it is cancelled lets it go on.
+    deaf: bool = False
     #: Where its history begins: lines before that place are deleted. 0: none are.
     begins: int = 0
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import (
+    actors,
     adaptive,
     audited,
     batches,
@@ -48,6 +49,7 @@ ALONE: dict[str, tuple[str, Callable[[], None]]] = {
     "governed": ("What limits and budgets cost a step", governed.main),
     "replays": ("Replays of flows: the time for a step, and what DBOS does", replays.main),
     "due": ("A thousand flows that wake at once, and what sleepers cost a worker", due.main),
+    "actors": ("Actors that are told sums, beside Celery with a lock and Ray", actors.main),
     "entries": ("Entries a second of four writers, and what a follower misses", entries.main),
     "batches": ("A map with slow inputs: a window, waves and the ideal", batches.main),
     "tenants": ("How tenants share the slots of a worker", tenants.main),

@@ -7,7 +7,8 @@ names are imported when they are used, so that importing it loads neither Celery
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from celery_agents.agent import agent  # now: the module has the same name
+from celery_agents.actor import actor  # now: the module has the same name
+from celery_agents.agent import agent  # as above
 from celery_agents.flow import flow  # as above
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.conversation import Attachment, ChatMessage, Text, ToolUse
     from celery_agents.contracts.events import RunEvent
     from celery_agents.contracts.fallback import Candidate
+    from celery_agents.contracts.flows.actors import ActorInfo, ActorState
     from celery_agents.contracts.flows.entries import StreamEntry, StreamEvent
     from celery_agents.contracts.flows.subscriptions import (
         StreamLimitsInfo,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from celery_agents.errors import AgentsError, PermanentError, RetryableError
     from celery_agents.fold import projection, reducer
     from celery_agents.service import (
+        ActorContext,
         CallContext,
         Filtered,
         FlowContext,
@@ -79,6 +82,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "LocalTopics",
     # offer
     "agent",
+    "actor",
+    "ActorContext",
     "flow",
     "FlowContext",
     "projection",
@@ -102,6 +107,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "StepDurability",
     "JournalSaver",
     # contracts
+    "ActorInfo",
+    "ActorState",
     "AgentSpec",
     "Aggregate",
     "Answer",
@@ -164,6 +171,7 @@ _MODULES = {
     "celery_agents.contracts.conversation": ("Attachment", "ChatMessage", "Text", "ToolUse"),
     "celery_agents.contracts.events": ("RunEvent",),
     "celery_agents.contracts.fallback": ("Candidate",),
+    "celery_agents.contracts.flows.actors": ("ActorInfo", "ActorState"),
     "celery_agents.contracts.flows.entries": ("StreamEntry", "StreamEvent"),
     "celery_agents.contracts.flows.subscriptions": (
         "StreamLimitsInfo",
@@ -188,6 +196,7 @@ _MODULES = {
     "celery_agents.errors": ("AgentsError", "PermanentError", "RetryableError"),
     # what authors of agents need of the service's packages
     "celery_agents.service": (
+        "ActorContext",
         "CallContext",
         "Filtered",
         "FlowContext",

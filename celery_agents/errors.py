@@ -9,7 +9,7 @@ ever holds a secret: what comes from outside is passed through :func:`redact` fi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
@@ -331,6 +331,31 @@ class UnknownFlowError(PermanentError):
     """No flow of that name and version is registered with the worker that took the step."""
 
     kind = "unknown_flow"
+
+
+class UnknownActorError(PermanentError):
+    """No actor of that name, or with that method, is registered with the worker that was asked."""
+
+    kind = "unknown_actor"
+
+
+class ActorEndedError(PermanentError):
+    """The actor was cancelled, or is not there: nobody takes the message up."""
+
+    kind = "actor_ended"
+
+
+class ActorCycleError(PermanentError):
+    """A chain of calls comes back to an actor that waits for its answer; nobody was asked."""
+
+    kind = "actor_cycle"
+
+    @classmethod
+    def of(cls, chain: Sequence[str]) -> Self:
+        """The error of that chain, the first one first."""
+        shown = " → ".join(chain)
+        told = f"The call comes back to an actor that waits for it, or is too long: {shown}"
+        return cls(told, {"chain": [*chain]})
 
 
 class AllCandidatesFailedError(PermanentError):

@@ -29,6 +29,13 @@ ORIGIN = "agents.origin"
 COMPENSATE = "agents.compensate"
 #: Tells somebody by HTTP how a run ended; the journal starts it, nobody else.
 WEBHOOK = "agents.webhook"
+#: Actors: tells some something, says what one answered; lists them, reads one, and what it refused.
+TELL = "agents.tell"
+ANSWER = "agents.answer"
+ACTORS = "agents.actors"
+ACTOR_STATE = "agents.actor_state"
+#: Tells actors what another one has for them; only actors ask for it.
+CALL = "agents.call"
 CANCEL = "agents.cancel"
 APPROVE = "agents.approve"
 #: The task name of a row that waits for a person; no worker runs it.
@@ -110,7 +117,7 @@ DROP = "agents.drop"
 #: Those that are steps.
 STEP_TASKS = (
     *(ASK, FALLBACK, VOTE, GATHER, MAP),
-    *(FLOW, TASK, SOLVE, TEAM, COMPENSATE, WEBHOOK),
+    *(FLOW, TASK, SOLVE, TEAM, COMPENSATE, WEBHOOK, CALL),
 )
 QUEUE = "agents"
 #: Short messages that must not wait behind work.
@@ -150,6 +157,10 @@ CONTROL_TASKS = (
     KEPT,
     STATE,
     TOPICS,
+    TELL,
+    ANSWER,
+    ACTORS,
+    ACTOR_STATE,
     SIGNAL,
     HISTORY,
     ORIGIN,

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from celery_agents import (
+    ActorContext,
     AgentSpec,
     Answer,
     FlowContext,
@@ -17,6 +18,7 @@ from celery_agents import (
     StepContext,
     StreamEntry,
     Usage,
+    actor,
     agent,
     flow,
     projection,
@@ -293,3 +295,45 @@ def balance(state: int | None, entry: StreamEntry) -> int:
 def takings(entry: StreamEntry) -> None:
     """Adds up what was paid, by order."""
     PAID[entry.stream] = PAID.get(entry.stream, 0) + int(str(entry.data.get("cents", 0)))
+
+
+# ---------------------------------------------------------------- actors
+
+
+@actor
+class Cart:
+    """Things that somebody is about to buy."""
+
+    items: list[Any] = []  # noqa: RUF012 - each cart has its own
+
+    async def add(self, me: ActorContext, item: str) -> int:
+        """Takes a thing in, and looks after it in a day."""
+        self.items.append(item)
+        me.remind(86_400, "remind", key="unpaid")
+        return len(self.items)
+
+    async def pay(self, me: ActorContext) -> list[Any]:
+        """Empties it, and has the stock send its things."""
+        sold, self.items = self.items, []
+        for item in sold:
+            me.actor("Shelf", item).tell("take")
+        me.emit(f"carts/{me.key}", "paid", {"items": sold})
+        me.forget("unpaid")
+        return sold
+
+    async def remind(self, me: ActorContext) -> None:
+        """Has an agent say what is left in it."""
+        said = await me.ask("shout", f"still there: {', '.join(self.items)}")
+        me.emit(f"carts/{me.key}", "reminded", {"said": said})
+
+
+@actor
+class Shelf:
+    """How many of one thing there are."""
+
+    left: int = 10
+
+    async def take(self, me: ActorContext) -> int:  # noqa: ARG002 - each method has it
+        """Takes one."""
+        self.left -= 1
+        return self.left

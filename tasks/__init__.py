@@ -1,6 +1,7 @@
 """The Celery tasks. Importing this package registers them; it starts and connects nothing."""
 
 from tasks import (
+    actors,
     ask,
     compensate,
     control,
@@ -23,6 +24,7 @@ from tasks import (
 )
 
 __all__ = [
+    "actors",
     "ask",
     "compensate",
     "control",

@@ -14,7 +14,9 @@ from app.execution.runtime import runtime_of
 from app.execution.task import StepTask
 from app.maintenance.acts import recorded
 from celery_agents import names
+from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.base import PLACES_MAX, JsonValue, id_of, name_of, whole_of
+from celery_agents.contracts.flows.actors import ACTOR
 from celery_agents.contracts.flows.flow import Flow, Forked
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import InvalidPayloadError
@@ -24,7 +26,21 @@ from celery_agents.values import problem
 PAGE_ROWS = 500
 
 
-@shared_task(base=StepTask, name=names.FLOW, request_type=Flow)
+class FlowStepTask(StepTask):
+    """The flow's task. Actors are none that anybody starts: they are told something."""
+
+    abstract = True
+
+    def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
+        """As that of all steps; an actor's row was made by the service itself."""
+        request = super().parse(args, kwargs, known=known)
+        if not known and isinstance(request, Flow) and request.flow.startswith(ACTOR):
+            told = request.flow.removeprefix(ACTOR)
+            raise InvalidPayloadError(f"{told} is an actor: tell it something, and it is there.")
+        return request
+
+
+@shared_task(base=FlowStepTask, name=names.FLOW, request_type=Flow)
 def flow(step: Step, request: Flow) -> Expand | Outcome:
     """Let a flow go on; args [input], kwargs: see ``Flow``."""
     return flow_step(step, request)

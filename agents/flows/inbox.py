@@ -10,6 +10,9 @@ from typing import Any
 class Inbox:
     """Signals by their names; each is taken once, by who waited first."""
 
+    #: It is told all signals, whether somebody waits for them or not.
+    hears = True
+
     def __init__(self) -> None:
         self._kept: dict[str, deque[Any]] = {}
         self._waiting: dict[str, deque[Future[Any]]] = {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,7 +96,7 @@ def advance(
         found.add(line, instance.commands, instance.wants)
 
     try:
-        for line in news:
+        for line in _in_turn(instance, news):
             if not instance.done:
                 tell(line)
         while not instance.done and (due := instance.timers.due(at)):
@@ -104,6 +105,20 @@ def advance(
     except FlowError as error:
         found.outcome = _failed(error)
     return found
+
+
+def _in_turn(instance: Instance, news: Iterable[Line]) -> Iterator[Line]:
+    """Give lines in their order, but signals only while the instance hears them."""
+    kept = deque[Line]()
+    for line in news:
+        while kept and instance.inbox.hears:
+            yield kept.popleft()
+        if line.kind == "signal" and not (instance.inbox.hears and not kept):
+            kept.append(line)
+        else:
+            yield line
+    while kept and instance.inbox.hears:
+        yield kept.popleft()
 
 
 def begins_anew(ended: Instance, before: Advanced, at: float, version: int, heard: int) -> Line:

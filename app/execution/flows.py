@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -22,6 +23,14 @@ from agents.flows.pattern import (
     next_due,
 )
 from agents.plan import AwaitedAny, Expand, JoinPolicy
+from app.execution.acting.hearing import (
+    callers_of,
+    failed,
+    is_actor,
+    line_of,
+    most_of,
+    stopped_by,
+)
 from app.execution.context import Step
 from app.execution.forks import begun_fork
 from app.journal.schema.rows import Claimed, NewEntry
@@ -102,9 +111,10 @@ def flow_step(step: Step, request: Flow) -> Expand | Outcome:
     if kept.instance.difference is not None:
         dropped(kept.instance)
         return _parked(step, _told(kept.instance.difference))
-    news = journal.flows.news(claim, [*kept.instance.open], kept.heard)
+    most = most_of(request, kept.instance)
+    news = journal.flows.news(claim, [*kept.instance.open], kept.heard, most)
     had = kept.instance.lines
-    lines = _lines(news, kept.version, begun=had > 0)
+    lines = _lines(request, news, kept.version, begun=had > 0)
     found = advance(kept.instance, kept.code, request.input, lines, news.at + EARLY_S)
     return _gone_on(step, request, kept, found, (had, news))
 
@@ -117,7 +127,7 @@ def _forked(step: Step, request: Flow) -> Expand | Outcome:
         dropped(instance)
         return _parked(step, _told(instance.difference))
     news = step.runtime.journal.flows.news(step.claim, [], -1)
-    lines = _lines(news, fork.version, begun=True)
+    lines = _lines(request, news, fork.version, begun=True)
     found = fork.begins.advance(lines, news.at + EARLY_S)
     kept = Kept(instance, fork.code, fork.version, -1, [])
     return _gone_on(step, request, kept, found, (0, news))
@@ -131,6 +141,10 @@ def _gone_on(
     instances = step.runtime.resource(Instances, lambda: Instances(settings.flows_max))
     # What came behind the line that ended its code was not told: it is news for what comes next.
     heard = max((line.place for line in found.lines if line.place is not None), default=kept.heard)
+    if is_actor(request) and failed(found) and claim.parent_id is None:
+        dropped(kept.instance)
+        return _parked(step, stopped_by(found))
+    step.callers = callers_of(found)
     if found.state is not None:
         kept, found = _anew(step, request, kept, (had, found, heard), news.at)
     elif had < LINES_WARN <= kept.instance.lines:
@@ -173,7 +187,9 @@ def _anew(
         instance = Instance(ended.run_id, ended.generation + 1, forked=ended.forked)
         kept = kept._replace(instance=instance, code=code, version=version)
         dropped(ended)
-        found = advance(instance, code, request.input, [line], at + EARLY_S)
+        # An actor commits first: what is due then is taken up by what comes next.
+        until = -math.inf if is_actor(request) else at + EARLY_S
+        found = advance(instance, code, request.input, [line], until)
         emits += found.emits
         if found.state is None:
             found.cancels, found.emits = [*cancels, *found.cancels], emits
@@ -210,7 +226,7 @@ def _brought_up(kept: Kept | None, step: Step, request: Flow) -> Kept | Expand |
     try:
         version, code = step.runtime.agents.registry.flows.get(request.flow, version)
     except UnknownFlowError as error:
-        if not history:
+        if not (history or is_actor(request)):
             raise
         return _parked(step, {"missing": error.message})
     instance = begun(code, claim.id, request.input, history)
@@ -224,10 +240,10 @@ def _heard(told: list[ToldLine], before: int) -> int:
     return max(places, default=before)
 
 
-def _lines(news: News, version: int, *, begun: bool) -> list[Line]:
+def _lines(request: Flow, news: News, version: int, *, begun: bool) -> list[Line]:
     """Make lines of what has come, in the order in which it did."""
     lines = [_end(row) for row in news.ends]
-    lines += [Line(one.kind, one.name, one.at, one.value, place=one.seq) for one in news.signals]
+    lines += [line_of(request, one, news.at) for one in news.signals]
     lines.sort(key=attrgetter("at"))
     if not begun:
         lines.insert(0, Line("started", "", news.at, {"version": version}))
@@ -260,8 +276,13 @@ def _written(step: Step, kept: Kept, found: Advanced, news: News, heard: int) ->
     due = next_due(kept.instance)
     return Expand(
         members=found.members,
-        join=JoinPolicy(kind="any", timeout_s=None if due is None else max(due - news.at, 0.0)),
+        join=JoinPolicy(
+            kind="any",
+            timeout_s=None if due is None else max(due - news.at, 0.0),
+            keep=not kept.instance.inbox.hears,
+        ),
         awaited=AwaitedAny(
+            deaf=not kept.instance.inbox.hears,
             open=tuple(kept.instance.open),
             lets_go=tuple(found.cancels),
             heard=heard,

@@ -38,6 +38,7 @@ class Telling:
         self.distrusted = False  # it has read what others wrote
         self.scope: Mapping[str, str] = {}  # what its run is about
         self.lets_go = False  # members of it may be open when it ends
+        self.callers: tuple[str, ...] = ()  # steps that wait for what it has answered as an actor
         self.begins = 0  # a flow's history, where it has begun anew: see AwaitedAny
 
     @property

@@ -15,6 +15,7 @@ import click
 from kombu.utils.imports import symbol_by_name
 
 from celery_agents.client import flags
+from celery_agents.client.actors.commands import actors_group
 from celery_agents.client.bus.commands import events_group
 from celery_agents.client.bus.topic_commands import topics_group
 from celery_agents.client.client import Client
@@ -100,6 +101,7 @@ agents.add_command(map_group(client_of))
 agents.add_command(schedules_group(client_of))
 agents.add_command(events_group(client_of))
 agents.add_command(topics_group(client_of))
+agents.add_command(actors_group(client_of))
 agents.add_command(memory_group(client_of))
 for figure_command in figure_commands(client_of):
     agents.add_command(figure_command)

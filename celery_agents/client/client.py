@@ -13,6 +13,7 @@ from typing import Self, Unpack
 from celery import Celery, Signature
 
 from celery_agents import names
+from celery_agents.client.actors.actors import Actors
 from celery_agents.client.budgets import Budgets
 from celery_agents.client.bus.events import EventStore
 from celery_agents.client.bus.topics import Topics
@@ -59,7 +60,7 @@ class Client(EarlierNames):
     ``runs`` and ``dead_letters`` have what is done with those that were enqueued, ``sessions`` what
     is done with the conversations that runs have added to, ``memory`` with what agents keep for
     later runs, ``events`` what has happened and who is told, ``topics`` what is told to
-    whoever listens, ``schedules`` what starts when,
+    whoever listens, ``actors`` what is told to objects that last, ``schedules`` what starts when,
     ``limits`` how much may be asked, ``budgets`` how much may be spent, ``cache`` what answers are
     kept.
 
@@ -121,6 +122,7 @@ class Client(EarlierNames):
         self.events = EventStore(control, self.start)
         self.on = self.events.on
         self.topics = Topics(self.events, control, ask, connection.address)
+        self.actors = Actors(control, connection)
         self.run = WorkflowVerb(connection, self.start)
         self.solve = SolveVerb(connection, control, self.runs)
         self.team = TeamVerb(connection, self.runs, names.TEAM, Team, TeamRun)

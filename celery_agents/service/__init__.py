@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from celery import Celery
 
+    from agents.actors.context import ActorContext
     from agents.base import StepContext, Turn
     from agents.catalog.entries import Described
     from agents.catalog.kinds import Kind, Made, Resources
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     celery: Celery
 
 __all__ = [
+    "ActorContext",
     "CallContext",
     "CoroutinePool",
     "Described",
@@ -96,6 +98,7 @@ _SOURCES = {
     # for agents; celery_agents has them too
     "StepContext": "agents.base",
     "Needs": "agents.needs",
+    "ActorContext": "agents.actors.context",
     "FlowContext": "agents.flows.run",
     "Turn": "agents.base",
     "durable_client": "agents.frameworks.clients",

@@ -11,6 +11,7 @@ from typing import Any
 from agents.asking import is_handoff
 from agents.plan import Expand, narrowed, scoped, streamed
 from app.concurrency.fibers import blocking, wait
+from app.execution.acting.hearing import wake_callers
 from app.execution.answers import cancelled, failed, kept
 from app.execution.attempts.sequels import sequel
 from app.execution.context import Step
@@ -199,6 +200,8 @@ class Ends:
         self._tell(State.WAITING)
         self.free()  # quick members may wake it before all are sent
         self._runtime.follow(expanded)
+        if step is not None and step.callers:
+            wake_callers(self._runtime, step.callers)
         wait_s = plan.join.timeout_s or 0.0
         # What waits for anything has no message for its time: it may be let on a thousand times
         # until then. Recovery looks each second.

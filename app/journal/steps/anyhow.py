@@ -19,8 +19,9 @@ from celery_agents.contracts.flows.entries import SIGNALS
 
 _S = table(Step).c
 _E = table(Entry).c
-#: The kinds of what stands there, and the key of the cancellation, of which there is one.
-SIGNAL, CANCEL = "signal", "cancel"
+#: The kinds of what stands there (messages are an actor's), and the key of the cancellation, of
+#: which there is one.
+SIGNAL, CANCEL, MESSAGE = "signal", "cancel", "message"
 #: Members that are looked up by one statement.
 _AT_ONCE = 5_000
 
@@ -43,7 +44,8 @@ def _has_ended(connection: Connection, step_id: str, keys: Sequence[str]) -> boo
 
 def _has_come(connection: Connection, claim: Claimed, awaited: AwaitedAny) -> bool:
     about = {"b_tenant": claim.tenant, "b_stream": SIGNALS + claim.id, "b_after": awaited.heard}
-    return connection.execute(_LATER, about).first() is not None
+    later = _CANCELLED if awaited.deaf else _LATER
+    return connection.execute(later, about).first() is not None
 
 
 _LATER = (
@@ -55,6 +57,7 @@ _LATER = (
     )
     .limit(1)
 )
+_CANCELLED = _LATER.where(_E.kind == CANCEL)
 
 
 def members(connection: Connection, step_id: str, keys: Sequence[str]) -> list[Any]:

@@ -16,7 +16,7 @@ from app.journal.schema.rows import Aftermath, Claimed
 from app.journal.schema.sealed import opened_entry, sealed_by
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import joins, signals
-from app.journal.steps.anyhow import SIGNAL, members
+from app.journal.steps.anyhow import CANCEL, SIGNAL, members
 from app.journal.steps.shared import Wholes
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
@@ -53,7 +53,7 @@ class NewSignal(NamedTuple):
 
     seq: int
     at: float
-    kind: Literal["signal", "cancel"]
+    kind: Literal["signal", "cancel", "message"]
     name: str = ""
     value: JsonValue = None
 
@@ -149,7 +149,7 @@ class FlowStore:
         behind = behind.where(_E.kind == SIGNAL, _E.seq >= since).order_by(_E.seq).limit(limit)
 
         def read(connection: Connection) -> list[dict[str, Any]]:
-            seals, (heard, _) = sealed_by(connection), _told_last(connection, whose, step_id)
+            seals, (heard, _) = sealed_by(connection), told_last(connection, whose, step_id)
             return [
                 {"seq": r.seq, **_said(seals, r), "at": r.at, "told": r.seq <= heard}
                 for r in connection.execute(behind)
@@ -157,8 +157,12 @@ class FlowStore:
 
         return self._read(read)
 
-    def news(self, claim: Claimed, keys: Sequence[str], heard: int) -> News:
+    def news(
+        self, claim: Claimed, keys: Sequence[str], heard: int, most: int | None = None
+    ) -> News:
         """News since: of members of these keys, and of signals behind a place.
+
+        ``most``: so many of the signals, and a cancellation wherever it stands.
 
         Raises:
             UnreadableValueError: an outcome or a signal cannot be decrypted.
@@ -169,13 +173,17 @@ class FlowStore:
             .where(_E.tenant == where[0], _E.stream == where[1], _E.seq > heard)
             .order_by(_E.seq)
         )
+        queries = [later]
+        if most is not None:
+            queries = [later.where(_E.kind != CANCEL).limit(most), later.where(_E.kind == CANCEL)]
 
         def read(connection: Connection) -> News:
             seals, found = sealed_by(connection), members(connection, claim.id, keys)
             ends = [_end(seals, row) for row in found if State(row.state).final]
+            rows = [r for query in queries for r in connection.execute(query)]
             signals = [
                 NewSignal(r.seq, r.at, r.kind, **opened_entry(seals, where, r.seq, r.data))
-                for r in connection.execute(later)
+                for r in rows
             ]
             return News(read_clock(connection), ends, signals)
 
@@ -238,15 +246,15 @@ def _untold(connection: Connection, step_id: str) -> dict[str, Any] | None:
     sent = _of(row.tenant, SIGNALS + step_id).order_by(_E.seq)
     if connection.execute(sent.limit(1)).first() is None:
         return None
-    heard, last = _told_last(connection, row.tenant, step_id)
+    heard, last = told_last(connection, row.tenant, step_id)
     rows = connection.execute(sent.where(_E.seq > heard, _E.kind == SIGNAL)).all()
     said = [_said(sealed_by(connection), one) for one in rows]
     values = [[one["name"], one["value"]] for one in said]
-    told_last = {"seq": last + 1, "kind": "unread", "key": "", "at": row.finished_at}
-    return {**told_last, "value": values} if values else None
+    untold = {"seq": last + 1, "kind": "unread", "key": "", "at": row.finished_at}
+    return {**untold, "value": values} if values else None
 
 
-def _told_last(connection: Connection, tenant: str, step_id: str) -> tuple[int, int]:
+def told_last(connection: Connection, tenant: str, step_id: str) -> tuple[int, int]:
     """Return the place of the last signal that a flow was told, and that of its last line."""
     seals, last = sealed_by(connection), -1
     for line in connection.execute(_of(tenant, HISTORY + step_id).order_by(_E.seq.desc())):

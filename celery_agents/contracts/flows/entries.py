@@ -18,8 +18,12 @@ from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
 from celery_agents.visible import CONTROLS
 
 #: Before the names of streams that the service writes by itself, and nobody else: exchanges of a
-#: session; what a flow was told and asked for; what it is sent; the threads of graphs.
-OWN = SESSION, HISTORY, SIGNALS, GRAPHS = ("session/", "flow/", "signals/", "graph/")
+#: session; what a flow was told and asked for; what it is sent; the threads of graphs; what an
+#: actor has answered and refused.
+OWN = SESSION, HISTORY, SIGNALS, GRAPHS, ANSWERS = (
+    *("session/", "flow/", "signals/", "graph/"),
+    "actor/",
+)
 #: Before those of graphs that are steps.
 STEP_GRAPHS = f"{GRAPHS}step/"
 #: Entries that one append may have.

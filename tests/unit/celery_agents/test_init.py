@@ -73,7 +73,7 @@ def imported() -> dict[str, str]:
 
 def test_checkers_see_what_is_imported() -> None:
     assert imported() == celery_agents._HOMES
-    assert {*imported(), "agent", "flow"} == set(celery_agents.__all__)
+    assert {*imported(), "actor", "agent", "flow"} == set(celery_agents.__all__)
 
 
 @pytest.mark.parametrize("name", celery_agents.__all__)

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from celery_agents import (
+    ActorState,
     ChatMessage,
     RunEvent,
     StreamEntry,
@@ -109,6 +110,11 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "topics listen": (["alerts", "me"], {"place": 0, "body": "full\x7f"}),
     "topics dead": (["alerts"], {"seq": 4, "data": {"place": 0}}),
     "topics subscribe": (["alerts", "a"], {"name": "x\x7f"}),
+    "actors list": ([], [{"actor": "Cart", "key": "ada\x7f", "unread": 2}]),
+    "actors tell": (["Cart", "ada", "add", "tea"], {"id": "m\x7f"}),
+    "actors ask": (["Cart", "ada", "add", "tea"], {"value": ["tea\x7f"]}),
+    "actors state": (["Cart", "ada"], {"value": {"items": ["tea\x7f"]}}),
+    "actors dead": (["Cart", "ada"], {"id": "m\x7f", "method": "add"}),
     "memory search": (["c", "shoes", "-s", "customer=ann"], [{"id": "m", "text": "size 43\x7f"}]),
     "memory export": (["c"], [{"id": "m", "until": 2.0}]),
     "memory forget": (["c", "m"], {"name": "c", "erased": 2}),
@@ -149,6 +155,19 @@ def _events() -> Mock:
         read=lambda *_, **__: iter([entry]),
         state=lambda *_, **__: state,
         kept=lambda **_: [StreamLimitsInfo(of="order/*", limits=limits, trimmed=7)],
+    )
+
+
+def _actors() -> Mock:
+    about: Any = {"actor": "Cart", "key": "ada\x7f", "run_id": "r", "state": "waiting"}
+    state = ActorState(**about, unread=2, created_at=1.0, value={"items": ["tea\x7f"]})
+    dead = {"id": "m\x7f", "method": "add", "at": 1.0, "error": {"message": "no\x7f"}}
+    return Mock(
+        list=lambda *_, **__: [state],
+        tell=lambda *_, **__: "m\x7f",
+        ask=lambda *_, **__: ["tea\x7f"],
+        state=lambda *_, **__: state,
+        dead=lambda *_, **__: iter([dead]),
     )
 
 
@@ -298,6 +317,7 @@ class Served:
             trigger=lambda *_, **__: Answered("said"),
         )
         self.events, self.topics = _events(), _topics()
+        self.actors = _actors()
         kept = MemoryRecord(id="m", text="size 43\x7f", tokens=4, at=1.0, until=2.0)
         self.memory = SimpleNamespace(
             search=lambda *_, **__: [kept],

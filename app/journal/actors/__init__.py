@@ -1,0 +1,1 @@
+"""Mailboxes of actors: what they are told, what they have answered."""

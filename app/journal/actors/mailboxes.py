@@ -1,0 +1,151 @@
+"""Telling actors something: the row of one that nobody has told anything is made with it.
+
+Messages stand in the stream of what a flow is sent, in their order, each of an id once. Lock order:
+as that of signals (app/journal/steps/signals.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, select, tuple_
+
+from app.journal.schema import locks
+from app.journal.schema.engine import read_clock
+from app.journal.schema.models import Entry, Join, Step, table
+from app.journal.schema.new_steps import row_of
+from app.journal.schema.rows import Aftermath, NewEntry, NewStep
+from app.journal.schema.sealed import opened_entry, sealed_by, sealed_step
+from app.journal.steps import joins
+from app.journal.steps.anyhow import MESSAGE
+from app.journal.steps.entries import append
+from app.journal.steps.inserts import insert_steps
+from celery_agents.contracts.flows.entries import SIGNALS
+from celery_agents.contracts.outcome import State
+from celery_agents.errors import ActorEndedError, IdInUseError
+
+_S, _J, _E = table(Step).c, table(Join).c, table(Entry).c
+
+
+class MailboxEntry(NamedTuple):
+    """A message as a mailbox has it, under its id."""
+
+    id: str
+    data: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Mail:
+    """Messages for one actor, with the row that it gets if it is not there."""
+
+    new: NewStep
+    messages: list[MailboxEntry]
+
+
+@dataclass(slots=True)
+class Mailed:
+    """The outcome of telling actors something: whom to wake; ``again``: one moved, look anew."""
+
+    aftermath: Aftermath = field(default_factory=Aftermath)
+    again: bool = False
+
+
+def post(connection: Connection, mails: Sequence[Mail], rules: joins.Rules) -> Mailed:
+    """Put messages into the mailboxes of actors; those that were there before are left.
+
+    Raises:
+        ActorEndedError: an actor has ended; nothing is told.
+        IdInUseError: a message of that id was another one; nothing is told.
+    """
+    mails = sorted(mails, key=lambda mail: mail.new.id)
+    posted = Mailed()
+    before = _states(connection, mails)
+    if new := [mail.new for mail in mails if mail.new.id not in before]:
+        _make(connection, new, rules, posted)
+        before = _states(connection, mails)
+    locks.lock(connection, [(mail.new.id, mail.new.id) for mail in mails])
+    locks.lock_steps(connection, [mail.new.id for mail in mails])
+    after, entries = _states(connection, mails), list[NewEntry]()
+    for mail in mails:
+        state = after.get(mail.new.id)
+        if state is None or (state == State.WAITING != before.get(mail.new.id)):
+            posted.again = True
+            return posted
+        new_ones = _unknown(connection, mail)
+        if new_ones and State(state).final:
+            raise ActorEndedError("The actor has ended: it takes no messages up any more.")
+        entries += new_ones
+        if new_ones and state == State.WAITING:
+            _wake(connection, mail.new.id, rules, posted)
+    if entries:
+        append(connection, entries)
+    return posted
+
+
+def _unknown(connection: Connection, mail: Mail) -> list[NewEntry]:
+    """The entries of messages that a mailbox has not yet. Raises as :func:`_known`."""
+    where = (mail.new.tenant, SIGNALS + mail.new.id)
+    told = [NewEntry(*where, MESSAGE, m.data, m.id, mail.new.id) for m in mail.messages]
+    known = _known(connection, where, told)
+    return [one for one in told if one.key not in known]
+
+
+def _states(connection: Connection, mails: Sequence[Mail]) -> dict[str, str]:
+    ids = [mail.new.id for mail in mails]
+    rows = connection.execute(select(_S.id, _S.state).where(_S.id.in_(ids)))
+    return {row.id: row.state for row in rows}
+
+
+def _make(
+    connection: Connection, new: Sequence[NewStep], rules: joins.Rules, posted: Mailed
+) -> None:
+    """Make the rows of actors that are not there."""
+    at, seals = read_clock(connection), sealed_by(connection)
+    sealed = [sealed_step(seals, one) for one in new]
+    made = insert_steps(connection, [row_of(one, at, rules.wake_grace_s) for one in sealed])
+    posted.aftermath.wakes += [one.wake() for one in sealed if one.id in made]
+
+
+def _wake(connection: Connection, step_id: str, rules: joins.Rules, posted: Mailed) -> None:
+    """Let an actor take a message up, unless it is amid one: then it looks when that is done."""
+    busy = connection.execute(select(_J.keep).where(_J.step_id == step_id)).scalar()
+    if not busy:
+        posted.aftermath.add(joins.fire(connection, step_id, rules))
+
+
+def _known(
+    connection: Connection, where: tuple[str, str], told: Sequence[NewEntry]
+) -> frozenset[str]:
+    """The ids of messages that a mailbox has already.
+
+    Raises:
+        IdInUseError: one of them was another message.
+    """
+    asked = {one.key: one.data for one in told if one.key is not None}
+    query = select(_E.seq, _E.key, _E.data).where(
+        _E.tenant == where[0],
+        _E.stream == where[1],
+        tuple_(_E.kind, _E.key).in_([(MESSAGE, key) for key in asked]),
+    )
+    seals, found = sealed_by(connection), set[str]()
+    for row in connection.execute(query):
+        before = opened_entry(seals, where, row.seq, row.data)
+        if before["value"] != asked[row.key]["value"]:
+            raise IdInUseError.of(row.key)
+        found.add(row.key)
+    return frozenset(found)
+
+
+def wake_caller(connection: Connection, step_id: str, rules: joins.Rules) -> Mailed:
+    """Let a step that waits for an answer look for it."""
+    row = connection.execute(select(_S.run_id).where(_S.id == step_id)).first()
+    if row is None:
+        return Mailed()
+    locks.lock(connection, [(step_id, row.run_id)])
+    locks.lock_steps(connection, [step_id])
+    state = connection.execute(select(_S.state).where(_S.id == step_id)).scalar()
+    if state != State.WAITING:
+        return Mailed()
+    return Mailed(joins.fire(connection, step_id, rules))

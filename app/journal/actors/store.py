@@ -1,0 +1,212 @@
+"""The actors of a journal: telling them something, and what they have answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, bindparam, func, select
+
+from app.journal.actors import mailboxes
+from app.journal.actors.mailboxes import Mail
+from app.journal.schema.models import Entry, Step, table
+from app.journal.schema.rows import Aftermath
+from app.journal.schema.sealed import opened_entry, sealed_by
+from app.journal.schema.transactions import in_transaction
+from app.journal.steps.anyhow import MESSAGE
+from app.journal.stores.flows import told_last
+from celery_agents import names
+from celery_agents.contracts.flows.actors import ACTOR, CALL_KEY, DEAD, REPLY, actor_run_id
+from celery_agents.contracts.flows.entries import ANSWERS, SIGNALS
+from celery_agents.contracts.outcome import State
+from celery_agents.errors import ActorCycleError, ActorEndedError, RetryableError
+from celery_agents.sealing import opened_payload, readable
+
+if TYPE_CHECKING:
+    from app.journal.journal import Journal
+
+_S, _E = table(Step).c, table(Entry).c
+#: Looks at actors that move meanwhile, and those of a chain of calls.
+_LOOKS, _CHAIN = 20, 100
+
+
+class _MovingError(RetryableError):
+    """Actors moved at each look; the message comes again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorStore:
+    """Actors are flows; what they are told, and have answered, stands in streams of theirs."""
+
+    journal: Journal
+
+    def post(self, mails: Sequence[Mail]) -> Aftermath:
+        """Put messages into mailboxes; see :func:`mailboxes.post`."""
+        after, give = Aftermath(), partial(mailboxes.post, mails=mails, rules=self.journal.rules)
+        for _ in range(_LOOKS):
+            posted = in_transaction(self.journal.engine, give)
+            after.add(posted.aftermath)
+            if not posted.again:
+                return after
+        raise _MovingError("The actors moved at each look.")
+
+    def wake(self, step_id: str) -> Aftermath:
+        """Let a step that waits for an answer look for it."""
+        rules = self.journal.rules
+        give = partial(mailboxes.wake_caller, step_id=step_id, rules=rules)
+        return in_transaction(self.journal.engine, give).aftermath
+
+    def answer(self, tenant: str, run_id: str, message_id: str) -> dict[str, Any] | None:
+        """The answer of an actor to a message, as ``value`` or ``error``; None: none yet.
+
+        Raises:
+            ActorEndedError: it will not answer: it has ended, or does not know the message.
+        """
+        return self.journal.read(lambda c: _answer(c, tenant, run_id, message_id))
+
+    def refuse_circle(self, waiting: str, target: str) -> None:
+        """See that an actor does not wait for one that waits for it.
+
+        Both have written that they call before either's message is delivered; so whoever comes
+        second sees the circle.
+
+        Raises:
+            ActorCycleError: it does, through others or at once.
+        """
+        self.journal.read(lambda c: _refuse_circle(c, waiting, target))
+
+    def listed(self, tenant: str, actor: str | None, limit: int) -> list[dict[str, Any]]:
+        """Actors of a tenant, those of a name or all, the newest first."""
+        named = _S.agent.startswith(ACTOR) if actor is None else _S.agent == f"{ACTOR}{actor}"
+        query = (
+            select(_S.id, _S.state, _S.tenant, _S.payload, _S.created_at, _S.agent)
+            .where(_S.tenant == tenant, _S.task == names.FLOW, _S.parent_id.is_(None), named)
+            .order_by(_S.created_at.desc(), _S.id)
+            .limit(limit)
+        )
+        return self.journal.read(lambda c: [_shown(c, row) for row in c.execute(query).all()])
+
+    def state(self, tenant: str, actor: str, key: str) -> dict[str, Any] | None:
+        """An actor with what it keeps, as it was committed last; None: there is none.
+
+        Raises:
+            UnreadableValueError: it cannot be decrypted.
+        """
+        run_id = actor_run_id(tenant, actor, key)
+        query = select(_S.id, _S.state, _S.tenant, _S.payload, _S.created_at, _S.agent).where(
+            _S.id == run_id
+        )
+
+        def read(connection: Connection) -> dict[str, Any] | None:
+            row = connection.execute(query).first()
+            return None if row is None else _shown(connection, row)
+
+        if (found := self.journal.read(read)) is None:
+            return None
+        history = self.journal.flows.history(tenant, run_id)
+        kept = (history[0].data.get("value") or {}).get("input") if history else None
+        kept = kept or {}
+        dues = {key: one[0] for key, one in (kept.get("reminders") or {}).items()}
+        return {**found, "value": kept.get("state"), "reminders": dues}
+
+    def dead(self, tenant: str, run_id: str, after: int, limit: int) -> list[dict[str, Any]]:
+        """Messages that an actor refused, and why, behind a place."""
+        where = (tenant, ANSWERS + run_id)
+        query = (
+            select(_E.seq, _E.key, _E.data, _E.at)
+            .where(_E.tenant == where[0], _E.stream == where[1], _E.kind == DEAD, _E.seq > after)
+            .order_by(_E.seq)
+            .limit(limit)
+        )
+
+        def read(connection: Connection) -> list[dict[str, Any]]:
+            seals = sealed_by(connection)
+            return [
+                {"seq": r.seq, "id": r.key, "at": r.at, **opened_entry(seals, where, r.seq, r.data)}
+                for r in connection.execute(query)
+            ]
+
+        return self.journal.read(read)
+
+
+def _answer(
+    connection: Connection, tenant: str, run_id: str, message_id: str
+) -> dict[str, Any] | None:
+    where = (tenant, ANSWERS + run_id)
+    query = select(_E.seq, _E.data).where(
+        _E.tenant == where[0], _E.stream == where[1], _E.kind == REPLY, _E.key == message_id
+    )
+    if (row := connection.execute(query).first()) is not None:
+        found: dict[str, Any] = opened_entry(sealed_by(connection), where, row.seq, row.data)
+        return found
+    state = connection.execute(select(_S.state).where(_S.id == run_id)).scalar()
+    if state is None or State(state).final:
+        raise ActorEndedError("The actor has ended, or nobody has told it anything.")
+    told = select(_E.seq).where(
+        _E.tenant == tenant,
+        _E.stream == SIGNALS + run_id,
+        _E.kind == MESSAGE,
+        _E.key == message_id,
+    )
+    if connection.execute(told).first() is None:
+        raise ActorEndedError("The actor does not know the message, or not any more.")
+    return None
+
+
+def _refuse_circle(connection: Connection, waiting: str, target: str) -> None:
+    """Follow who waits for whom, each by one call at a time as a rule, from the target on."""
+    paths, seen = [[target]], {target}
+    while paths and len(seen) < _CHAIN:
+        path = paths.pop()
+        about = {"b_parent": path[-1]}
+        for member in connection.execute(_OPEN_CALLS, about).scalars():
+            to = (member or "").removeprefix(CALL_KEY).split("/")[0]
+            if to == waiting:
+                raise ActorCycleError.of(_named(connection, [waiting, *path, waiting]))
+            if to and to not in seen:
+                seen.add(to)
+                paths.append([*path, to])
+
+
+_OPEN_CALLS = select(_S.member).where(
+    _S.parent_id == bindparam("b_parent"),
+    _S.task == names.CALL,
+    _S.member.startswith(CALL_KEY),
+    _S.state.in_([State.READY, State.RUNNING, State.WAITING]),
+)
+
+
+def _named(connection: Connection, chain: Sequence[str]) -> list[str]:
+    """The actors of these runs as people call them."""
+    query = select(_S.id, _S.payload).where(_S.id.in_(chain))
+    rows = {row.id: _who(connection, row) for row in connection.execute(query).all()}
+    return ["/".join(rows[one]) if one in rows else one for one in chain]
+
+
+def _who(connection: Connection, row: Any) -> tuple[str, str]:
+    """The name and the key of an actor; of one that cannot be decrypted, why."""
+    told = readable(lambda: opened_payload(sealed_by(connection), row.payload, row.id))
+    if not isinstance(told, dict):
+        return str(told), ""
+    return told["args"][0]["actor"], told["args"][0]["key"]
+
+
+def _shown(connection: Connection, row: Any) -> dict[str, Any]:
+    actor, key = _who(connection, row)
+    heard, _ = told_last(connection, row.tenant, row.id)
+    later = select(func.count()).where(
+        _E.tenant == row.tenant,
+        _E.stream == SIGNALS + row.id,
+        _E.kind == MESSAGE,
+        _E.seq > heard,
+    )
+    return {
+        "actor": actor,
+        "key": key,
+        "run_id": row.id,
+        "state": row.state,
+        "unread": connection.execute(later).scalar(),
+        "created_at": row.created_at,
+    }

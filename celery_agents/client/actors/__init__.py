@@ -1,0 +1,1 @@
+"""Actors as a client tells them something, asks them, and looks at them."""

@@ -1,0 +1,257 @@
+"""Actors with real workers: what they are told, and what happens to them meanwhile."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celery_agents import StreamEvent
+from celery_agents.contracts.flows.actors import actor_run_id
+from celery_agents.errors import (
+    ActorCycleError,
+    ActorEndedError,
+    AgentsError,
+    IdInUseError,
+    InvalidPayloadError,
+    ResultTimeoutError,
+    UnknownActorError,
+)
+from tests.integration.harness import FAST, SOON_S, Stack, eventually
+
+MODULES = {"AGENTS_MODULES": json.dumps(["tests.support.agents", "tests.support.acting"])}
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def lasting(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    made = Stack(redis_url, url, tmp_path, FAST | MODULES)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def acting(lasting: Stack) -> Stack:
+    lasting.worker()
+    return lasting
+
+
+def cents(stack: Stack, key: str) -> Any:
+    return (value(stack, key) or {}).get("cents")
+
+
+def value(stack: Stack, key: str) -> Any:
+    found = stack.client.actors.state("Account", key, timeout=SOON_S)
+    return None if found is None else found.value
+
+
+def ask(stack: Stack, key: str, method: str, *args: Any, **named: Any) -> Any:
+    return stack.client.actors.ask("Account", key, method, *args, timeout=SOON_S, **named)
+
+
+def tell(stack: Stack, key: str, method: str, *args: Any, **named: Any) -> str:
+    return stack.client.actors.tell("Account", key, method, *args, timeout=SOON_S, **named)
+
+
+def test_it_keeps_what_it_is_told_and_answers(acting: Stack) -> None:
+    assert ask(acting, "ada", "deposit", 5) == 5
+    assert ask(acting, "ada", "deposit", cents=7) == 12
+    assert ask(acting, "bob", "deposit", 1) == 1
+    assert value(acting, "ada") == {"cents": 12, "log": []}
+    listed = acting.client.actors.list("Account", timeout=SOON_S)
+    assert [(one.actor, one.key, one.unread) for one in listed] == [
+        ("Account", "bob", 0),
+        ("Account", "ada", 0),
+    ]
+    eventually(lambda: acting.client.actors.list(timeout=SOON_S)[0].state == "waiting")
+    assert acting.client.actors.state("Account", "nobody", timeout=SOON_S) is None
+
+
+def test_a_message_of_an_id_is_applied_once_and_asked_again_it_is_answered(acting: Stack) -> None:
+    assert ask(acting, "ada", "deposit", 5, id="one") == 5
+    assert ask(acting, "ada", "deposit", 5, id="one") == 5
+    with pytest.raises(IdInUseError):
+        ask(acting, "ada", "deposit", 6, id="one")
+    assert tell(acting, "ada", "deposit", 1, id="two") == "two"
+    assert tell(acting, "ada", "deposit", 1, id="two") == "two"
+    with pytest.raises(IdInUseError):  # nobody answers what was told
+        ask(acting, "ada", "deposit", 1, id="two")
+    eventually(lambda: cents(acting, "ada") == 6)
+
+
+def test_whom_or_what_there_is_not_is_told_at_once(acting: Stack) -> None:
+    with pytest.raises(UnknownActorError, match="no actor 'Nobody'"):
+        acting.client.actors.tell("Nobody", "x", "deposit", timeout=SOON_S)
+    with pytest.raises(UnknownActorError, match=r"no method '__init__'"):
+        tell(acting, "ada", "__init__")
+    with pytest.raises(InvalidPayloadError, match="deposit"):
+        ask(acting, "ada", "deposit", 1, 2, 3)
+    with pytest.raises(InvalidPayloadError, match="is an actor"):
+        acting.client.start("actor/Account", {"actor": "Account", "key": "x"}).get(timeout=SOON_S)
+
+
+@pytest.mark.parametrize("how", ["raise", "cancel", "exit", "state", "answer", "reads"])
+def test_what_a_method_that_fails_did_is_not_kept_and_the_next_one_is_served(
+    acting: Stack, how: str
+) -> None:
+    ask(acting, "ada", "deposit", 1)
+    with pytest.raises(AgentsError):
+        ask(acting, "ada", "odd", how)
+    told = tell(acting, "ada", "odd", how)
+    assert ask(acting, "ada", "deposit", 1) == 2
+    assert value(acting, "ada") == {"cents": 2, "log": []}
+    assert value(acting, "other") is None
+    assert not [*acting.client.streams.read("odd", timeout=SOON_S)]
+    (dead,) = acting.client.actors.dead("Account", "ada", timeout=SOON_S)
+    assert (dead["id"], dead["method"]) == (told, "odd")
+
+
+def test_a_signal_of_an_outsider_is_no_message_and_ends_nothing(acting: Stack) -> None:
+    ask(acting, "ada", "deposit", 1)
+    run_id = actor_run_id("", "Account", "ada")
+    forged = {
+        "id": "forged",
+        "wanted": True,
+        "chain": [],
+        "message": {"method": "deposit", "args": [1_000], "kwargs": {}},
+    }
+    handle = acting.client.start.handle(run_id)
+    several: list[Any] = [forged, None, "x", [], {"message": 1}]
+    for number, hostile in enumerate(several):
+        assert handle.signal("deposit", hostile, id=f"s{number}", timeout=SOON_S) == "taken"
+    assert ask(acting, "ada", "deposit", 1) == 2
+    dead = [*acting.client.actors.dead("Account", "ada", timeout=SOON_S)]
+    assert len(dead) == 5
+    assert not [e for e in entries(acting, run_id) if e.kind == "reply" and e.key == "forged"]
+
+
+def entries(stack: Stack, run_id: str) -> list[Any]:
+    return [*stack.client.streams.read(f"actor/{run_id}", timeout=SOON_S)]
+
+
+def test_nobody_else_writes_its_answers_and_no_star_has_them(acting: Stack) -> None:
+    run_id = actor_run_id("", "Account", "ada")
+    event: Any = {"kind": "reply", "data": {"value": 1}, "key": "x"}
+    client = acting.client
+    for append in (client.streams.append, client.events.append):
+        with pytest.raises(InvalidPayloadError, match="service's own"):
+            append(f"actor/{run_id}", [StreamEvent.read(event)])
+    with pytest.raises(InvalidPayloadError, match="service's own"):
+        client.on("actor/*", run=client.ask.s("echo"), timeout=SOON_S)
+    client.on("*", run=client.ask.s("echo"), name="all", timeout=SOON_S)
+    ask(acting, "ada", "deposit", 1)
+    assert [e.kind for e in entries(acting, run_id)] == ["reply"]
+    client.events.append("mine/1", [StreamEvent(kind="mine")])
+
+    def subscription() -> Any:
+        return client.events.subscription("all", timeout=SOON_S)
+
+    eventually(lambda: subscription().served == 1)
+    assert subscription().behind == 0
+
+
+def test_actors_tell_and_ask_each_other(acting: Stack) -> None:
+    ask(acting, "ada", "deposit", 10)
+    assert ask(acting, "ada", "pay", "bob", 4) == 6
+    eventually(lambda: cents(acting, "bob") == 4)
+    assert ask(acting, "bob", "pull", "ada", 5) == 1
+    eventually(lambda: cents(acting, "bob") == 9)
+    assert value(acting, "bob")["log"] == [1]
+    assert [e.data["cents"] for e in acting.client.streams.read("payments")] == [4, 5]
+    tell(acting, "ada", "astray")
+    eventually(lambda: [*acting.client.actors.dead("Account", "ada", timeout=SOON_S)])
+    (dead,) = acting.client.actors.dead("Account", "ada", timeout=SOON_S)
+    assert (dead["to"], dead["error"]["kind"]) == ("Nobody/x", "unknown_actor")
+    assert ask(acting, "ada", "deposit", 0) == 1
+
+
+def test_a_chain_of_calls_that_comes_back_is_an_error_that_names_it(acting: Stack) -> None:
+    assert ask(acting, "a", "around", ["b", "c"]) == "end"
+    begun = time.monotonic()
+    with pytest.raises(ActorCycleError, match="Account/a → Account/b → Account/c → Account/a"):
+        ask(acting, "a", "around", ["b", "c", "a"])
+    assert time.monotonic() - begun < SOON_S / 3
+    with pytest.raises(ActorCycleError, match="Account/a → Account/a"):
+        ask(acting, "a", "around", ["a"])
+    assert ask(acting, "c", "deposit", 1) == 1
+
+
+def test_two_that_call_each_other_at_once_do_not_wait_for_ever(
+    acting: Stack, tmp_path: Path
+) -> None:
+    path = tmp_path / "gate"
+    tell(acting, "a", "across", str(path), "b")
+    tell(acting, "b", "across", str(path), "a")
+    eventually(lambda: {s.state for s in acting.client.actors.list(timeout=SOON_S)} == {"waiting"})
+    path.touch()
+
+    def refused() -> list[Any]:
+        return [d for key in "ab" for d in acting.client.actors.dead("Account", key)]
+
+    eventually(refused)
+    eventually(lambda: (cents(acting, "a") or 0) + (cents(acting, "b") or 0) == 1)
+    assert [one["error"]["kind"] for one in refused()] == ["actor_cycle"]
+
+
+def test_a_backlog_behind_one_that_waits_is_taken_up_by_64(acting: Stack, tmp_path: Path) -> None:
+    path = tmp_path / "gate"
+    tell(acting, "ada", "gate", str(path))
+    eventually(lambda: acting.client.actors.state("Account", "ada").state == "waiting")  # type: ignore[union-attr]
+    for _ in range(14):
+        acting.client.actors.tell_many([("Account", "ada", "deposit", 1)] * 500, timeout=SOON_S)
+    found = acting.client.actors.state("Account", "ada", timeout=SOON_S)
+    assert found is not None
+    assert found.unread >= 7_000  # it was not woken for them, nor told one
+    path.touch()
+    eventually(lambda: cents(acting, "ada") == 7_000, timeout_s=3 * SOON_S)
+    assert value(acting, "ada")["log"] == ["open"]
+    assert acting.state(actor_run_id("", "Account", "ada")) == "waiting"
+
+
+def test_reminders_come_and_loops_of_them_let_messages_in(acting: Stack) -> None:
+    assert ask(acting, "ada", "later", 0.5, 3) == "#1"
+    found = acting.client.actors.state("Account", "ada", timeout=SOON_S)
+    assert found is not None
+    assert [*found.reminders] == ["#1"]
+    eventually(lambda: cents(acting, "ada") == 3)
+
+
+def test_an_answer_that_takes_too_long_may_be_asked_for_again(
+    acting: Stack, tmp_path: Path
+) -> None:
+    path = tmp_path / "gate"
+    with pytest.raises(ResultTimeoutError):
+        acting.client.actors.ask("Account", "ada", "gate", str(path), id="g", timeout=2)
+    path.touch()
+    assert ask(acting, "ada", "gate", str(path), id="g") == "open"
+
+
+def test_one_that_a_person_cancelled_takes_nothing_up(acting: Stack) -> None:
+    assert ask(acting, "ada", "deposit", 1, id="one") == 1
+    acting.client.runs.cancel(actor_run_id("", "Account", "ada"))
+    eventually(lambda: acting.state(actor_run_id("", "Account", "ada")) == "cancelled")
+    with pytest.raises(ActorEndedError):
+        ask(acting, "ada", "deposit", 1)
+    assert ask(acting, "ada", "deposit", 1, id="one") == 1
+
+
+def test_messages_survive_kills_and_each_is_applied_once(lasting: Stack) -> None:
+    first, second = lasting.worker(), lasting.worker()
+    keys, sent = ["a", "b", "c", "d"], 200
+    for number in range(sent):
+        tell(lasting, keys[number % 4], "deposit", number, id=f"m{number}")
+        if number == 60:
+            first.kill()
+        if number == 120:
+            third = lasting.worker()
+            second.kill()
+    assert third.running
+    wanted = {key: sum(range(n, sent, 4)) for n, key in enumerate(keys)}
+    eventually(
+        lambda: {key: cents(lasting, key) for key in keys} == wanted,
+        timeout_s=3 * SOON_S,
+    )
