@@ -35,6 +35,10 @@ class SubscriptionStore:
         """Go on; see :func:`subscribed.resume`."""
         in_transaction(self.engine, lambda c: subscribed.resume(c, key))
 
+    def put_off(self, key: SubscriptionKey, why: str) -> None:
+        """Serve it again after a while; see :func:`subscribed.put_off`."""
+        in_transaction(self.engine, lambda c: subscribed.put_off(c, key, why))
+
     def delete(self, key: SubscriptionKey) -> bool:
         """Delete a subscription; returns whether there was one."""
         return in_transaction(self.engine, lambda c: subscribed.remove(c, key))
