@@ -16,6 +16,8 @@ from api.bounds import BodyBound
 from api.flows import routes as flows
 from api.openai import chat, errors, models, responses
 from api.services import Services
+from api.streams import routes as streams
+from api.streams import subscriptions, topics
 from api.ui import routes as ui
 from api.under_way import CountedRequests
 from app.settings import Settings
@@ -56,7 +58,8 @@ def create_api(settings: Settings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     problems.install(app, partial(methods_of, app), _told)
-    for part in (tasks, flows, events, agents, schedules, operations, chat, responses, models, ui):
+    served = (tasks, flows, events, agents, schedules, streams, subscriptions, topics, operations)
+    for part in (*served, chat, responses, models, ui):
         app.include_router(part.router)
     check_routes(app)
     most_bytes = _ESCAPED * settings.payload_limit_bytes

@@ -1,4 +1,4 @@
-"""How many more runs a queue has room for, so that no backlog of events fills it."""
+"""The room that queues have for more runs, so that no backlog of events fills them."""
 
 from __future__ import annotations
 

@@ -226,3 +226,14 @@ def target_of(connection: Connection, row: Any) -> ScheduledRun:
     """
     key = SubscriptionKey(row.tenant, row.name)
     return ScheduledRun.read(opened_target(sealed_by(connection), row.target, key.place))
+
+
+def started_by(connection: Connection, key: SubscriptionKey) -> tuple[bool, ScheduledRun | None]:
+    """Tell whether there is a subscription, and the run that it starts; of a projection none.
+
+    Raises:
+        UnreadableValueError: it cannot be decrypted.
+    """
+    row = connection.execute(select(*_C).where(key.is_it(), _C.serves.is_not(None))).first()
+    run = None if row is None or row.serves != "runs" else target_of(connection, row)
+    return row is not None, run

@@ -66,7 +66,7 @@ def kept(connection: Connection, tenant: str | None = None) -> list[dict[str, An
 
 
 class Over(NamedTuple):
-    """Which entries of streams are to go, as it was when somebody began to trim them."""
+    """The entries of streams that are to go, as it was when somebody began to trim them."""
 
     tenant: str
     of: str
@@ -77,7 +77,7 @@ class Over(NamedTuple):
 
 
 def over(connection: Connection, tenant: str, of: str) -> Over | None:
-    """Which entries of these streams are to go; None: there is no such rule, or none is."""
+    """The entries of these streams that are to go; None: there is no such rule, or none is."""
     query = select(*_R).where(_R.tenant == tenant, _R.of == of)
     rule, top = connection.execute(query).first(), top_of(connection)
     if rule is None or top is None:

@@ -120,7 +120,7 @@ def ready(connection: Connection, ids: Sequence[str]) -> list[Wake]:
 
 
 def waiting(connection: Connection, most: int) -> dict[str, int]:
-    """How many steps that may be claimed wait in each queue, of the oldest ones alone.
+    """The number of steps in each queue that may be claimed, of the oldest ones alone.
 
     Of ten times ``most``, that is, which costs some milliseconds: where more wait, each queue that
     has them has its share, and is full, or nearly.

@@ -51,7 +51,7 @@ class Findings:
         return in_transaction(reading(self._engine), lambda c: due.ready(c, ids))
 
     def waiting(self, most: int) -> dict[str, int]:
-        """How many steps wait in each queue; see :func:`due.waiting`."""
+        """The number of steps that wait in each queue; see :func:`due.waiting`."""
         return in_transaction(reading(self._engine), lambda c: due.waiting(c, most))
 
     def standing(self) -> tuple[int, int]:
