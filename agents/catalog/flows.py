@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from agents.flows import workflow
+from agents.flows import swarm, workflow
 from celery_agents.errors import ConfigurationError, UnknownFlowError
 from celery_agents.flow import flow_mark_of
 
@@ -17,6 +17,7 @@ class Flows:
     def __init__(self) -> None:
         self._functions: dict[str, dict[int, Callable[..., Any]]] = {}
         self.add_module(workflow)
+        self.add_module(swarm)
 
     def add_module(self, module: ModuleType) -> None:
         """Add the functions of a module that are marked as flows.
