@@ -19,6 +19,8 @@ from api.mcp import routes as mcp
 from api.mcp.mounting import McpMount
 from api.openai import chat, errors, models, responses
 from api.services import Services
+from api.streams import routes as streams
+from api.streams import subscriptions, topics
 from api.ui import routes as ui
 from api.under_way import CountedRequests
 from app.settings import Settings
@@ -29,7 +31,10 @@ _ESCAPED = 6
 _DESCRIPTION = "Durable runs of AI agents. A run that is accepted (202) is done, or its end told."
 
 
-_PARTS = (tasks, flows, events, agents, schedules, operations, chat, responses, models, mcp, ui)
+_PARTS = (
+    *(tasks, flows, events, agents, schedules, streams, subscriptions, topics, operations),
+    *(chat, responses, models, mcp, ui),
+)
 
 
 def create_api(settings: Settings, parts: Sequence[ModuleType] = _PARTS) -> FastAPI:

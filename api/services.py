@@ -33,6 +33,7 @@ from app.journal.stores.overview import Overview
 from app.journal.stores.posted import PostedAgents
 from app.journal.stores.schedules import ScheduleStore
 from app.journal.stores.statistics import Statistics
+from app.journal.stores.streams import StreamStore
 from app.journal.stores.targets import Targets
 from app.journal.tables.audit import Act
 from app.settings import Settings
@@ -75,6 +76,7 @@ class Services:
         self.posted = PostedAgents(engine)
         self.flows = FlowStore(engine)
         self.schedules = ScheduleStore(engine, settings.wake_grace_s)
+        self.streams = StreamStore(engine)
         self.audit = AuditLog(engine, settings.audit_anchor)
         self.denials = Denials(partial(self.read, self.audit.write))
         self.encryption = Encryption(engine)

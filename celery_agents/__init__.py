@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from celery_agents.client.bus.local import LocalTopics
     from celery_agents.client.client import Client
     from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
+    from celery_agents.client.swarms.run import BroadcastRun, ConsensusRun, WorkRun
+    from celery_agents.client.swarms.swarm import Swarm
     from celery_agents.client.teams.solve import SolveRun
     from celery_agents.client.teams.team import TeamRun
     from celery_agents.contracts.approval import PersonAnswer, Wish
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.session import SessionExchange, SessionInfo
     from celery_agents.contracts.teams.solve import Solution, Strategy, WorkLessons
     from celery_agents.contracts.teams.spec import AgentSpec
+    from celery_agents.contracts.teams.swarm import Broadcast, Consensus, SwarmFailure, WorkDone
     from celery_agents.contracts.teams.team import TeamPart, TeamReport
     from celery_agents.contracts.vote import Ballot, Decision, Voter
     from celery_agents.errors import AgentsError, PermanentError, RetryableError
@@ -79,6 +82,10 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "MapRun",
     "SolveRun",
     "TeamRun",
+    "Swarm",
+    "BroadcastRun",
+    "ConsensusRun",
+    "WorkRun",
     "LocalTopics",
     # offer
     "agent",
@@ -120,7 +127,9 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "SessionInfo",
     "Ask",
     "Ballot",
+    "Broadcast",
     "Candidate",
+    "Consensus",
     "Decision",
     "ErrorInfo",
     "Estimate",
@@ -143,6 +152,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "StreamLimitsInfo",
     "StreamState",
     "SubscriptionInfo",
+    "SwarmFailure",
     "TeamPart",
     "TeamReport",
     "TopicInfo",
@@ -152,6 +162,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Voter",
     "Wish",
     "Workflow",
+    "WorkDone",
     "WorkflowStep",
     # errors
     "AgentsError",
@@ -164,6 +175,8 @@ _MODULES = {
     "celery_agents.client.bus.local": ("LocalTopics",),
     "celery_agents.client.client": ("Client",),
     "celery_agents.client.run": ("AggregateRun", "DecisionRun", "MapRun", "Run"),
+    "celery_agents.client.swarms.run": ("BroadcastRun", "ConsensusRun", "WorkRun"),
+    "celery_agents.client.swarms.swarm": ("Swarm",),
     "celery_agents.client.teams.solve": ("SolveRun",),
     "celery_agents.client.teams.team": ("TeamRun",),
     "celery_agents.contracts.approval": ("PersonAnswer", "Wish"),
@@ -190,6 +203,12 @@ _MODULES = {
     "celery_agents.contracts.session": ("SessionExchange", "SessionInfo"),
     "celery_agents.contracts.teams.solve": ("WorkLessons", "Solution", "Strategy"),
     "celery_agents.contracts.teams.spec": ("AgentSpec",),
+    "celery_agents.contracts.teams.swarm": (
+        "Broadcast",
+        "Consensus",
+        "SwarmFailure",
+        "WorkDone",
+    ),
     "celery_agents.contracts.teams.team": ("TeamPart", "TeamReport"),
     "celery_agents.contracts.vote": ("Ballot", "Decision", "Voter"),
     "celery_agents.fold": ("projection", "reducer"),

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from agents.actors.serving import flow_of
-from agents.flows import workflow
+from agents.flows import swarm, workflow
 from celery_agents.actor import actor_mark_of, methods_of
 from celery_agents.contracts.flows.actors import ACTOR
 from celery_agents.errors import ConfigurationError, UnknownActorError, UnknownFlowError
@@ -21,6 +21,7 @@ class Flows:
         self._functions: dict[str, dict[int, Callable[..., Any]]] = {}
         self.actors: dict[str, type] = {}
         self.add_module(workflow)
+        self.add_module(swarm)
 
     def add_module(self, module: ModuleType) -> None:
         """Add the functions of a module that are marked as flows.

@@ -25,6 +25,9 @@ class Permission(StrEnum):
     LETTERS_WRITE = "letters:write"
     SCHEDULES_READ = "schedules:read"
     SCHEDULES_WRITE = "schedules:write"
+    STREAMS_READ = "streams:read"
+    STREAMS_WRITE = "streams:write"
+    SUBSCRIPTIONS_WRITE = "subscriptions:write"
     STATS_READ = "stats:read"
     METRICS_READ = "metrics:read"
     AUDIT_READ = "audit:read"
@@ -45,7 +48,7 @@ _P = Permission
 _READS = frozenset(
     {
         *(_P.RUNS_READ, _P.SESSIONS_READ, _P.AGENTS_READ, _P.LETTERS_READ),
-        *(_P.SCHEDULES_READ, _P.STATS_READ),
+        *(_P.SCHEDULES_READ, _P.STREAMS_READ, _P.STATS_READ),
     }
 )
 #: The permission table. A program has less than a person: it neither approves nor forgets,
@@ -57,12 +60,13 @@ ROLES: Mapping[Role, frozenset[Permission]] = MappingProxyType(
         | {
             *(_P.RUNS_CREATE, _P.RUNS_CANCEL, _P.RUNS_SIGNAL, _P.RUNS_APPROVE),
             *(_P.SESSIONS_WRITE, _P.SCHEDULES_WRITE),
+            *(_P.STREAMS_WRITE, _P.SUBSCRIPTIONS_WRITE),
         },
         Role.READONLY: _READS | {_P.METRICS_READ},
         Role.SERVICE: frozenset(
             {
                 *(_P.RUNS_CREATE, _P.RUNS_READ, _P.RUNS_CANCEL, _P.RUNS_SIGNAL),
-                *(_P.SESSIONS_READ, _P.AGENTS_READ),
+                *(_P.SESSIONS_READ, _P.AGENTS_READ, _P.STREAMS_READ, _P.STREAMS_WRITE),
             }
         ),
     }

@@ -1,9 +1,10 @@
-"""Giving projections their entries: a thread in each worker that has some."""
+"""Giving projections their entries: threads in each worker that has some."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.journal.following.snapshots import Reducing
 from app.journal.following.subscribed import Subscribed, SubscriptionKey
 from celery_agents.contracts.flows.entries import StreamEntry
 from celery_agents.contracts.flows.subscriptions import StreamSet
+from celery_agents.errors import JournalUnavailableError
 from celery_agents.fold import CONNECTION
 from celery_agents.noted import note, noting
 
@@ -21,6 +23,9 @@ log = logging.getLogger(__name__)
 
 #: Pages that a projection is given before the next one has its turn.
 PAGES_MAX = 20
+#: Projections of one worker that write by the journal's connections, of which there are few, at
+#: the same time.
+INSIDE_MAX = 4
 
 
 class Projector:
@@ -35,6 +40,8 @@ class Projector:
         self._how = {SubscriptionKey(*key): _projecting(one, most) for key, one in found.items()}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="agents-projector", daemon=True)
+        self._under_way: dict[SubscriptionKey, threading.Thread] = {}
+        self._inside = threading.BoundedSemaphore(INSIDE_MAX)
 
     def start(self) -> None:
         """Begin, in a thread; where there are no projections there is none."""
@@ -42,43 +49,74 @@ class Projector:
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop; wait up to ten seconds for a page under way."""
+        """Stop; wait up to ten seconds for pages under way."""
         self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+        until = time.monotonic() + 10
+        for thread in (self._thread, *self._under_way.copy().values()):
+            if thread.is_alive():
+                thread.join(timeout=max(until - time.monotonic(), 0))
 
     def _work(self) -> None:
         while not self._stopped.is_set():
             try:
-                self.project()
+                for key in self._due():
+                    self._begin(key)
             except Exception as error:  # noqa: BLE001 - it is noted
                 text = "Projections wait; they go on at the next turn"
                 note(log, "projections", text, error=error, trace=True)
             self._stopped.wait(self._every_s)
 
+    def _begin(self, key: SubscriptionKey) -> None:
+        """Give one its entries in a thread of its own: it may block, and holds up no other one."""
+        under_way = self._under_way.get(key)
+        if under_way is not None and under_way.is_alive():
+            return
+        name = f"agents-projection-{key.name}"
+        thread = threading.Thread(target=self._pages, args=(key,), name=name, daemon=True)
+        self._under_way[key] = thread
+        thread.start()
+
     def project(self) -> int:
-        """Give each what was written; returns how many entries were given."""
+        """Give each what was written, one after the other; returns how many entries were given."""
+        return sum(self._pages(key) for key in self._due())
+
+    def _due(self) -> list[SubscriptionKey]:
+        """The projections of this worker that have something to be given."""
         for key, wanted in [*self._wanted.items()]:
             with noting(log, "projection", f"The projection {key.name} is not known yet"):
                 self._store.register(key, wanted)
                 del self._wanted[key]
-        given = 0
-        for key in self._store.due("projection", 1_000):
-            if (how := self._how.get(key)) is not None and key not in self._wanted:
-                with noting(log, "projection", f"The projection {key.name} waits"):
-                    given += self._pages(key, how)
-        return given
+        due = self._store.due("projection", 1_000)
+        return [key for key in due if key in self._how and key not in self._wanted]
 
-    def _pages(self, key: SubscriptionKey, how: Projecting) -> int:
+    def _pages(self, key: SubscriptionKey) -> int:
+        how = self._how[key]
+        if not how.inside:
+            return self._given(key, how)
+        if not self._inside.acquire(blocking=False):
+            return 0  # as many as may be have a connection of the journal's: at the next look
+        try:
+            return self._given(key, how)
+        finally:
+            self._inside.release()
+
+    def _given(self, key: SubscriptionKey, how: Projecting) -> int:
         given = 0
-        for _ in range(PAGES_MAX):
-            found = self._store.project(key, how)
-            given += found.given
-            if found.error is not None:
-                told = "The projection %s failed at an entry"
-                note(log, "projection", told, key.name, error=found.error)
-            if not found.more or self._stopped.is_set():
-                break
+        try:
+            for _ in range(PAGES_MAX):
+                found = self._store.project(key, how)
+                given += found.given
+                if found.error is not None:
+                    told = "The projection %s failed at an entry"
+                    note(log, "projection", told, key.name, error=found.error)
+                if not found.more or self._stopped.is_set():
+                    break
+        except JournalUnavailableError as error:
+            note(log, "projection", "The projection %s waits", key.name, error=error)
+        except Exception as error:  # noqa: BLE001 - as when it cannot be emptied
+            note(log, "projection", "The projection %s waits", key.name, error=error)
+            with noting(log, "projection", f"The projection {key.name} waits"):
+                self._store.put_off(key, f"{type(error).__name__}: {error}")
         return given
 
 

@@ -14,14 +14,17 @@ from app.execution.runtime import Runtime
 from app.journal.following.runs import RunsStarted, Starting
 from app.journal.following.subscribed import SubscriptionKey
 from app.journal.schema.rows import Wake
+from app.maintenance.room import Room
 from app.maintenance.starting import row_of_run
 from celery_agents.errors import AgentsError, InvalidPayloadError, JournalUnavailableError
-from celery_agents.noted import note
+from celery_agents.noted import note, noting
 
 log = logging.getLogger(__name__)
 
 #: Subscriptions of a round, each with one page, and rounds of a look.
 SUBSCRIPTIONS_MAX, ROUNDS_MAX = 100, 25
+#: Batches of messages that a queue may hold, of everybody's, for more runs to be started.
+BACKLOG = 4
 #: The turns in which streams are trimmed.
 TRIM, TRIM_EVERY_S = "agents.trim", 60.0
 
@@ -36,11 +39,19 @@ class EventBus:
         self._store = runtime.journal.streams.subscriptions
         make = partial(row_of_run, runtime, "subscription")
         settings = runtime.settings
-        self._starting = Starting(make, settings.wake_grace_s, settings.dead_letters_max)
+        self._room = Room(runtime, BACKLOG * settings.wake_batch)
+        about = (settings.wake_grace_s, settings.dead_letters_max, self._room.of)
+        self._starting = Starting(make, *about)
+        self._trimming: list[tuple[str, str]] = []
 
     def serve(self) -> int:
-        """Start the runs of what was written; returns how many were started."""
+        """Start the runs of what was written; returns how many were started.
+
+        No more than their queues have room for: what waits in its stream is safe there, and holds
+        up nobody else's work.
+        """
         started = 0
+        self._room.look()
         for _ in range(ROUNDS_MAX):
             found = [self._one(key) for key in self._store.due("runs", SUBSCRIPTIONS_MAX)]
             started += sum(len(one.wakes) for one in found)
@@ -49,14 +60,24 @@ class EventBus:
         return started
 
     def trim(self) -> int:
-        """Delete entries of streams that are to go, once a minute; returns how many."""
-        if time.monotonic() < self._trims_at:
-            return 0
-        self._trims_at = time.monotonic() + TRIM_EVERY_S
+        """Delete entries of streams that are to go; returns how many.
+
+        Once a minute it begins with all rules, in turns; with those that have more to be trimmed it
+        goes on at each look.
+        """
         streams = self._journal.streams
-        if not streams.kept() or not self._journal.take_turn(TRIM, TRIM_EVERY_S):
-            return 0
-        return streams.trim()
+        if time.monotonic() >= self._trims_at:
+            self._trims_at = time.monotonic() + TRIM_EVERY_S
+            rules = [(rule["tenant"], rule["of"]) for rule in streams.kept()]
+            if rules and self._journal.take_turn(TRIM, TRIM_EVERY_S):
+                self._trimming = rules
+        gone, self._trimming, rules = 0, [], self._trimming
+        for rule in rules:
+            with noting(log, "trim", f"The events of {rule[1]} are not trimmed"):
+                count, more = streams.trim(*rule)
+                gone += count
+                self._trimming += [rule] if more else []
+        return gone
 
     def _one(self, key: SubscriptionKey) -> RunsStarted:
         try:
@@ -65,8 +86,11 @@ class EventBus:
             raise
         except AgentsError as error:  # a newer version has said what this one cannot read
             found = RunsStarted(error=error)
-        except (ValueError, TypeError, RecursionError) as error:  # others are served all the same
+            self._store.put_off(key, error.message)
+        except Exception as error:  # noqa: BLE001 - it is told, and others are served all the same
             found = RunsStarted(error=InvalidPayloadError(f"It cannot be served: {error!r}"))
+            self._store.put_off(key, str(found.error))
+        self._room.take(found.wakes)
         publish(self._app, found.wakes)
         if found.error is not None:
             told = "An entry starts no run by the subscription %s"

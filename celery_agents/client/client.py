@@ -32,6 +32,7 @@ from celery_agents.client.options import EstimateOptions
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.runs import Runs
 from celery_agents.client.sessions import Sessions
+from celery_agents.client.swarms.swarm import SwarmVerb
 from celery_agents.client.teams.solve import SolveVerb
 from celery_agents.client.teams.team import TeamRun, TeamVerb
 from celery_agents.client.verbs import AskVerb, FallbackVerb, GatherVerb, MapVerb, VoteVerb
@@ -57,6 +58,7 @@ class Client(EarlierNames):
     """Enqueues runs and reads their results, over the Redis that the workers use.
 
     Its verbs (``ask``, ``fallback``, ``vote``, ``gather``, ``map``, ``solve``, ``team``) enqueue;
+    ``swarm`` opens agents that belong together;
     ``runs`` and ``dead_letters`` have what is done with those that were enqueued, ``sessions`` what
     is done with the conversations that runs have added to, ``memory`` with what agents keep for
     later runs, ``events`` what has happened and who is told, ``topics`` what is told to
@@ -124,6 +126,7 @@ class Client(EarlierNames):
         self.topics = Topics(self.events, control, ask, connection.address)
         self.actors = Actors(control, connection)
         self.run = WorkflowVerb(connection, self.start)
+        self.swarm = SwarmVerb(self.events, self.start, self.runs)
         self.solve = SolveVerb(connection, control, self.runs)
         self.team = TeamVerb(connection, self.runs, names.TEAM, Team, TeamRun)
 

@@ -83,11 +83,11 @@ def _tell_gap(connection: Connection, row: Any, at: float, letters_max: int) -> 
 def _letter(row: Any, pos: int, at: float) -> dict[str, Any]:
     key = SubscriptionKey(row.tenant, row.name)
     raw = json.dumps({"subscription": [*key], "pos": pos}).encode()
-    target = row.target if row.serves == "runs" else {"queue": "", "task": f"projection {row.name}"}
+    target = row.target if row.serves == "runs" else {"task": f"projection {row.name}"}
     return {
         "id": entry_run_id(*key, pos, at),
-        "queue": target["queue"],
-        "task": target["task"][:200],
+        "queue": str(target.get("queue") or "")[:200],
+        "task": str(target.get("task"))[:200],
         "step_id": None,
         "raw": base64.b64encode(raw).decode(),
         "size": len(raw),

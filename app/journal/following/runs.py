@@ -6,6 +6,7 @@ row, which comes before all others; the run's id follows from the entry's positi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,8 @@ class Starting:
     make: Make
     wake_grace_s: float
     letters_max: int
+    #: Runs that a queue has room for.
+    room: Callable[[str], int] = lambda _: PAGE
 
 
 @dataclass(slots=True)
@@ -55,8 +58,11 @@ def serve(connection: Connection, key: SubscriptionKey, serving: Starting) -> Ru
     row = subscribed.held(connection, key, at, "runs")
     if row is None:
         return RunsStarted()
+    if (room := serving.room(row.target["queue"])) <= 0:
+        subscribed.write(connection, key, {"look_at": at}, at)  # others have their turn before it
+        return RunsStarted()
     here, which = Position(row.xid, row.pos), subscribed.which(row)
-    rows, last = behind(connection, key.tenant, which, here, PAGE)
+    rows, last = behind(connection, key.tenant, which, here, min(PAGE, room))
     steps, error = _made(connection, row, rows, serving)
     why = None if error is None else error.message
     page, most = poison.PageEnd(rows, last, len(steps), why), serving.letters_max
@@ -91,11 +97,15 @@ def start_again(
 def _made(
     connection: Connection, row: Any, entries: list[Any], serving: Starting
 ) -> tuple[list[NewStep], AgentsError | None]:
-    """The rows of the runs of entries, in their order, up to one that fails; and why it does."""
+    """The rows of the runs of entries, in their order, up to one that fails; and why it does.
+
+    Raises:
+        AgentsError: the subscription itself cannot be read here; no entry is to blame.
+    """
     seals, made = sealed_by(connection), list[NewStep]()
     key, rule = SubscriptionKey(row.tenant, row.name), SubscriptionRule.read(row.rule)
+    target = subscribed.target_of(connection, row)
     try:
-        target = subscribed.target_of(connection, row)
         for entry in entries:
             event = entry_of(seals, key.tenant, entry)
             if (named := rule.key_of(event)) is None:
@@ -107,6 +117,8 @@ def _made(
             made.append(sealed_step(seals, serving.make(asked, run_id, key.tenant)))
     except AgentsError as error:
         return made, error
+    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
+        return made, InvalidPayloadError(f"{type(error).__name__}: {error}")
     return made, None
 
 

@@ -15,6 +15,7 @@ from app.journal.schema.engine import read_clock, reading
 from app.journal.schema.rows import Wake
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import dead_letters
+from celery_agents.contracts.flows.schedules import ScheduledRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,10 @@ class SubscriptionStore:
         """Go on; see :func:`subscribed.resume`."""
         in_transaction(self.engine, lambda c: subscribed.resume(c, key))
 
+    def put_off(self, key: SubscriptionKey, why: str) -> None:
+        """Serve it again after a while; see :func:`subscribed.put_off`."""
+        in_transaction(self.engine, lambda c: subscribed.put_off(c, key, why))
+
     def delete(self, key: SubscriptionKey) -> bool:
         """Delete a subscription; returns whether there was one."""
         return in_transaction(self.engine, lambda c: subscribed.remove(c, key))
@@ -44,6 +49,10 @@ class SubscriptionStore:
         return in_transaction(
             reading(self.engine), lambda c: subscribed.listed(c, tenant, name, limit)
         )
+
+    def target(self, key: SubscriptionKey) -> tuple[bool, ScheduledRun | None]:
+        """Tell whether there is one, and the run that it starts; of a projection none."""
+        return in_transaction(reading(self.engine), lambda c: subscribed.started_by(c, key))
 
     def due(self, serves: subscribed.Serves, limit: int) -> list[SubscriptionKey]:
         """Subscriptions that have something to be served; see :func:`subscribed.due`."""

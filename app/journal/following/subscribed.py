@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -14,13 +15,15 @@ from app.journal.schema.sealed import opened_target, sealed_by, sealed_target
 from app.journal.schema.upsert import insert_new
 from celery_agents.contracts.flows.schedules import ScheduledRun
 from celery_agents.contracts.flows.subscriptions import StreamSet, SubscriptionRule
-from celery_agents.errors import InvalidPayloadError
+from celery_agents.errors import InvalidPayloadError, redact
 from celery_agents.sealing import readable
 
 _C = table(StreamCursor).c
 _E = table(Entry).c
 #: Who is served: runs that entries start, or a function of workers.
 Serves = Literal["runs", "projection"]
+#: One that could not be served at all is looked at again after so long.
+PUT_OFF_S = 5.0
 #: Entries that a subscription is behind are counted up to here.
 BEHIND_MAX = 10_000
 
@@ -95,7 +98,7 @@ def held(connection: Connection, key: SubscriptionKey, at: float, serves: Serves
 
 def which(row: Any) -> Which:
     """The condition of the entries that a cursor reads."""
-    return partial(among, streams=StreamSet.of(row.of), kind=row.kind)
+    return partial(among, streams=StreamSet.known(row.of), kind=row.kind)
 
 
 def due(connection: Connection, at: float, serves: Serves, limit: int) -> list[SubscriptionKey]:
@@ -115,6 +118,18 @@ def write(connection: Connection, key: SubscriptionKey, values: dict[str, Any], 
     """Change the row of a subscription that is held."""
     changed = update(table(StreamCursor)).where(key.is_it()).values(**values, changed_at=at)
     connection.execute(changed)
+
+
+def put_off(connection: Connection, key: SubscriptionKey, why: str) -> None:
+    """Serve it again after a while, and not first of all at each look; unless it is paused.
+
+    It is no failure of an entry: another worker, of another version, may serve what this one
+    cannot read.
+    """
+    at = read_clock(connection)
+    late = {"look_at": at + PUT_OFF_S, "error": redact(why), "changed_at": at}
+    this = key.is_it() & _C.look_at.is_not(None)
+    connection.execute(update(table(StreamCursor)).where(this).values(late))
 
 
 def pause(connection: Connection, key: SubscriptionKey) -> None:
@@ -165,7 +180,7 @@ def _shown(connection: Connection, row: Any) -> dict[str, Any]:
     behind, oldest = _lag(connection, row)
     return {
         **key._asdict(),
-        "of": row.of,
+        "of": row.of or "",
         "kind": row.kind,
         "serves": row.serves,
         **_what(connection, key, row),
@@ -179,16 +194,22 @@ def _shown(connection: Connection, row: Any) -> dict[str, Any]:
 
 
 def _what(connection: Connection, key: SubscriptionKey, row: Any) -> dict[str, Any]:
-    """Tell what is served."""
+    """Tell what is served, as far as this version can read it."""
+    told = row.target if isinstance(row.target, dict) else {}
     if row.serves != "runs":
-        return {"version": row.target["version"]}
-    target = readable(lambda: opened_target(sealed_by(connection), row.target, key.place))
-    options = (target if isinstance(target, dict) else row.target)["kwargs"]
-    return {"task": row.target["task"], "what": options.get("agent") or options.get("flow")}
+        return {"version": told.get("version")}
+    options: Any = told.get("kwargs")
+    with suppress(LookupError, TypeError, AttributeError):  # a newer version has written it
+        target = readable(lambda: opened_target(sealed_by(connection), told, key.place))
+        options = (target if isinstance(target, dict) else told)["kwargs"]
+    options = options if isinstance(options, dict) else {}
+    return {"task": told.get("task"), "what": options.get("agent") or options.get("flow")}
 
 
 def _lag(connection: Connection, row: Any) -> tuple[int, float | None]:
     """How many entries it is behind, those not yet to be read among them, and when they began."""
+    if row.of is None:
+        return 0, None
     after = tuple_(_E.xid, _E.pos) > tuple_(*map(literal, Position(row.xid, row.pos)))
     those = select(_E.at).where(after, _E.tenant == row.tenant, which(row)(_E)).limit(BEHIND_MAX)
     some = those.subquery()
@@ -205,3 +226,14 @@ def target_of(connection: Connection, row: Any) -> ScheduledRun:
     """
     key = SubscriptionKey(row.tenant, row.name)
     return ScheduledRun.read(opened_target(sealed_by(connection), row.target, key.place))
+
+
+def started_by(connection: Connection, key: SubscriptionKey) -> tuple[bool, ScheduledRun | None]:
+    """Tell whether there is a subscription, and the run that it starts; of a projection none.
+
+    Raises:
+        UnreadableValueError: it cannot be decrypted.
+    """
+    row = connection.execute(select(*_C).where(key.is_it(), _C.serves.is_not(None))).first()
+    run = None if row is None or row.serves != "runs" else target_of(connection, row)
+    return row is not None, run

@@ -159,10 +159,13 @@ def _near(
 
 
 def named(connection: Connection, tenant: str, prefix: str, limit: int) -> Rows:
-    """Streams whose names begin so, with their number of entries and the time of the last one."""
+    """Streams whose names begin so, with their number of entries and the time of the last one.
+
+    None of the service's own is among them.
+    """
     found = (
         select(_E.stream, func.count().label("entries"), func.max(_E.at).label("last_at"))
-        .where(_E.tenant == tenant, func.substr(_E.stream, 1, len(prefix)) == prefix)
+        .where(_E.tenant == tenant, among(_E, StreamSet(prefix, is_prefix=True)))
         .group_by(_E.stream)
         .order_by(_E.stream)
         .limit(limit)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, literal, or_, select, update
 
 from app.journal.schema import locks
 from app.journal.schema.engine import now
@@ -117,6 +117,18 @@ def ready(connection: Connection, ids: Sequence[str]) -> list[Wake]:
         )
     )
     return [wake_of(row) for row in rows]
+
+
+def waiting(connection: Connection, most: int) -> dict[str, int]:
+    """The number of steps in each queue that may be claimed, of the oldest ones alone.
+
+    Of ten times ``most``, that is, which costs some milliseconds: where more wait, each queue that
+    has them has its share, and is full, or nearly.
+    """
+    of = (Step.state == State.READY) & (Step.ready_at <= now())
+    some = select(Step.queue).where(of).limit(10 * most).subquery()
+    counted = select(some.c.queue, func.count()).group_by(some.c.queue)
+    return {row[0]: row[1] for row in connection.execute(counted)}
 
 
 def known(connection: Connection, ids: list[str]) -> set[str]:

@@ -98,12 +98,13 @@ _HOLD = text(
     "FROM unnest(CAST(:names AS text[])) AS n ORDER BY h) AS wanted"
 )
 _OF = (_E.tenant == bindparam("b_tenant")) & (_E.stream == bindparam("b_stream"))
-_LAST = select(_E.seq).where(_OF).order_by(_E.seq.desc()).limit(1)
 _KNOWN = select(_E.kind, _E.key, _E.seq).where(_OF, _E.key.in_(bindparam("b_keys", expanding=True)))
 _ENDS = table(StreamEnd).c
-_END = select(_ENDS.length).where(
+_ENDED = select(_ENDS.length).where(
     _ENDS.tenant == bindparam("b_tenant"), _ENDS.stream == bindparam("b_stream")
 )
+_LAST = select(_E.seq).where(_OF).order_by(_E.seq.desc()).limit(1)
+_LENGTHS = select(_LAST.scalar_subquery(), _ENDED.scalar_subquery())
 _INSERT = insert(table(Entry)).values(
     {
         **{_E[name]: bindparam(f"b_{name}") for name in ("tenant", "stream", "seq", "kind", "key")},
@@ -118,11 +119,10 @@ _INSERT = insert(table(Entry)).values(
 
 
 def _length(connection: Connection, stream: Stream) -> int:
+    """The place of a stream's next entry: behind all there are, and all that were trimmed."""
     about = {"b_tenant": stream[0], "b_stream": stream[1]}
-    last = connection.execute(_LAST, about).scalar()
-    if last is None:  # there is none, or all were trimmed
-        return connection.execute(_END, about).scalar() or 0
-    return int(last) + 1
+    last, ended = connection.execute(_LENGTHS, about).one()
+    return max(0 if last is None else int(last) + 1, ended or 0)
 
 
 def _known(

@@ -50,6 +50,10 @@ class Findings:
         """Messages for those of these steps that may be claimed now."""
         return in_transaction(reading(self._engine), lambda c: due.ready(c, ids))
 
+    def waiting(self, most: int) -> dict[str, int]:
+        """The number of steps that wait in each queue; see :func:`due.waiting`."""
+        return in_transaction(reading(self._engine), lambda c: due.waiting(c, most))
+
     def standing(self) -> tuple[int, int]:
         """The place of this process, from 0, among those that have a lease; how many these are."""
         return in_transaction(reading(self._engine), lambda c: standing(c, self._worker_id))

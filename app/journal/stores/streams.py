@@ -21,8 +21,8 @@ from app.journal.schema.transactions import in_transaction
 from app.journal.steps.entries import Appended, append
 from celery_agents.contracts.flows.subscriptions import StreamLimits, StreamSet
 
-#: Pages of entries of a rule that are deleted at a time.
-TRIM_PAGES_MAX = 20
+#: Pages of entries of a rule that are deleted at a time: others wait for their turn.
+TRIM_PAGES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +96,21 @@ class StreamStore:
         """How long entries are kept, of a tenant's streams or of all."""
         return in_transaction(reading(self.engine), lambda c: trimming.kept(c, tenant))
 
-    def trim(self) -> int:
-        """Delete entries that are to go; returns how many.
+    def trim(self, tenant: str, of: str, pages: int = TRIM_PAGES) -> tuple[int, bool]:
+        """Delete entries of these streams that are to go, some pages of them.
 
-        Of each rule a few pages: who asks has other work, and asks again.
+        Returns how many have gone, and whether there may be more.
         """
-        gone = 0
-        for rule in self.kept():
-            page = partial(trimming.trim, tenant=rule["tenant"], of=rule["of"])
-            for _ in range(TRIM_PAGES_MAX):
-                if not (found := in_transaction(self.engine, page)):
-                    break
-                gone += found
-        return gone
+        gone, page = 0, -1
+        what = in_transaction(reading(self.engine), lambda c: trimming.over(c, tenant, of))
+        if what is None:
+            return 0, False
+        for _ in range(pages):
+            page = in_transaction(self.engine, partial(trimming.trim, what=what))
+            if page < 0:
+                break
+            gone += page
+        return gone, page >= 0
 
     def named(self, tenant: str, prefix: str, limit: int) -> Rows:
         """Streams whose names begin so, how many entries each has, and when the last one came."""

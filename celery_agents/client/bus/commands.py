@@ -220,6 +220,8 @@ def _limits(info: StreamLimitsInfo) -> tuple[Any, ...]:
 def _what(info: SubscriptionInfo) -> str:
     if info.serves == "projection":
         return f"projection {info.version}"
+    if info.serves == "unknown":
+        return "of a newer version"
     return f"{info.task} {info.what or ''}".strip()
 
 

@@ -92,7 +92,7 @@ class EventStore(EntryStreams):
         about: dict[str, Any] = {"kind": only, "tenant": tenant_of(tenant)}
         told = (name_of(name), streams.text, target, rule)
         found = self._control.ask(names.ON, *told, options=about).get(timeout=timeout)
-        return SubscriptionInfo.model_validate(found)
+        return SubscriptionInfo.read(found)
 
     def off(self, name: str, *, tenant: str = "", timeout: float = 10.0) -> bool:
         """Delete a subscription; runs that it started stay. False when there was none."""
@@ -103,14 +103,14 @@ class EventStore(EntryStreams):
     ) -> builtins.list[SubscriptionInfo]:
         """Subscriptions and projections in the order of their names, and how far they are."""
         asked = self._control.ask(names.SUBSCRIPTIONS, None, tenant_of(tenant), limit)
-        return [SubscriptionInfo.model_validate(one) for one in asked.get(timeout=timeout)]
+        return [SubscriptionInfo.read(one) for one in asked.get(timeout=timeout)]
 
     def subscription(
         self, name: str, *, tenant: str = "", timeout: float = 10.0
     ) -> SubscriptionInfo | None:
         """A subscription or projection; None when there is none of that name."""
         found: builtins.list[Any] = self._said(names.SUBSCRIPTIONS, name, tenant, timeout)
-        return SubscriptionInfo.model_validate(found[0]) if found else None
+        return SubscriptionInfo.read(found[0]) if found else None
 
     def pause(self, name: str, *, tenant: str = "", timeout: float = 10.0) -> None:
         """Let a subscription serve nothing until it is resumed; it loses nothing meanwhile.

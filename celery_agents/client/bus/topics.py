@@ -82,14 +82,7 @@ class Topics(Messages):
     ) -> builtins.list[TopicInfo]:
         """Topics that have messages, in the order of their names."""
         found = self._control.ask(names.TOPICS, tenant_of(tenant), limit).get(timeout=timeout)
-        return [
-            TopicInfo(
-                topic=one["stream"].removeprefix(TOPIC),
-                messages=one["entries"],
-                last_at=one["last_at"],
-            )
-            for one in found
-        ]
+        return [TopicInfo.of_stream(one) for one in found]
 
     def _append(self, stream: str, told: builtins.list[StreamEvent], tenant: str) -> Any:
         places = self._events.append(stream, told, tenant=tenant)

@@ -63,6 +63,11 @@ class StreamSet(NamedTuple):
             raise InvalidPayloadError(f"of: {told} are the service's own; choose other streams.")
         return cls(name, is_prefix)
 
+    @classmethod
+    def known(cls, text: str) -> Self:
+        """They as a row has them, whoever wrote it: a follower may read the service's own, too."""
+        return cls(text.removesuffix(_STAR), text.endswith(_STAR))
+
     @property
     def text(self) -> str:
         """They as a user writes them."""
@@ -174,13 +179,14 @@ class SubscriptionInfo(Contract):
     #: The streams whose entries it gets, and of which kind; None: of each.
     of: str
     kind: str | None = None
-    #: ``runs``: each entry starts one; ``projection``: a worker's function is given each.
-    serves: Literal["runs", "projection"]
+    #: ``runs``: each entry starts one; ``projection``: a worker's function is given each;
+    #: ``unknown``: a newer version has made it, and what it does cannot be told here.
+    serves: Literal["runs", "projection", "unknown"]
     #: What is started: a task, and the agent or flow; of a projection its version.
     task: str | None = None
     what: str | None = None
     version: int | None = None
-    rule: SubscriptionRule
+    rule: SubscriptionRule = Field(default_factory=SubscriptionRule)
     paused: bool = False
     #: Entries that it was served, passed over as poison, and that were trimmed before.
     served: int = 0
@@ -192,6 +198,18 @@ class SubscriptionInfo(Contract):
     #: How often the next one has failed, and why.
     failures: int = 0
     error: str | None = None
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Self:
+        """How one stands, as a worker tells it: of a newer version's as much as can be read."""
+        try:
+            return cls.model_validate(told)
+        except ValidationError as error:
+            wrong = {str(one["loc"][0]) for one in error.errors() if one["loc"]}
+        left = {name: value for name, value in told.items() if name not in wrong}
+        why = f"A newer version has made it: {', '.join(sorted(wrong))} cannot be read here."
+        told = {"of": "", **left, "name": str(told.get("name")), "serves": "unknown"}
+        return cls.model_validate({**told, "error": told.get("error") or why})
 
 
 class StreamLimits(Contract):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import Field, TypeAdapter
 
@@ -74,3 +75,9 @@ class TopicInfo(Contract):
     messages: int
     #: When the last one came, in seconds since 1970.
     last_at: float
+
+    @classmethod
+    def of_stream(cls, told: Mapping[str, Any]) -> Self:
+        """The topic that a stream is, by what is told of that."""
+        name = told["stream"].removeprefix(TOPIC)
+        return cls(topic=name, messages=told["entries"], last_at=told["last_at"])

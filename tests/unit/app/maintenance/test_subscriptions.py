@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from types import ModuleType
 from typing import Any
 
 import pytest
 from celery import Celery
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 import tasks
 from app.execution.runtime import Runtime
+from app.journal.following import trimming
 from app.journal.following.subscribed import Subscribed, SubscriptionKey
-from app.journal.schema.models import StreamCursor
+from app.journal.schema.models import Step, StreamCursor
 from app.journal.schema.rows import NewEntry
 from app.maintenance import subscriptions
 from app.maintenance.projecting import Projector
@@ -81,6 +84,79 @@ def test_one_that_cannot_be_read_keeps_no_other_one(runtime: Runtime, sent: list
     assert EventBus(runtime).serve() == 3
 
 
+def test_runs_are_started_as_far_as_their_queue_has_room(
+    runtime: Runtime, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits there counts, the messages of others too; the rest waits in its stream."""
+    depths = {"agents": 0}
+    monkeypatch.setattr(type(runtime.intake), "depth", lambda _, queue: depths[queue])
+    put(runtime)
+    write(runtime, 3_000)
+    bus = EventBus(runtime)
+    most = subscriptions.BACKLOG * runtime.settings.wake_batch
+    assert bus.serve() == most
+    assert bus.serve() == 0
+    with runtime.journal.engine.begin() as connection:
+        connection.execute(update(Step).values(state="running"))
+    depths["agents"] = most - 7
+    assert bus.serve() == 7
+    depths["agents"] = 0
+    with runtime.journal.engine.begin() as connection:
+        connection.execute(update(Step).values(state="running"))
+    assert bus.serve() == 3_000 - most - 7
+    assert len(set(sent)) == 3_000
+
+
+def test_one_that_fails_altogether_is_put_off(
+    runtime: Runtime, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(runtime)
+    write(runtime, 1)
+    bus = EventBus(runtime)
+
+    def fails(*_: Any) -> Any:
+        raise OSError("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(bus._store), "serve", fails)
+        assert bus.serve() == 0
+    store = runtime.journal.streams.subscriptions
+    assert store.due("runs", 9) == []
+    assert "OSError" in store.listed(*KEY, 1)[0]["error"]
+    with runtime.journal.engine.begin() as connection:
+        connection.execute(update(StreamCursor).values(look_at=0.0))
+    assert bus.serve() == 1
+
+
+def test_a_rule_that_fails_stops_no_later_one(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(runtime, 9)
+    streams = runtime.journal.streams
+    for of in ("a/*", "order/*"):
+        streams.keep("", StreamSet.of(of), StreamLimits(keep_bytes=1))
+    over = trimming.over
+
+    def fails(connection: Any, tenant: str, of: str) -> Any:
+        if of == "a/*":
+            raise ValueError("no")
+        return over(connection, tenant, of)
+
+    monkeypatch.setattr(trimming, "over", fails)
+    assert EventBus(runtime).trim() == 9
+
+
+def test_who_is_behind_with_trimming_goes_on_at_the_next_look(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trimming, "PAGE", 10)
+    write(runtime, 901)
+    runtime.journal.streams.keep("", StreamSet.of("order/*"), StreamLimits(keep_bytes=1))
+    bus = EventBus(runtime)
+    gone = [bus.trim() for _ in range(6)]
+    assert gone == [200, 200, 200, 200, 101, 0]
+
+
 def test_streams_are_trimmed_in_turns(runtime: Runtime) -> None:
     write(runtime, 9)
     streams = runtime.journal.streams
@@ -115,6 +191,72 @@ def test_a_projection_that_cannot_be_emptied_keeps_no_other_one(runtime: Runtime
     write(runtime, 1)
     assert projector.project() == 1
     assert given == [0, 1, 2]
+
+
+def test_one_that_blocks_keeps_no_other_one(runtime: Runtime) -> None:
+    """Nor is it given the same page twice meanwhile."""
+    free, blocked, given = threading.Event(), threading.Event(), list[str]()
+
+    @projection("order/*", name="a")
+    def first(_: Any) -> None:
+        given.append("a")
+        blocked.set()
+        assert free.wait(30)
+
+    @projection("order/*", name="b")
+    def second(_: Any) -> None:
+        given.append("b")
+
+    module = ModuleType("shop")
+    vars(module).update(first=first, second=second)
+    runtime.agents.registry.add_module(module)
+    write(runtime, 1)
+    projector = Projector(runtime)
+    projector._every_s = 0.01
+    projector.start()
+    try:
+        assert blocked.wait(30)
+        until = time.monotonic() + 30
+        while given.count("b") < 2 and time.monotonic() < until:
+            if given.count("b") == 1:
+                more = [NewEntry("", "order/8", "paid", {})]
+                runtime.journal.streams.append("", "order/8", [more[0]])
+            time.sleep(0.01)
+        assert given.count("b") >= 2
+        assert given.count("a") == 1
+    finally:
+        free.set()
+        projector.stop()
+
+
+def test_one_that_cannot_be_emptied_is_tried_again_soon(runtime: Runtime) -> None:
+    """It is not held as if it were under way, and people are told why."""
+    failing = [True]
+
+    def empty() -> None:
+        if failing:
+            raise ValueError("no table")
+
+    @projection("order/*", name="a", reset=empty)
+    def first(_: Any) -> None: ...
+
+    module = ModuleType("shop")
+    vars(module)["first"] = first
+    runtime.agents.registry.add_module(module)
+    write(runtime, 2)
+    store, key = runtime.journal.streams.subscriptions, SubscriptionKey("", "a")
+    projector = Projector(runtime)
+    projector.project()
+    store.rebuild(key)
+    assert projector.project() == 0
+    with runtime.journal.engine.begin() as connection:
+        row = connection.execute(select(StreamCursor.look_at, StreamCursor.error)).one()
+    assert row.error == "ValueError: no table"
+    assert row.look_at < time.time() + 10
+    failing.clear()
+    with runtime.journal.engine.begin() as connection:
+        connection.execute(update(StreamCursor).values(look_at=0.0))
+    assert projector.project() == 2
 
 
 def test_projections_are_given_their_entries(runtime: Runtime) -> None:

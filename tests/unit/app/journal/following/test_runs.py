@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from celery_agents.contracts.flows.subscriptions import (
     SubscriptionInfo,
     SubscriptionRule,
 )
-from celery_agents.errors import InvalidPayloadError
+from celery_agents.errors import AgentsError, InvalidPayloadError
 from celery_agents.sealing import Seals, opened_payload
 from tests.support.fernet import fernet_key
 from tests.unit.app.journal.support import World, lose_an_answer, step
@@ -315,3 +316,89 @@ def test_where_values_are_encrypted(journal_url: str) -> None:
     assert "hidden" not in str(payload)
     assert opened_payload(Seals((new,)), payload, wake.id)["args"][0]["data"] == {"id": "hidden"}
     fresh.close()
+
+
+def test_no_more_than_there_is_room_for(world: World, store: SubscriptionStore) -> None:
+    put(store)
+    write(world, *range(9))
+    room = iter([3, 0, 100])
+    little = Starting(make, 10.0, 100, lambda _: next(room))
+    found = store.serve(KEY, little)
+    assert (started(found), found.more) == ([0, 1, 2], True)
+    found = store.serve(KEY, little)
+    assert (started(found), found.more, stood(store).behind) == ([], False, 6)
+    assert started(store.serve(KEY, little)) == [*range(3, 9)]
+
+
+def test_one_without_room_lets_others_go_first(world: World, store: SubscriptionStore) -> None:
+    other = SubscriptionKey("", "a")
+    put(store)
+    put(store, other)
+    write(world, 1)
+    assert store.due("runs", 1) == [KEY]
+    store.serve(KEY, Starting(make, 10.0, 100, lambda _: 0))
+    assert store.due("runs", 1) == [other]
+
+
+def test_whatever_fails_for_an_entry_is_poison(world: World, store: SubscriptionStore) -> None:
+    def odd(target: ScheduledRun, run_id: str, tenant: str) -> NewStep:
+        if target.args[0]["data"]["id"] == 1:  # type: ignore[index,call-overload]
+            raise KeyError("odd")
+        return make(target, run_id, tenant)
+
+    put(store, failures_max=1)
+    write(world, 1, 2)
+    starting = Starting(odd, 10.0, 100)
+    assert started(store.serve(KEY, starting)) == []
+    assert started(store.serve(KEY, starting)) == [2]
+    assert letters(world)[0].reason == "KeyError: 'odd'"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"rule": {"of a newer": "version"}},
+        {"target": {"queue": None, "newer": 1}},
+        {"target": None},
+        {"serves": "newer"},
+        {"kind": None, "of": None, "target": {"newer": {}}},
+    ],
+)
+def test_one_of_a_newer_version_is_left_and_listed(
+    world: World, store: SubscriptionStore, odd: dict[str, Any]
+) -> None:
+    """No event of it becomes a dead letter: another worker may know what it says."""
+    other = SubscriptionKey("", "z")
+    put(store)
+    put(store, other)
+    write(world, 1)
+    with world.engine.begin() as c:
+        c.execute(update(StreamCursor).where(StreamCursor.name == KEY.name).values(odd))
+    with suppress(AgentsError, TypeError, LookupError, AttributeError):
+        assert serve(store) == []
+    assert letters(world) == []
+    found = [SubscriptionInfo.read(one) for one in store.listed("", None, 9)]
+    assert [one.name for one in found] == [KEY.name, "z"]
+    assert found[1].serves == "runs"
+    assert found[1].behind == 1
+    if "rule" in odd or "serves" in odd:
+        assert found[0].serves == "unknown"
+        assert "newer version" in str(found[0].error)
+
+
+def test_one_that_is_put_off_has_its_turn_later(world: World, store: SubscriptionStore) -> None:
+    other = SubscriptionKey("", "z")
+    put(store)
+    put(store, other)
+    write(world, 1)
+    store.put_off(KEY, "no token=hunter2abc")
+    assert store.due("runs", 9) == [other]
+    info = stood(store)
+    assert (info.failures, info.passed) == (0, 0)
+    assert "hunter2" not in str(info.error)
+    again_at_once(world)
+    assert serve(store) == [1]
+    assert stood(store).error is None
+    store.pause(KEY)
+    store.put_off(KEY, "no")
+    assert stood(store).paused

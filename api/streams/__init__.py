@@ -1,0 +1,1 @@
+"""Streams over HTTP: their events, who is served with them, and topics."""

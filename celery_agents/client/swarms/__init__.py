@@ -1,0 +1,1 @@
+"""Swarms: agents that are told the same, agree, and share work."""

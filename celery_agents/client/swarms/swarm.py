@@ -1,0 +1,262 @@
+"""``agents.swarm(name, members)``: agents that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from typing_extensions import Unpack
+
+from celery_agents.client.bus.events import EventStore
+from celery_agents.client.flows.run import FlowRun
+from celery_agents.client.flows.verb import StartVerb
+from celery_agents.client.options import RunOptions
+from celery_agents.client.runs import Runs
+from celery_agents.client.swarms.run import BroadcastRun, ConsensusRun, WorkRun
+from celery_agents.contracts.base import JsonValue, name_of, tenant_of
+from celery_agents.contracts.flows.entries import StreamEntry, StreamEvent
+from celery_agents.contracts.teams.swarm import (
+    BEGAN,
+    JOINED,
+    LEFT,
+    NEWS,
+    STREAM,
+    SWARM,
+    WorkStrategy,
+    members_of,
+    request_of,
+    swarm_of,
+)
+from celery_agents.errors import InvalidPayloadError, StreamConflictError
+from celery_agents.wire.ids import new_id
+
+R = TypeVar("R", bound=FlowRun)
+#: Members, by their names alone where these are their agents', too.
+GivenMembers = Iterable[str] | Mapping[str, str]
+#: Work begun that is told who joins and leaves: the newest of it.
+_TOLD_MAX = 100
+
+
+class Swarm:
+    """Members that stand in the journal: whoever opens the swarm of this name has the same."""
+
+    def __init__(
+        self, events: EventStore, start: StartVerb, runs: Runs, of: tuple[str, str]
+    ) -> None:
+        self.name, self.tenant = swarm_of(of[0]), tenant_of(of[1])
+        self._events, self._start, self._runs = events, start, runs
+        self._stream = STREAM + self.name
+
+    def __repr__(self) -> str:
+        return f"<Swarm {self.name}>"
+
+    @property
+    def topic(self) -> str:
+        """The topic on which its broadcasts are told, to whoever listens."""
+        return self._stream
+
+    def members(self) -> dict[str, str]:
+        """Its members by their names, in the order in which they joined, and their agents."""
+        return self._known()[0]
+
+    def join(self, members: GivenMembers) -> dict[str, str]:
+        """Add members; who is one has the agent that is said now. Returns all there are.
+
+        Work that workers have begun with gives them units from then on.
+
+        Raises:
+            InvalidPayloadError: a name is none, or there are too many.
+        """
+        given = members_of(_named(members))
+
+        def wanted(had: dict[str, str]) -> list[StreamEvent]:
+            new = {name: agent for name, agent in given.items() if had.get(name) != agent}
+            members_of({**had, **new})
+            return [
+                StreamEvent(kind=JOINED, data={"member": name, "agent": agent})
+                for name, agent in new.items()
+            ]
+
+        return self._changed(wanted)
+
+    def leave(self, *members: str) -> dict[str, str]:
+        """Let members go; who is none is none. Returns those who are left.
+
+        What they have begun they end; work that is under way gives their other units to others.
+        """
+        names = [name_of(name, "member") for name in members]
+        return self._changed(
+            lambda had: [
+                StreamEvent(kind=LEFT, data={"member": name}) for name in names if name in had
+            ]
+        )
+
+    def broadcast(
+        self,
+        message: JsonValue,
+        *,
+        sender: str | None = None,
+        member_timeout_s: float | None = None,
+        **options: Unpack[RunOptions],
+    ) -> BroadcastRun:
+        """Ask all members the same; the value has the answer of each, or why there is none.
+
+        It is told on the swarm's topic, too. Who does not answer within ``member_timeout_s`` is
+        not waited for.
+
+        Raises:
+            InvalidPayloadError: there are no members, or a part of it is wrong.
+        """
+        about = {"verb": "broadcast", "input": message, "sender": sender}
+        return self._asked(BroadcastRun, about, member_timeout_s, options)
+
+    def request_consensus(
+        self,
+        question: JsonValue,
+        *,
+        required_votes: int | None = None,
+        choices: Iterable[str] | None = None,
+        member_timeout_s: float | None = None,
+        **options: Unpack[RunOptions],
+    ) -> ConsensusRun:
+        """Ask all members to choose: whether ``required_votes`` of them choose the same.
+
+        Without it more than half. It ends as soon as nobody's answer can change it any more, or
+        after ``member_timeout_s``.
+
+        Raises:
+            InvalidPayloadError: there are fewer members, or a part of it is wrong.
+        """
+        members = self.members()
+        needed = len(members) // 2 + 1 if required_votes is None else required_votes
+        about: dict[str, Any] = {"verb": "consensus", "input": question, "required_votes": needed}
+        if choices is not None:
+            about["choices"] = [*choices]
+        return self._asked(ConsensusRun, about, member_timeout_s, options, members)
+
+    def distribute_work(
+        self,
+        tasks: Iterable[JsonValue],
+        *,
+        strategy: WorkStrategy = "round_robin",
+        at_a_time: int = 1,
+        member_timeout_s: float | None = None,
+        **options: Unpack[RunOptions],
+    ) -> WorkRun:
+        """Give each of these units of work to one member; the value has their answers.
+
+        To those who are members now; who joins or leaves once a worker has begun with it counts
+        from then on.
+
+        ``round_robin``: each member gets as many. ``least_busy``: whoever is free gets the next
+        one. ``priority``: the same, the most urgent first: units that are objects say so by their
+        ``priority``, 0 (first) to 9, else they have 5. A member has ``at_a_time`` of them at a
+        time.
+
+        Raises:
+            InvalidPayloadError: there are no members, or a part of it is wrong.
+            PayloadTooLargeError: the units are too big for one message.
+        """
+        run_id = options.get("id") or new_id()
+        options["id"] = run_id
+        about = {"verb": "work", "input": [*tasks], "strategy": strategy, "at_a_time": at_a_time}
+        members = self.members()
+        made = self._told(about, member_timeout_s, members)
+        began = StreamEvent(kind=BEGAN, data={"run_id": run_id}, key=f"@{run_id}"[:180])
+        self._events.append(self._stream, [began], tenant=self.tenant)
+        return self._started(WorkRun, made, options)
+
+    def _known(self) -> tuple[dict[str, str], int, list[str]]:
+        """Its members, the length of its stream, and the newest runs that share work."""
+        members, length, runs = dict[str, str](), 0, list[str]()
+        for entry in self._events.read(self._stream, tenant=self.tenant):
+            length = entry.seq + 1
+            _fold(entry, members, runs)
+        return members, length, runs[-_TOLD_MAX:]
+
+    def _changed(self, wanted: Any) -> dict[str, str]:
+        while True:
+            had, length, runs = self._known()
+            if not (new := wanted(had)):
+                return had
+            try:
+                self._events.append(self._stream, new, expected=length, tenant=self.tenant)
+            except StreamConflictError:  # somebody was quicker
+                continue
+            for event in new:
+                told = StreamEntry(stream=self._stream, seq=0, at=0.0, **event.model_dump())
+                _fold(told, had, runs)
+            self._tell(runs, had)
+            return had
+
+    def _tell(self, runs: Iterable[str], members: dict[str, str]) -> None:
+        """Tell work that is under way who is a member now; what has ended is told in vain."""
+        for run_id in runs:
+            self._start.handle(run_id).signal(NEWS, {**members})
+
+    def _asked(
+        self,
+        kind: type[R],
+        about: dict[str, Any],
+        timeout_s: float | None,
+        options: RunOptions,
+        members: dict[str, str] | None = None,
+    ) -> R:
+        members = self.members() if members is None else members
+        return self._started(kind, self._told(about, timeout_s, members), options)
+
+    def _told(
+        self, about: dict[str, Any], timeout_s: float | None, members: dict[str, str]
+    ) -> dict[str, Any]:
+        told = {**about, "swarm": self.name, "members": members, "timeout_s": timeout_s}
+        request = request_of(told)
+        return {"verb": request.verb, **request.compact()}
+
+    def _started(self, kind: type[R], told: dict[str, Any], options: RunOptions) -> R:
+        options["tenant"] = self.tenant
+        run = self._start(SWARM, told, **options)
+        made = kind(self._runs, run.id, run.message)
+        made.control = run.control
+        return made
+
+
+class SwarmVerb:
+    """``agents.swarm(name, members)``: opens a swarm."""
+
+    def __init__(self, events: EventStore, start: StartVerb, runs: Runs) -> None:
+        self._events, self._start, self._runs = events, start, runs
+
+    def __call__(self, name: str, members: GivenMembers = (), *, tenant: str = "") -> Swarm:
+        """Open the swarm of this name; the members that are given join it.
+
+        Args:
+            name: under which its members are known, by everybody.
+            members: names of agents; or names of members and their agents, ``{"first": "gpt"}``:
+                several may be of one agent.
+            tenant: whose it is, and whose its runs are.
+
+        Raises:
+            InvalidPayloadError: a name is none.
+        """
+        swarm = Swarm(self._events, self._start, self._runs, (name, tenant))
+        given = _named(members)
+        if given:
+            swarm.join(given)
+        return swarm
+
+
+def _named(members: GivenMembers) -> dict[str, str]:
+    if isinstance(members, str):
+        raise InvalidPayloadError("members: a list of names, not one text.")
+    return dict(members) if isinstance(members, Mapping) else {name: name for name in members}
+
+
+def _fold(entry: StreamEntry, members: dict[str, str], runs: list[str]) -> None:
+    """Take note of an entry of a swarm's stream."""
+    data: Any = entry.data
+    if entry.kind == JOINED:
+        members[str(data.get("member"))] = str(data.get("agent"))
+    elif entry.kind == LEFT:
+        members.pop(str(data.get("member")), None)
+    elif entry.kind == BEGAN:
+        runs.append(str(data.get("run_id")))

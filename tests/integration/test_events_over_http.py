@@ -1,0 +1,214 @@
+"""Streams, subscriptions and topics over HTTP, with real workers on both databases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from app.access.permissions import Role
+from app.journal.schema.models import Entry, StreamCursor
+from tests.integration.harness import SOON_S, Stack, eventually
+from tests.integration.test_encryption import OLD, Sealed, sealed
+from tests.integration.test_events import events, stood, values
+from tests.support.api import Asked, in_process, made_key, served, settings
+
+__all__ = ["events", "sealed"]
+ODD = [
+    ("/streams/order/1", {}),
+    ("/streams/order/1", {"events": []}),
+    ("/streams/order/1", {"events": [{"kind": ""}]}),
+    ("/streams/order/1", {"events": [{"kind": "a\u0000b"}]}),
+    ("/streams/order/1", {"events": [{"kind": "\ud800"}]}),
+    ("/streams/order/1", {"events": [{"kind": "paid", "key": "\ud800"}]}),
+    ("/streams/order/1", {"events": [{"kind": "paid", "data": [1]}]}),
+    ("/streams/order/1", {"events": [{"kind": "paid"}] * 1_001}),
+    ("/streams/order/1", {"events": [{"kind": "paid"}], "expected": -1}),
+    ("/streams/order/1", {"events": [{"kind": "paid"}], "expected": 2**40}),
+    ("/streams/order%001", {"events": [{"kind": "paid"}]}),
+    (f"/streams/{'x' * 181}", {"events": [{"kind": "paid"}]}),
+    ("/subscriptions", {"name": "x", "of": "order/*"}),
+    ("/subscriptions", {"name": "x", "of": "order/*", "agent": "noop", "flow": "refund"}),
+    ("/subscriptions", {"name": "x", "of": "*order", "agent": "noop"}),
+    ("/subscriptions", {"name": "x", "of": "order/*", "agent": "noop", "key": "{nobody}"}),
+    ("/subscriptions", {"name": "x", "of": "order/*", "agent": "noop", "failures_max": 0}),
+    ("/subscriptions", {"name": "x", "of": "order/*", "agent": "\ud800"}),
+    ("/topics/alerts", {"body": 1, "priority": 10}),
+    ("/topics/alerts", {"body": 1, "key": ""}),
+    ("/topics/al*rts", {"body": 1}),
+]
+OWN = ["session/mine", "flow/x", "signals/x", "graph/x"]
+
+
+@pytest.fixture
+def http(events: Stack) -> Iterator[Any]:
+    events.worker()
+    with in_process(settings(events.redis_url, events.database_url)) as made:
+        yield made
+
+
+def asked(stack: Stack, http: Any, role: Role = Role.USER, **about: Any) -> Asked:
+    return Asked(http, made_key(stack.database_url, role, **about))
+
+
+def paid(*amounts: int) -> dict[str, Any]:
+    return {"events": [{"kind": "paid", "data": {"n": n}} for n in amounts]}
+
+
+def test_streams(events: Stack, http: Any) -> None:
+    user, other = asked(events, http), asked(events, http, tenant="acme")
+    made = user("POST", "/streams/order/1", {**paid(1, 2), "expected": 0}, status=201)
+    assert made == {"stream": "order/1", "places": [0, 1]}
+    late = user("POST", "/streams/order/1", {**paid(3), "expected": 0}, status=409)
+    assert (late["kind"], "has 2 entries" in late["detail"]) == ("conflict", True)
+    once = {"events": [{"kind": "paid", "key": "one"}]}
+    for _ in range(2):
+        assert user("POST", "/streams/order/1", once, status=201)["places"] == [2]
+    found = user("GET", "/streams/order/1?after=0&limit=1", status=200)["items"]
+    assert [(e["seq"], e["data"]) for e in found] == [(1, {"n": 2})]
+    (listed,) = user("GET", "/streams?of=order/", status=200)["items"]
+    assert (listed["stream"], listed["entries"]) == ("order/1", 3)
+    assert other("GET", "/streams/order/1", status=200)["items"] == []
+    assert other("GET", "/streams", status=200)["items"] == []
+    assert other("GET", "/streams/order/1?tenant=").status_code == 403
+    assert other("DELETE", "/streams/order/1").status_code == 404
+    user("DELETE", "/streams/order/1", status=204)
+    assert user("GET", "/streams", status=200)["items"] == []
+
+
+def test_our_own_are_nobody_elses(events: Stack, http: Any) -> None:
+    user = asked(events, http, Role.ADMIN)
+    with events.engine.begin() as connection:
+        about = {"tenant": "", "seq": 0, "kind": "k", "data": {}, "at": 1.0, "xid": 0, "tokens": 0}
+        for n, stream in enumerate(OWN):
+            row = {**about, "stream": stream, "pos": 1_000_000 + n}
+            connection.execute(Entry.__table__.insert().values(row))  # type: ignore[attr-defined]
+    assert user("GET", "/streams", status=200)["items"] == []
+    for stream in OWN:
+        for told in (
+            user("GET", f"/streams/{stream}"),
+            user("GET", f"/streams/{stream}?follow=true"),
+            user("POST", f"/streams/{stream}", paid(1)),
+            user("DELETE", f"/streams/{stream}"),
+            user("POST", "/subscriptions", {"name": "x", "of": stream, "agent": "noop"}),
+        ):
+            assert told.status_code == 422, (stream, told.text)
+            assert "service's own" in told.text
+
+
+def test_what_is_no_request(events: Stack, http: Any) -> None:
+    user = asked(events, http, Role.ADMIN)
+    headers = {"Content-Type": "application/json"}
+    for path, body in ODD:
+        told = user("POST", path, content=json.dumps(body), headers=headers)
+        assert told.status_code in {400, 413, 422}, (path, body, told.text)
+    for path in ("?after=-2", "?after=x", "?limit=0", "?follow=perhaps", f"?after={2**40}"):
+        assert user("GET", f"/streams/order/1{path}").status_code == 422
+    for place in ("x", "-1", "9" * 30):
+        asks = {"Last-Event-ID": place}
+        assert user("GET", "/streams/order/1?follow=true", headers=asks).status_code == 422
+    assert user("GET", "/streams", status=200)["items"] == []
+    listed = user("GET", "/subscriptions", status=200)["items"]
+    assert [one["name"] for one in listed if one["serves"] == "runs"] == []
+
+
+def test_subscriptions(events: Stack, http: Any) -> None:
+    user, narrow = asked(events, http), asked(events, http, agents=["shout"])
+    reader = asked(events, http, Role.SERVICE)
+    body = {"name": "order/x", "of": "order/*", "kind": "paid", "agent": "noop"}
+    assert reader("POST", "/subscriptions", body).status_code == 403
+    assert narrow("POST", "/subscriptions", body).status_code == 403
+    flow = {"name": "f", "of": "order/*", "flow": "refund"}
+    assert narrow("POST", "/subscriptions", flow).status_code == 403
+    made = user("POST", "/subscriptions", body, status=201)
+    assert (made["name"], made["what"], made["served"]) == ("order/x", "noop", 0)
+    mine = {**body, "agent": "shout"}
+    assert narrow("POST", "/subscriptions", mine).status_code == 403  # it is not theirs to change
+    reader("POST", "/streams/order/1", paid(1, 2), status=201)
+    eventually(lambda: sorted(values(events)) == [1, 2])
+    for act in ("pause", "resume"):
+        assert narrow("POST", f"/subscriptions/order/x/{act}").status_code == 403
+        assert user("POST", f"/subscriptions/nobody/{act}").status_code == 404
+        assert user("POST", f"/subscriptions/order/x/{act}", status=200) == {"id": "order/x"}
+        shown = user("GET", "/subscriptions/order/x", status=200)
+        assert shown["paused"] == (act == "pause")
+    assert narrow("DELETE", "/subscriptions/order/x").status_code == 403
+    with events.engine.begin() as connection:
+        connection.execute(update(StreamCursor).values(rule={"newer": 1}, target={"newer": 1}))
+    for found in (
+        user("GET", "/subscriptions", status=200)["items"][0],
+        user("GET", "/subscriptions/order/x", status=200),
+        events.client.events.subscriptions(timeout=SOON_S)[0].model_dump(),
+    ):
+        assert (found["name"], found["serves"]) == ("order/x", "unknown")
+    user("DELETE", "/subscriptions/order/x", status=204)
+    assert user("GET", "/subscriptions/order/x").status_code == 404
+    assert user("DELETE", "/subscriptions/order/x").status_code == 404
+
+
+def test_topics(events: Stack, http: Any) -> None:
+    user, other = asked(events, http), asked(events, http, tenant="acme")
+    told = {"body": {"disk": 91}, "priority": 1, "key": "disk"}
+    for _ in range(2):
+        made = user("POST", "/topics/all/alerts", told, status=201)
+        assert made == {"topic": "all/alerts", "place": 0}
+    (message,) = user("GET", "/topics/all/alerts", status=200)["items"]
+    assert (message["body"], message["priority"]) == ({"disk": 91}, 1)
+    (topic,) = user("GET", "/topics", status=200)["items"]
+    assert (topic["topic"], topic["messages"]) == ("all/alerts", 1)
+    assert other("GET", "/topics", status=200)["items"] == []
+    assert other("GET", "/topics/all/alerts", status=200)["items"] == []
+
+    def fails(_: object) -> None:
+        raise ValueError("no")
+
+    events.client.topics.handle("all/alerts", "pager", fails, failures_max=1, idle_s=0.1)
+    (dead,) = user("GET", "/topics/all/alerts/dead", status=200)["items"]
+    assert dead["data"]["reason"] == "ValueError: no"
+    about = {"take": "{data[body]}", "priority": "{data[priority]}", "since": "start"}
+    body = {"name": "t", "of": "topic/all/alerts", "agent": "noop", **about}
+    user("POST", "/subscriptions", body, status=201)
+    eventually(lambda: stood(events, "t").served == 1)
+    (run,) = events.client.runs.list(timeout=SOON_S).runs
+    assert events.client.runs.handle(run.id).get(timeout=SOON_S) == {"disk": 91}
+
+
+def test_a_stream_is_followed(events: Stack, tmp_path: Path) -> None:
+    events.worker()
+    key = made_key(events.database_url, Role.USER)
+    with served(events.env, tmp_path) as http:
+        user = Asked(http, key)
+        user("POST", "/streams/order/1", paid(1, 2), status=201)
+        headers = {"Authorization": f"Bearer {key}", "Last-Event-ID": "0"}
+        took = list[Any]()
+        with http.stream("GET", "/streams/order/1?follow=true", headers=headers) as told:
+            assert told.headers["content-type"].startswith("text/event-stream")
+            for line in told.iter_lines():
+                if line.startswith("data: "):
+                    took.append(json.loads(line.removeprefix("data: ")))
+                if len(took) == 1 and line.startswith("data: "):
+                    user("POST", "/streams/order/1", paid(3), status=201)
+                if len(took) == 2:
+                    break
+        assert [(e["seq"], e["data"]["n"]) for e in took] == [(1, 2), (2, 3)]
+
+
+def test_values_are_encrypted(sealed: Sealed) -> None:
+    sealed.worker()
+    given = settings(sealed.redis_url, sealed.database_url, fernet_keys=(OLD,))
+    with in_process(given) as http:
+        user = asked(sealed, http)
+        body = {"events": [{"kind": "paid", "data": {"card": "hidden"}}]}
+        user("POST", "/streams/order/1", body, status=201)
+        user("POST", "/topics/alerts", {"body": "hidden"}, status=201)
+        (entry,) = user("GET", "/streams/order/1", status=200)["items"]
+        (message,) = user("GET", "/topics/alerts", status=200)["items"]
+        assert (entry["data"], message["body"]) == ({"card": "hidden"}, "hidden")
+    with sealed.engine.connect() as connection:
+        rows = connection.execute(select(Entry.data)).scalars().all()
+    assert len(rows) == 2
+    assert "hidden" not in str(rows)
