@@ -41,10 +41,16 @@ if TYPE_CHECKING:
     from app.journal.outbox import Outbox
     from app.pool import CoroutinePool
     from app.saver import JournalSaver
+    from app.testing.scripted import AgentScript, Scripted
+    from app.testing.stack import AgentsStack, running_stack
+    from app.testing.tester import AgentTester
 
     celery: Celery
 
 __all__ = [
+    "AgentScript",
+    "AgentTester",
+    "AgentsStack",
     "CallContext",
     "CoroutinePool",
     "Described",
@@ -61,6 +67,7 @@ __all__ = [
     "Outbox",
     "Prefixed",
     "Resources",
+    "Scripted",
     "Step",
     "StepContext",
     "StepDurability",
@@ -75,6 +82,7 @@ __all__ = [
     "durable_client",
     "durable_runner",
     "install",
+    "running_stack",
     "tool",
 ]
 
@@ -113,6 +121,12 @@ _SOURCES = {
     "ToolSpec": "agents.tools",
     "Toolset": "agents.tools",
     "tool": "agents.tools",
+    # for tests; celery_agents.testing has them too
+    "AgentScript": "app.testing.scripted",
+    "Scripted": "app.testing.scripted",
+    "AgentTester": "app.testing.tester",
+    "AgentsStack": "app.testing.stack",
+    "running_stack": "app.testing.stack",
 }
 
 
