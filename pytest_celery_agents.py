@@ -1,4 +1,4 @@
-"""The test kit's fixtures for pytest: `agents_stack`, `agents`, `scripted`, `skip`, `kill_worker`.
+"""The test kit's fixtures for pytest: a stack, scripts, cassettes, time that passes.
 
 pytest imports this module wherever celery-agents is installed, so it imports nothing of that before
 a test asks for a fixture. It stands beside the package, not in it, for the same reason.
@@ -7,6 +7,7 @@ a test asks for a fixture. It stands beside the package, not in it, for the same
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,6 +88,18 @@ def scripted(agents_stack: AgentsStack) -> Iterator[Scripted]:
 def skip(agents_stack: AgentsStack) -> Callable[..., None]:
     """Let time pass: `skip(60)`, `skip(weeks=1)`."""
     return agents_stack.skip
+
+
+@pytest.fixture
+def cassette(
+    request: pytest.FixtureRequest, agents_stack: AgentsStack
+) -> Callable[[str], AbstractContextManager[None]]:
+    """Have calls answered from a file beside the test; where there is none, it is recorded.
+
+    For the length of a block: `with cassette("x.jsonl"):`.
+    """
+    folder = request.path.parent
+    return lambda name: agents_stack.cassette(folder / name)
 
 
 @pytest.fixture

@@ -131,11 +131,6 @@ class SharedReplies:
     def __init__(self, client: redis.Redis) -> None:
         self._redis: Any = client
 
-    @classmethod
-    def at(cls, url: str) -> SharedReplies:
-        """Those of a stack's broker."""
-        return cls(redis.Redis.from_url(url, socket_timeout=5, decode_responses=True))
-
     def add(self, agent: str, reply: WrittenReply) -> None:
         """Add one."""
         self._redis.rpush(f"{_PREFIX}replies:{agent}", reply.model_dump_json())
@@ -159,9 +154,12 @@ class SharedReplies:
 
     def clear(self) -> None:
         """Forget everything."""
-        if keys := list(self._redis.scan_iter(f"{_PREFIX}*")):
-            self._redis.delete(*keys)
+        keys = [f"{_PREFIX}taken"]
+        for kind in ("replies", "asked"):
+            keys += self._redis.scan_iter(f"{_PREFIX}{kind}:*")
+        self._redis.delete(*keys)
 
-    def close(self) -> None:
-        """Close its connections."""
-        self._redis.close()
+
+def connected(url: str) -> redis.Redis:
+    """A client of a stack's broker."""
+    return redis.Redis.from_url(url, socket_timeout=5, decode_responses=True)

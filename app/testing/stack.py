@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,15 @@ from unittest.mock import patch
 import redis
 
 from app import environment
+from app.journal.queries.taped import CallTapes, written
+from app.journal.schema.engine import connect_as
 from app.journal.schema.moving import MovedClock
 from app.layout import qualified
 from app.outward import listed
 from app.settings import Settings
+from app.testing.cassettes import SharedTape
 from app.testing.process import CLOCK, MODELS, REAL
-from app.testing.replies import SharedReplies
+from app.testing.replies import SharedReplies, connected
 from app.testing.scripted import Scripted
 from app.testing.worker import StackWorker
 from celery_agents import names
@@ -96,7 +99,7 @@ class AgentsStack:
         """Start everything, and wait until the worker consumes."""
         self._broker.start()
         self._ends.callback(self._broker.stop)
-        self._guard()
+        self._ends.callback(_guarded(self._broker.pid))
         self.environ["REDIS_URL"] = self._broker.url
         environment.mount(self.environ)
         self.worker.start()
@@ -142,13 +145,11 @@ class AgentsStack:
     @cached_property
     def scripted(self) -> Scripted:
         """The scripts of its agents."""
-        store = SharedReplies.at(self.redis_url)
-        self._ends.callback(store.close)
-        return Scripted(store)
+        return Scripted(SharedReplies(self._redis))
 
     @cached_property
     def _redis(self) -> redis.Redis:
-        made = redis.Redis.from_url(self.redis_url)
+        made = connected(self.redis_url)
         self._ends.callback(made.close)
         return made
 
@@ -221,24 +222,49 @@ class AgentsStack:
         on_their_way = self._redis.hlen(names.INTAKE_RECORDS)
         return not on_their_way and self._clock.is_quiet(self.database_url)
 
-    def _guard(self) -> None:
-        """Have the broker end with this process, however that ends."""
-        line = f"read _; kill -9 {self._broker.pid}"
-        guard = subprocess.Popen(  # noqa: S603 - a line of ours
-            ["/bin/sh", "-c", line],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    @contextmanager
+    def cassette(self, path: Path) -> Iterator[None]:
+        """Have the calls of agents answered from a file; where there is none, record them in it.
 
-        def release() -> None:
-            guard.kill()
-            guard.wait()
-            if guard.stdin is not None:
-                guard.stdin.close()
+        Raises:
+            ConfigurationError: the file cannot be read.
+        """
+        tape = SharedTape(self._redis)
+        if path.exists():
+            tape.play(path)
+            try:
+                yield
+            finally:
+                tape.stop()
+            return
+        engine = connect_as(self.settings)
+        try:
+            tapes = CallTapes(engine)
+            began = tapes.clock() + self._clock.by_s
+            yield
+            self.settle()
+            path.write_text(written(tapes.since(began)), encoding="utf-8")
+        finally:
+            engine.dispose()
 
-        self._ends.callback(release)
+
+def _guarded(pid: int) -> Callable[[], None]:
+    """Have a process end with this one, however that ends; until it is released."""
+    guard = subprocess.Popen(  # noqa: S603 - a line of ours
+        ["/bin/sh", "-c", f"read _; kill -9 {pid}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def release() -> None:
+        guard.kill()
+        guard.wait()
+        if guard.stdin is not None:
+            guard.stdin.close()
+
+    return release
 
 
 @contextmanager

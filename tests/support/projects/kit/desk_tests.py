@@ -87,3 +87,10 @@ def test_a_killed_worker(agents, scripted, kill_worker):
     kill_worker()
     assert run.get(timeout=20) == "told"
     assert len(scripted("triage").asked) == 2
+
+
+def test_a_cassette(agents, cassette):
+    with cassette("triage.jsonl"):
+        assert agents.ask("triage", "Where is order 7?").get(timeout=20) == "Sent on Monday."
+        with pytest.raises(AgentFailedError, match=r"The nearest .* 'Where is order 7\?'"):
+            agents.ask("triage", "Where is order 8?").get(timeout=20)
