@@ -12,7 +12,10 @@ if TYPE_CHECKING:
         AgentScript,
         AgentsStack,
         AgentTester,
+        FlowTester,
+        OrchestratorTester,
         Scripted,
+        ballots,
         running_stack,
     )
 
@@ -20,7 +23,10 @@ __all__ = [
     "AgentScript",
     "AgentTester",
     "AgentsStack",
+    "FlowTester",
+    "OrchestratorTester",
     "Scripted",
+    "ballots",
     "running_stack",
 ]
 

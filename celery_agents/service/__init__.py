@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from app.journal.outbox import Outbox
     from app.pool import CoroutinePool
     from app.saver import JournalSaver
+    from app.testing.orchestrators import FlowTester, OrchestratorTester
     from app.testing.scripted import AgentScript, Scripted
     from app.testing.stack import AgentsStack, running_stack
+    from app.testing.strategies import ballots
     from app.testing.tester import AgentTester
 
     celery: Celery
@@ -57,6 +59,7 @@ __all__ = [
     "Expand",
     "Filtered",
     "FlowContext",
+    "FlowTester",
     "FunctionToolset",
     "JournalSaver",
     "Kind",
@@ -64,6 +67,7 @@ __all__ = [
     "Made",
     "Member",
     "Needs",
+    "OrchestratorTester",
     "Outbox",
     "Prefixed",
     "Resources",
@@ -78,6 +82,7 @@ __all__ = [
     "ToolSpec",
     "Toolset",
     "Turn",
+    "ballots",
     "celery",
     "durable_client",
     "durable_runner",
@@ -124,6 +129,9 @@ _SOURCES = {
     # for tests; celery_agents.testing has them too
     "AgentScript": "app.testing.scripted",
     "Scripted": "app.testing.scripted",
+    "FlowTester": "app.testing.orchestrators",
+    "OrchestratorTester": "app.testing.orchestrators",
+    "ballots": "app.testing.strategies",
     "AgentTester": "app.testing.tester",
     "AgentsStack": "app.testing.stack",
     "running_stack": "app.testing.stack",
