@@ -22,6 +22,9 @@ PLACED = (
     "beat_schedules",
     "deploy/__init__.py",
     "deploy/flowerconfig.py",
+    # the embedded broker of the test kit
+    *(f"deploy/local/{name}.py" for name in ("__init__", "child", "locks", "output", "servers")),
+    "deploy/local/state.py",
 )
 #: The packages whose names are rewritten.
 PACKAGES = frozenset(name.split("/", maxsplit=1)[0] for name in PLACED)

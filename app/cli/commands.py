@@ -15,6 +15,7 @@ from app.admission.limits import sights
 from app.admission.limits.shared import SharedLimits
 from app.admission.scripts import TIMEOUT_S, Scripts
 from app.cli.audit import audit
+from app.cli.cassette import cassette
 from app.cli.dead_letters import dead
 from app.cli.encryption import encryption
 from app.cli.flows import flows
@@ -52,6 +53,7 @@ def commands() -> None:
 
 
 commands.add_command(audit)
+commands.add_command(cassette)
 commands.add_command(dead)
 commands.add_command(encryption)
 commands.add_command(flows)

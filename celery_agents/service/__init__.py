@@ -42,17 +42,26 @@ if TYPE_CHECKING:
     from app.journal.outbox import Outbox
     from app.pool import CoroutinePool
     from app.saver import JournalSaver
+    from app.testing.orchestrators import FlowTester, OrchestratorTester
+    from app.testing.scripted import AgentScript, Scripted
+    from app.testing.stack import AgentsStack, running_stack
+    from app.testing.strategies import ballots
+    from app.testing.tester import AgentTester
 
     celery: Celery
 
 __all__ = [
     "ActorContext",
+    "AgentScript",
+    "AgentTester",
+    "AgentsStack",
     "CallContext",
     "CoroutinePool",
     "Described",
     "Expand",
     "Filtered",
     "FlowContext",
+    "FlowTester",
     "FunctionToolset",
     "JournalSaver",
     "Kind",
@@ -60,9 +69,11 @@ __all__ = [
     "Made",
     "Member",
     "Needs",
+    "OrchestratorTester",
     "Outbox",
     "Prefixed",
     "Resources",
+    "Scripted",
     "Step",
     "StepContext",
     "StepDurability",
@@ -73,10 +84,12 @@ __all__ = [
     "ToolSpec",
     "Toolset",
     "Turn",
+    "ballots",
     "celery",
     "durable_client",
     "durable_runner",
     "install",
+    "running_stack",
     "tool",
 ]
 
@@ -116,6 +129,15 @@ _SOURCES = {
     "ToolSpec": "agents.tools",
     "Toolset": "agents.tools",
     "tool": "agents.tools",
+    # for tests; celery_agents.testing has them too
+    "AgentScript": "app.testing.scripted",
+    "Scripted": "app.testing.scripted",
+    "FlowTester": "app.testing.orchestrators",
+    "OrchestratorTester": "app.testing.orchestrators",
+    "ballots": "app.testing.strategies",
+    "AgentTester": "app.testing.tester",
+    "AgentsStack": "app.testing.stack",
+    "running_stack": "app.testing.stack",
 }
 
 

@@ -136,7 +136,8 @@ def other_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("other")
     source = directory / "source"  # building in the checkout would leave traces in it
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "hatch_build.py"):
+    files = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "hatch_build.py")
+    for name in (*files, "pytest_celery_agents.py"):
         shutil.copy(ROOT / name, source / name)
     for name in ("celery_agents", "api", "app", "agents", "tasks", "beat_schedules", "deploy"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))

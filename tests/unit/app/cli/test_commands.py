@@ -172,8 +172,9 @@ _LINE = {"key": "", "at": 1.0, "value": {"version": 1}}
 
 
 def test_every_verb_is_in_the_table() -> None:
-    # Workers are asked (tests/integration/test_load.py), or a server begins (test_mcp_server.py).
-    asks = {"load", "mcp"}
+    # Workers are asked (tests/integration/test_load.py), a server begins (test_mcp_server.py), or a
+    # file is written (below).
+    asks = {"load", "mcp", "cassette"}
     installs = {"plugins install"}  # into this environment: tests/unit/app/cli/test_plugins.py
     assert set(verbs(commands)) - asks - installs == set(VERBS)
 
@@ -186,6 +187,14 @@ def test_all_verbs_show_their_results(app: Any, *, as_json: bool) -> None:
         assert done.stdout.strip()
         if as_json:
             assert has(json.loads(done.stdout), told), (verb, done.stdout)
+
+
+def test_the_calls_of_a_run_are_written_to_a_file(app: Any, tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    done = call(app, "cassette", "s", "--output", str(file), "--json")
+    assert json.loads(done.stdout) == {"file": str(file), "calls": 0}
+    assert file.read_text() == ""
+    assert call(app, "cassette", "nobody").exit_code == 1
 
 
 def test_lists_fit_a_terminal(
