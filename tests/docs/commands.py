@@ -19,6 +19,7 @@ from bench.__main__ import ALONE
 from bench.__main__ import _parser as bench
 from celery_agents.client.cli import agents
 from deploy.local.state import ROOT
+from deploy.release.__main__ import parser as release
 from examples.triage import demo
 from tests.chaos.__main__ import _parser as chaos
 from tests.docs.blocks import blocks, prose
@@ -155,6 +156,7 @@ _RUN: dict[str, Callable[[list[str]], None]] = {
     "example": _takes("--json", "--stay"),
     "help": _takes(),
     "interleave": _parses(lambda words: interleave().parse_args(words)),
+    "release": _parses(lambda words: release().parse_args(words)),
     "site": _takes(),
     "test": _are_tests,
     "up": _takes(),

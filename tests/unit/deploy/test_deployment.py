@@ -317,6 +317,16 @@ def test_kubernetes_takes_them(overlay: Path, tmp_path: Path) -> None:
     assert [w for w in warned if "kind ScaledObject" not in w] == []
 
 
+@needs("kubernetes-validate")
+@pytest.mark.parametrize("version", ["1.29.0", "1.37.0"])
+def test_what_is_not_patched_is_of_its_schema(version: str) -> None:
+    """The same without kubectl, for the oldest and the newest version that it is tried with."""
+    base = DEPLOY / "kubernetes" / "base"
+    files = [str(p) for p in sorted(base.glob("*.yaml")) if p.name != "kustomization.yaml"]
+    told = found_by("kubernetes-validate", "--strict", "--kubernetes-version", version, *files)
+    assert [line for line in told.splitlines() if line.startswith(("WARN", "ERROR"))] == []
+
+
 @needs("systemd-analyze")
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
     programs = Path(sys.executable).parent

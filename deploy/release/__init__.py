@@ -1,0 +1,1 @@
+"""A release: wheel and sdist of the same bytes whoever builds them, and what goes with them."""

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import subprocess
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from deploy.local.state import ROOT
+from deploy.release import building
+from deploy.wheel import HOME
+from tests.support.validators import needs
+
+pytestmark = needs("uv")
+
+PROJECT = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[project]
+name = "small"
+version = "1.0"
+[tool.hatch.build.targets.wheel]
+packages = ["small"]
+[tool.hatch.build.targets.wheel.hooks.custom]
+"""
+#: A hook that writes what differs between two builds.
+HOOK = """
+import os
+from pathlib import Path
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+class Hook(BuildHookInterface):
+    def initialize(self, version, build_data):
+        Path(self.root, "small", "made.py").write_text(f"ZONE = {os.environ['TZ']!r}")
+"""
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ("-c", "user.name=x", "-c", "user.email=x@example.com")
+    return subprocess.run(
+        ["git", "-C", str(folder), *who, *words], check=True, capture_output=True, text=True
+    ).stdout
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A checkout of one module."""
+    root = tmp_path / "small"
+    (root / "small").mkdir(parents=True)
+    (root / "small" / "__init__.py").write_text("")
+    (root / "pyproject.toml").write_text(PROJECT)
+    (root / ".gitignore").write_text("secrets/\n")
+    (root / "hatch_build.py").write_text("")
+    git(root, "init", "--quiet")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "-m", "x")
+    return root
+
+
+def built(root: Path, out: Path) -> dict[str, str]:
+    """Build, or skip where the index of the builder cannot be reached."""
+    try:
+        return building.build_twice(root, out)
+    except building.BuildError as error:
+        if "differ" in str(error) or "Failed to fetch" not in str(error):
+            raise
+        pytest.skip(f"the index cannot be reached: {error}")
+
+
+@pytest.mark.timeout(300)
+def test_the_same_bytes_twice_and_what_is_in_them(tmp_path: Path) -> None:
+    sums = built(ROOT, tmp_path / "out")
+    wheel, sdist = sorted(sums, key=lambda n: n.endswith(".tar.gz"))
+    assert len(sums) == 2
+    with zipfile.ZipFile(tmp_path / "out" / wheel) as archive:
+        names = set(archive.namelist())
+        modes = {info.external_attr >> 16 & 0o777 for info in archive.infolist()}
+    home = HOME.replace(".", "/")
+    assert {f"{home}/app/settings.py", "celery_agents/__init__.py"} <= names
+    assert {n.split("/")[0] for n in names} == {
+        "celery_agents",
+        wheel.rsplit("-", 3)[0] + ".dist-info",
+    }
+    assert modes <= {0o644, 0o755}
+    with tarfile.open(tmp_path / "out" / sdist) as source:
+        members = source.getmembers()
+    times = {m.mtime for m in members}
+    assert times == {building.epoch(ROOT)}
+    assert {(m.uid, m.uname) for m in members} == {(0, "")}
+    # Whatever the wheel is built from is in the sdist: it was built from there.
+    hatch = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    top = {m.name.split("/")[1] for m in members}
+    assert {p.strip("/") for p in hatch["targets"]["sdist"]["include"]} <= top
+
+
+def test_builds_that_differ_are_refused(small: Path, tmp_path: Path) -> None:
+    (small / "hatch_build.py").write_text(HOOK)
+    git(small, "commit", "--quiet", "-am", "a hook")
+    with pytest.raises(building.BuildError, match=r"two builds differ: small-1\.0-.*whl$"):
+        built(small, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_tracked_is_not_built(small: Path, tmp_path: Path) -> None:
+    (small / "hatch_build.py").write_text(HOOK.replace("os.environ['TZ']", "1"))
+    git(small, "commit", "--quiet", "-am", "a hook")
+    (small / "small" / "secrets").mkdir()
+    (small / "small" / "secrets" / "key.py").write_text("KEY = 1")
+    assert building.uncommitted(small) == []  # it is ignored, too
+    (small / "small" / "new.py").write_text("")
+    assert building.uncommitted(small) == ["small/new.py is not committed"]
+    built(small, tmp_path / "out")
+    (wheel,) = (tmp_path / "out").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {n for n in archive.namelist() if n.startswith("small/")}
+    assert names == {"small/__init__.py", "small/made.py"}
+
+
+def test_the_time_is_the_commits_or_what_is_given(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    assert building.epoch(small) == int(git(small, "log", "-1", "--format=%ct"))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    assert building.epoch(small) == 1_700_000_000
+
+
+def test_a_folder_without_git_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(building.BuildError, match="not a git repository"):
+        building.tracked(tmp_path)
