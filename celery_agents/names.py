@@ -207,6 +207,11 @@ PAYLOAD = "agents_payload"
 #: Header of a message: whose run it is, among those that share the service.
 TENANT = "agents_tenant"
 
+#: Header of a message that a task sends whose run has read what others wrote: so has what follows.
+UNTRUSTED = "agents_untrusted"
+#: Followed by the id of a group: a part of that chord had read what others wrote.
+UNTRUSTED_GROUP = "agents:untrusted:"
+
 #: Header of a message: the span of whoever asks, as W3C has it (see traces.py). In the journal the
 #: payload of a run has it, before all else.
 TRACE = "traceparent"

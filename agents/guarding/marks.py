@@ -66,6 +66,18 @@ class Marks:
             if match.group() in self._meant
         ]
 
+    def foreign(self, text: str, *, but_own: bool = False) -> str:
+        """Return a text in which marks of others stand for nobody: theirs is not who ours is.
+
+        ``but_own``: what has been told marks of this turn may say them again.
+        """
+        if "⟨" not in text:
+            return text
+        return _MARK.sub(
+            lambda m: m.group() if but_own and m.group() in self._meant else _nobodys(m.group()),
+            text,
+        )
+
     def open(self, text: str) -> int:
         """Return from where on a mark may still come of what follows."""
         begun = _BEGUN.search(text, max(0, len(text) - _LENGTH)) if self._marks else None
@@ -78,6 +90,10 @@ class Marks:
     def put_back(self, text: str) -> str:
         """Return a text with what its marks stand for."""
         return _MARK.sub(lambda match: self.meant(match.group()), text) if "⟨" in text else text
+
+
+def _nobodys(mark: str) -> str:
+    return mark[: mark.rindex("_")] + "⟩"
 
 
 def hidden(kind: str, _: str) -> str:

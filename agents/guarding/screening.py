@@ -50,16 +50,71 @@ class TextGuard:
         return self.input if side == "input" else self.output
 
 
-class Screen:
-    """The guards of one turn, and what they have found; kept in memory for as long as the turn."""
+class ScreenRules:
+    """The guards of one turn, and what they have to see."""
 
     def __init__(self, rules: Sequence[TextGuard], turn: Turn) -> None:
         self._rules = rules
+        self._marks = Marks(turn.model_dump_json)
+
+    def judges(self, side: Side) -> list[tuple[str, str, Action]]:
+        """Guard, agent and action of those that judge a side."""
+        return [
+            (rule.name, rule.judge, rule.on(side))
+            for rule in self._rules
+            if rule.judge is not None and rule.on(side) != "off"
+        ]
+
+    @property
+    def foreign(self) -> bool:
+        """True when somebody's function is asked, which may take its time."""
+        return any(rule.foreign for rule in self._rules)
+
+    @property
+    def looks(self) -> bool:
+        """True when a guard looks for something in what comes out."""
+        return any(rule.find and rule.output != "off" for rule in self._rules)
+
+    @property
+    def judged(self) -> bool:
+        """True when what comes out may be told once an agent has said so."""
+        return any(rule.judge is not None and rule.output == "block" for rule in self._rules)
+
+    @property
+    def streams_changed(self) -> bool:
+        """True when a streamed text is not told as it comes."""
+        return bool(self._marks) or self.hides
+
+    @property
+    def hides(self) -> bool:
+        """True when an answer's text may hold what must not be told."""
+        return any(rule.output in {"mask", "block"} for rule in self._rules)
+
+    @property
+    def holds_all(self) -> bool:
+        """True when an answer can only be looked at as a whole."""
+        return self.judged or any(
+            rule.find is not None
+            and rule.output in {"mask", "block"}
+            and (rule.foreign or not isinstance(rule.find, Local))
+            for rule in self._rules
+        )
+
+    @property
+    def keeps_changed(self) -> bool:
+        """True when a text is not remembered as it stands."""
+        return self.looks or any(rule.find and rule.input == "mask" for rule in self._rules)
+
+
+class Screen(ScreenRules):
+    """The guards of one turn, and what they have found; kept in memory for as long as the turn."""
+
+    def __init__(self, rules: Sequence[TextGuard], turn: Turn) -> None:
+        super().__init__(rules, turn)
         self._turn = turn
         self._options = frozenset(turn.choices or ())
         #: Whether the answer's text is one of JSON.
         self._quoted = turn.answer_schema is not None or turn.choices is not None
-        self._marks = Marks(turn.model_dump_json)
         #: How often each guard found what, by (guard, side, kind, action).
         self.found: Counter[tuple[str, Side, str, Action]] = Counter()
         #: The guard that lets it not pass, once there is one.
@@ -112,7 +167,7 @@ class Screen:
     def result(self, value: JsonValue) -> JsonValue:
         """Return a tool's result as the model may see it: where it is blocked, it is not told."""
         look = self._looking("input")
-        told = mapped(value, look.change)
+        told = mapped(value, lambda text: look.change(self._marks.foreign(text)))
         if look.blocked is None:
             return told
         return f"The guard {look.blocked} does not let this result pass."
@@ -125,54 +180,26 @@ class Screen:
         told = mapped(value, look.change)
         return told, look.blocked
 
+    def kept(self, text: str) -> tuple[str, str | None]:
+        """Return a text as it is remembered for other runs, and the guard that blocks it.
+
+        Nothing is put back there, and no mark has a number: in another run that is somebody else's.
+        """
+        finders = [r.find for r in self._rules if r.find and r.input == "mask"]
+        found = merged([one for find in finders for one in find(text)])
+        look = _Look(self._masked, "output", hidden)
+        told = look.change(self._marks.foreign(replaced(text, found, hidden)))
+        return told, look.blocked
+
+    def others(self, value: JsonValue, *, but_own: bool = False) -> JsonValue:
+        """Return what others say without the numbers of their marks; see :meth:`Marks.foreign`."""
+        return mapped(value, lambda text: self._marks.foreign(text, but_own=but_own))
+
     def event(self, value: JsonValue) -> JsonValue:
         """Return what watchers are told of an act: without what is blocked or nobody has judged."""
         if self.judged:
             return mapped(value, lambda _: WITHHELD)
         return mapped(value, self._back(self._acted)) if self.streams_changed else value
-
-    def judges(self, side: Side) -> list[tuple[str, str, Action]]:
-        """Guard, agent and action of those that judge a side."""
-        return [
-            (rule.name, rule.judge, rule.on(side))
-            for rule in self._rules
-            if rule.judge is not None and rule.on(side) != "off"
-        ]
-
-    @property
-    def foreign(self) -> bool:
-        """True when somebody's function is asked, which may take its time."""
-        return any(rule.foreign for rule in self._rules)
-
-    @property
-    def looks(self) -> bool:
-        """True when a guard looks for something in what comes out."""
-        return any(rule.find and rule.output != "off" for rule in self._rules)
-
-    @property
-    def judged(self) -> bool:
-        """True when what comes out may be told once an agent has said so."""
-        return any(rule.judge is not None and rule.output == "block" for rule in self._rules)
-
-    @property
-    def streams_changed(self) -> bool:
-        """True when a streamed text is not told as it comes."""
-        return bool(self._marks) or self.hides
-
-    @property
-    def hides(self) -> bool:
-        """True when an answer's text may hold what must not be told."""
-        return any(rule.output in {"mask", "block"} for rule in self._rules)
-
-    @property
-    def holds_all(self) -> bool:
-        """True when an answer can only be looked at as a whole."""
-        return self.judged or any(
-            rule.find is not None
-            and rule.output in {"mask", "block"}
-            and (rule.foreign or not isinstance(rule.find, Local))
-            for rule in self._rules
-        )
 
     def held(self) -> HeldText:
         """Return a text to be streamed, of which watchers get what comes of it whole."""

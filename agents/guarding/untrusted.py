@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from celery_agents.contracts.base import JsonValue
@@ -29,7 +30,7 @@ def marked(value: Any) -> bool:
                     return True
             case {"untrusted": str(), "data": _}:
                 return True
-            case dict() as fields:
+            case Mapping() as fields:
                 left += fields.values()
             case list() | tuple() as items:
                 left += items

@@ -16,7 +16,7 @@ from agents.base import Answer, StepContext, Turn
 from agents.catalog.registry import Registered
 from agents.memory.summaries import TalkSummary
 from agents.plan import Expand
-from app.journal.schema.rows import NewMemory
+from app.journal.schema.rows import NewEntry, NewMemory
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
@@ -95,6 +95,11 @@ class GuardedStep(StepContext, Protocol):
     @property
     def learned(self) -> dict[str, NewMemory]:
         """The memories that it keeps when it succeeds, by ids."""
+        ...
+
+    @property
+    def emitted(self) -> list[NewEntry]:
+        """The entries of streams that it adds when it succeeds."""
         ...
 
     @property
@@ -187,6 +192,12 @@ class Guard(Protocol):
     async def __call__(self, asked: Asked, go_on: Next) -> Reply:
         """Answer, by ``go_on(asked)`` or otherwise."""
         ...
+
+
+def forget_said(step: GuardedStep) -> None:
+    """Forget what an agent wanted to be kept that another one now answers for."""
+    step.learned.clear()
+    step.emitted.clear()
 
 
 def compose(guards: Sequence[Guard], last: Next) -> Next:

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: For so long an answer of this process is served without asking Redis whether it is still so.
 CONFIRMED_S = 1.0
+#: Beside an answer of whoever had read what others wrote.
+_UNTRUSTED = "untrusted"
 #: Of a lease: how often a leader says that it is there.
 _RENEWALS = 3
 
@@ -83,7 +85,7 @@ class Caches:
         """
         found, missed = await self._look(asked, use)
         if found is not None:
-            yield Lookup(found)
+            yield found
             return
         asks, leads = Lookup(), missed.leads
         renewing = _Renewing(self.shared, asked, self._renew_s) if leads else None
@@ -91,7 +93,7 @@ class Caches:
         try:
             similar = await self._similar_to(asked, what, use, None if missed.away else likeness)
             if similar is not None and similar.answer is not None and not similar.audited:
-                asks.found = _answer(similar.answer.text or "")
+                asks.take(similar.answer.text or "")
             yield asks
         except BaseException as error:
             if leads:
@@ -103,7 +105,8 @@ class Caches:
                 renewing.end()
         answer = asks.given
         if answer is not None and what.good(answer):
-            self._put(asked, what, answer, time.monotonic() - began, similar)
+            told = to_json(answer.compact() | ({_UNTRUSTED: True} if asks.untrusted else {}))
+            self._put(asked, what, (answer, told), time.monotonic() - began, similar)
             await self._compare(asked, what, answer, similar, likeness)
         elif leads:
             self._left(asked, alone=True)
@@ -127,32 +130,32 @@ class Caches:
         """Compare a new answer with that of a similar question, where it was asked for that."""
         if likeness is None or similar is None or similar.answer is None:
             return
-        both = (_answer(similar.answer.text or ""), answer)
+        both = (_read(similar.answer.text or "")[0], answer)
         await self.similar.compared(asked.name, what, both, likeness.helpers)
 
-    async def _look(self, asked: Sought, use: CacheUse) -> tuple[Answer | None, Missed]:
+    async def _look(self, asked: Sought, use: CacheUse) -> tuple[Lookup | None, Missed]:
         known = None if self._local is None or use == "refresh" else self._local.get(asked.key)
         if known is not None and time.monotonic() - known.confirmed_at < CONFIRMED_S:
             counted = self.shared.look(asked, "count", known.until)
             counted.add_done_callback(lambda done: self._confirm(asked.key, done.result()))
-            return _answer(known.text), Missed()
+            return Lookup().take(known.text), Missed()
         told = await arrival(self.shared.look(asked, use, None if known is None else known.until))
         if isinstance(told, Taken):
             raise Awaits(asked, told.lease_s).error()
         missed = told if isinstance(told, Missed) else Missed()
         return self._found(asked.key, known, told), missed
 
-    def _found(self, key: str, known: Known | None, told: Found | Missed) -> Answer | None:
+    def _found(self, key: str, known: Known | None, told: Found | Missed) -> Lookup | None:
         if isinstance(told, Missed):
             self._confirm(key, told)
-            return _answer(known.text) if told.away and known is not None else None
+            return Lookup().take(known.text) if told.away and known is not None else None
         text = known.text if told.text is None and known is not None else told.text
         if text is None:
             return None
         if self._local is not None and told.text is not None:
             self._local.put(key, text, told.until, told.until / 1000 - time.time())
         self._confirm(key, told)
-        return _answer(text)
+        return Lookup().take(text)
 
     def _confirm(self, key: str, told: Any) -> None:
         away = isinstance(told, Missed) and told.away
@@ -163,15 +166,16 @@ class Caches:
         self,
         asked: Sought,
         what: Cacheable,
-        answer: Answer,
+        given: tuple[Answer, str],
         elapsed_s: float,
         similar: Similar | None = None,
     ) -> None:
+        answer, text = given
         meant = similar is not None and what.meaning is not None and what.meaning.said(answer)
         near = (similar.partition, similar.packed) if similar and meant is not None else None
         told = self.shared.put(
             asked,
-            to_json(answer.compact()),
+            text,
             ttl_s=what.caching.policy.ttl_s,
             price_usd=answer.usage.cost_usd or 0.0,
             worth_usd=worth_usd(answer, elapsed_s),
@@ -199,13 +203,20 @@ class Likeness:
 class Lookup:
     """A question to the caches: its answer, if they have it; else they are given one."""
 
-    def __init__(self, found: Answer | None = None) -> None:
-        self.found = found
+    def __init__(self) -> None:
+        self.found: Answer | None = None
         self.given: Answer | None = None
+        #: Whether whoever gave the answer had read what others wrote.
+        self.untrusted = False
 
-    def put(self, answer: Answer) -> None:
+    def take(self, text: str) -> Lookup:
+        """Have an answer as the caches keep it."""
+        self.found, self.untrusted = _read(text)
+        return self
+
+    def put(self, answer: Answer, *, untrusted: bool) -> None:
         """Give the answer that came."""
-        self.given = answer
+        self.given, self.untrusted = answer, untrusted
 
 
 class _Renewing:
@@ -238,8 +249,10 @@ def local_answers(most: int) -> LocalAnswers | None:
         return None
 
 
-def _answer(text: str) -> Answer:
-    """A cached answer as it is for who asks now: it costs nothing."""
-    answer = Answer.model_validate(json.loads(text), context=KNOWN)
+def _read(text: str) -> tuple[Answer, bool]:
+    """A cached answer as it is for who asks now: it costs nothing. And whether it is untrusted."""
+    told = json.loads(text)
+    untrusted = bool(told.pop(_UNTRUSTED, False))
+    answer = Answer.model_validate(told, context=KNOWN)
     saved = Usage(saved_usd=answer.usage.cost_usd or 0.0)
-    return answer.model_copy(update={"usage": saved})
+    return answer.model_copy(update={"usage": saved}), untrusted

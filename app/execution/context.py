@@ -17,6 +17,7 @@ from app.execution.calls.calling import Calling
 from app.execution.calls.memory import SpaceMemory
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk
+from app.execution.trust import goes_on_with
 from app.governance.allowance import Allowance
 from app.journal.queries import tallies
 from app.journal.schema.rows import Claimed
@@ -180,6 +181,7 @@ class Step(Calling):
 
     def earlier_map(self, run_id: str) -> dict[str, Any]:
         """Return the payload of a map of the same tenant; see :func:`tallies.earlier_map`."""
+        goes_on_with(self, run_id)
         read = self.runtime.journal.read
         return read(lambda c: tallies.earlier_map(c, run_id, self.claim.tenant))
 

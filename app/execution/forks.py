@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from agents.flows.fork import Fork, Origin, taken_over
 from agents.flows.history import Line
 from app.execution.context import Step
+from app.execution.trust import goes_on_with
 from app.journal.stores.flows import FlowStore, OpenFlow
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.flows.flow import Flow, Forked
@@ -51,6 +52,7 @@ def begun_fork(step: Step, request: Flow) -> Begins:
     store, claim = step.runtime.journal.flows, step.claim
     assert request.fork is not None, "it is a fork"
     found, told, origin = taken_of(store, request.fork, claim.tenant)
+    goes_on_with(step, found.id)
     first = (origin.before or origin.told)[0].value
     wanted = request.version or first["version"]
     version, code = step.runtime.agents.registry.flows.get(request.flow, wanted)

@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 from app.concurrency.fibers import in_fiber
 from app.execution.submission import Submission, as_sent, opened_args
 from app.journal.schema.rows import Wake
-from app.messaging.producer import BATCH, AgentsCelery
+from app.messaging.producer import BATCH, AgentsCelery, passed_on
 from celery_agents import names
 from celery_agents.noted import note
 from celery_agents.sealing import CANVAS, MARK, Seals, clear_of, opened_payload
@@ -144,7 +144,7 @@ def follow_on(
         return None
     about = as_sent({"priority": task.priority, **options})
     about["task_id"] = about.get("task_id") or new_id()
-    queue, marks = about.pop("queue"), about.pop("headers", None) or {}
+    queue, marks = about.pop("queue"), passed_on(parent, about.pop("headers", None) or {})
     told = opened_args(app, about["task_id"], args or (), kwargs or {})
     recorded = record(Submission.to_send(task.name, *told, queue, about, marks=marks))
     if not (recorded or in_fiber()):

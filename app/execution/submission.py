@@ -55,6 +55,7 @@ class Submission:
     follows: dict[str, Any]
     tenant: str = ""
     trace: str | None = None  # the caller's span
+    untrusted: bool = False
     body_bytes: int | None = None  # what its arguments took in the message, where it is known
     #: What it came with, if what follows it counts: a chain's later links were counted with it.
     message: Mapping[str, Any] | None = None
@@ -73,6 +74,7 @@ class Submission:
             follows=_said((option, told.get(name)) for option, name, _ in _FOLLOWS),
             tenant=told.get(names.TENANT) or "",
             trace=_trace_of(told.get(names.TRACE)),
+            untrusted=bool(told.get(names.UNTRUSTED)),
             body_bytes=told.get("body_bytes"),
             message=request,
         )
@@ -91,6 +93,7 @@ class Submission:
             follows=_said((option, message[part].get(name)) for option, name, part in _FOLLOWS),
             tenant=headers.get(names.TENANT) or "",
             trace=_trace_of(headers.get(names.TRACE)),
+            untrusted=bool(headers.get(names.UNTRUSTED)),
         )
 
     @classmethod
@@ -118,6 +121,7 @@ class Submission:
             follows=_said((option, about.get(name)) for option, name, _ in _FOLLOWS),
             tenant=marks.get(names.TENANT) or "",
             trace=_trace_of(marks.get(names.TRACE)),
+            untrusted=bool(marks.get(names.UNTRUSTED)),
         )
 
     def refuse_large(self, limit: int, spread_limit: int) -> None:
@@ -150,6 +154,7 @@ class Submission:
             envelope=self.follows or None,
             tenant=self.tenant,
             trace=self.trace,
+            untrusted=self.untrusted,
         )
 
 

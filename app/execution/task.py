@@ -20,9 +20,10 @@ from app.execution.attempts.sequels import SEQUEL_S
 from app.execution.patience import JOURNAL_PAUSE_S
 from app.execution.publish import described, follow_on, sealed_args
 from app.execution.request import STEP_REQUEST
-from app.execution.runtime import Active, runtime_of
+from app.execution.runtime import Active, Runtime, runtime_of
 from app.execution.sequel_events import tell_sequel
 from app.execution.submission import Submission, opened_args
+from app.execution.trust import begun_within, tell_on
 from app.journal.schema.sealed import sealed_step
 from app.messaging.results import reported
 from app.telemetry.bound import ends_as
@@ -97,8 +98,11 @@ class StepTask(Task):
 
     def _record(self, submission: Submission) -> bool:
         """Write the row of a step that follows one; return False when that has to wait."""
-        runtime = self.app.agents_runtime.value
-        if runtime is None or not isinstance(self.app.current_worker_task, StepTask):
+        if not isinstance(self.app.current_worker_task, StepTask):
+            return False
+        held = getattr(self.app, "agents_runtime", None)  # another app may call our tasks
+        runtime = held and held.value
+        if runtime is None:
             return False
         try:
             id_of(submission.id)
@@ -144,7 +148,7 @@ class StepTask(Task):
         if runtime.active.setdefault(step_id, active) is not active:
             return Left(f"{step_id} runs in this process already")
         try:
-            return attempted(runtime, self, self._asked(message, args, kwargs), active)
+            return attempted(runtime, self, self._asked(runtime, message, args, kwargs), active)
         except JournalUnavailableError as error:
             self._give_message_back(step_id, error)
         except AgentsError as error:  # it is refused as it stands, and has no row
@@ -154,7 +158,7 @@ class StepTask(Task):
             if runtime.active.get(step_id) is active:
                 del runtime.active[step_id]
 
-    def _asked(self, message: Any, args: Any, kwargs: Any) -> Received:
+    def _asked(self, runtime: Runtime, message: Any, args: Any, kwargs: Any) -> Received:
         tells = partial(tell_sequel, self.app, message.id)
         about: Any = {"until": time.monotonic() + SEQUEL_S, "tells": tells}
         if message.get(names.JOURNALED):
@@ -163,6 +167,7 @@ class StepTask(Task):
         request = self.parse(args, kwargs)
         submission = Submission.received(self.name, message, args, kwargs)
         self._refuse_large(submission)
+        submission = begun_within(runtime, message, submission)
         return Received(message.id, submission.row(request), request, message.expires, **about)
 
     def _refuse_large(self, submission: Submission) -> None:
@@ -188,6 +193,7 @@ class StepTask(Task):
             if outcome.ok:
                 return outcome.value
             return {"state": outcome.state, "error": outcome.error and outcome.error.kind}
+        tell_on(runtime_of(self.app, message.hostname), message, claim, ended.untrusted)
         told.outcome = outcome.compact()  # app/messaging/results.py keeps both with the result
         if not message.get(names.PAYLOAD) and claim.payload:
             asked = self._fingerprint(claim.payload)

@@ -35,7 +35,7 @@ class Telling:
         self.recorded: list[NewEntry] = []
         #: What it remembers when it succeeds, by ids.
         self.learned: dict[str, NewMemory] = {}
-        self.distrusted = False  # it has read what others wrote
+        self.distrusted = claim.untrusted  # it has read what others wrote
         self.scope: Mapping[str, str] = {}  # what its run is about
         self.lets_go = False  # members of it may be open when it ends
         self.callers: tuple[str, ...] = ()  # steps that wait for what it has answered as an actor

@@ -142,6 +142,7 @@ def _gone_on(connection: Connection, o: GoOn) -> Claimed | None:
         policy="any",
         tenant=root.tenant,
         waited_s=0.0,
+        untrusted=root.untrusted,
     )
 
 

@@ -8,7 +8,7 @@ there a producer only collects; what it has is sent together when its ``with`` e
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -29,6 +29,7 @@ from app.concurrency.per_process import PerProcess
 from app.layout import qualified
 from app.messaging.redis import check_broker, connect_redis
 from app.settings import Settings
+from celery_agents import names
 from celery_agents.given import Addressed, GivenCelery
 from celery_agents.wire.messages import Composed, post
 
@@ -126,6 +127,14 @@ class Collector:
             wait(self._outgoing.submit(self._parcel))
 
 
+def passed_on(task: Any, headers: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the headers of a message that a task sends: what it begins is trusted no more."""
+    told = dict(headers or {})
+    if task is not None and task.request.get(names.UNTRUSTED):
+        told[names.UNTRUSTED] = 1
+    return told
+
+
 class Serving(Addressed):
     """An app with what the service needs of it. Its producers in a fiber are collectors."""
 
@@ -144,6 +153,12 @@ class Serving(Addressed):
     def outgoing(self) -> Outgoing:
         """This process's."""
         return self._outgoing.value or self._outgoing.get(lambda: Outgoing(self))
+
+    def send_task(self, name: str, *args: Any, **options: Any) -> Any:
+        """As Celery's; a message that a task sends tells what that had read."""
+        if headers := passed_on(self.current_worker_task, options.get("headers")):
+            options["headers"] = headers
+        return super().send_task(name, *args, **options)
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
         """A producer, as a context manager."""

@@ -151,8 +151,21 @@ class JournalBackend(AddressBackend):
     def on_chord_part_return(self, request: Any, state: Any, result: Any, **kwargs: Any) -> Any:
         """Leave journaled members: they were counted at their end; others are Celery's business."""
         if not _journaled(request.chord):
+            blocking(self._tell_on, request)
             part = partial(super().on_chord_part_return, **kwargs)
             blocking(part, request, state, result)
+
+    def _tell_on(self, request: Any) -> None:
+        """Have the body of a chord, which its last part sends, say what one of them had read."""
+        if not (request.group and request.chord):
+            return
+        key = names.UNTRUSTED_GROUP + request.group
+        if request.get(names.UNTRUSTED):
+            self.client.set(key, 1, ex=self.expires or None)
+        elif not self.client.exists(key):
+            return
+        options = request.chord.setdefault("options", {})
+        options["headers"] = {**(options.get("headers") or {}), names.UNTRUSTED: 1}
 
     def _get_result_meta(
         self, result: Any, state: Any, traceback: Any, request: Any, **kwargs: Any

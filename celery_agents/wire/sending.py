@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery, Signature
 
+from celery_agents import names
 from celery_agents.wire.canvas import message_of
 from celery_agents.wire.messages import Composed, Message, post, tell_sent
 from celery_agents.wire.routing import name_queues
@@ -38,7 +39,7 @@ class Sender:
         if isinstance(thing, Message):
             self.gather(thing)
         elif (message := message_of(self._app, thing, self._parent)) is not None:
-            self._composed.append(message)
+            self._composed.append(self._told(message))
             self._count += CANVAS
         else:
             thing.apply_async(producer=self._producer)
@@ -47,9 +48,16 @@ class Sender:
 
     def gather(self, message: Message) -> None:
         """Compose one, to be sent with the others."""
-        self._composed.append((message.queue, message.envelope(self._app, self._parent)))
+        composed = message.queue, message.envelope(self._app, self._parent)
+        self._composed.append(self._told(composed))
         self._count += 1
         self._bytes += len(message.payload)
+
+    def _told(self, composed: Composed) -> Composed:
+        """Return it as one of a task that has read what others wrote, where that is so."""
+        if self._parent is not None and self._parent.get(names.UNTRUSTED):
+            composed[1]["headers"][names.UNTRUSTED] = 1
+        return composed
 
     @property
     def full(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from agents.base import Answer
 from agents.catalog.registry import Registered, Registry
-from app.admission.guard import Asked, Next, Reply
+from app.admission.guard import Asked, Next, Reply, forget_said
 from app.admission.guards.health import HealthView
 from app.concurrency.fibers import in_thread
 from celery_agents.contracts.outcome import Outcome
@@ -54,6 +54,7 @@ def backup_of(registry: Registry, asked: Asked) -> Registered | None:
 async def _instead(asked: Asked, backup: Registered, go_on: Next, why: str) -> Reply:
     data = {"from": asked.agent.name, "to": backup.name, "why": why}
     await asked.step.note("failover", [data])
+    forget_said(asked.step)
     asked.step.tell("restart", agent=backup.name)  # it may have said something already
     answer = await go_on(replace(asked, agent=backup, instead=True))
     if not isinstance(answer, Answer):

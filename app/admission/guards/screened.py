@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 from agents.guarding.screening import Screen
+from agents.memory.sizes import tokens_of
 from agents.plan import Expand, Member
 from app.admission.guard import GuardedStep
 from app.concurrency.fibers import in_thread
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
+from celery_agents.contracts.memory import MemoryRecord
 from celery_agents.errors import BlockedError
 
 T = TypeVar("T")
@@ -122,6 +125,26 @@ class ScreenedStep:
         """Return a tool's result as the model may see it."""
         return await looked(self._screen, result, lambda: self._screen.result(result))
 
+    def memory(self, name: str) -> Any:
+        """Return a memory whose texts are of other runs, and kept for others."""
+        return ScreenedMemory(self._step.memory(name), self._screen)
+
+    async def ask(self, agent: Any, input: JsonValue = None, **options: Any) -> Any:  # noqa: A002
+        """Ask another agent: numbers of marks that it did not have of this one are its own."""
+        value = await self._step.ask(agent, input, **options)
+        return value if options.get("answer") else self._screen.others(value, but_own=True)
+
+    async def remembered(self) -> None:
+        """Look at what it wants to be kept for other runs, beside the loop."""
+        if not self._screen.keeps_changed:
+            return
+        for new in [one for one in self._step.learned.values() if one.text]:
+            text, guard = await in_thread(lambda new=new: self._screen.kept(new.text))
+            self._screen.blocked = self._screen.blocked or guard
+            if text != new.text:
+                tokens = tokens_of(text, new.policy)
+                self._step.learned[new.id] = replace(new, text=text, tokens=tokens)
+
     def heard(self, turns: Sequence[ChatMessage]) -> None:
         """Keep what the agent said on the way until the guards have looked at it."""
         self._turns = turns
@@ -152,15 +175,20 @@ class ScreenedStep:
         said: list[JsonValue] = [turn.text for turn in self._turns if turn.role == "assistant"]
         wishes = () if plan is None else plan.members
         asked: list[JsonValue] = [one.input for one in wishes if _is_wish(one)]
-        return [*(one for one in said if one), *self._emitted, *asked]
+        kept: list[JsonValue] = [one.text for one in self._step.learned.values() if one.text]
+        return [*(one for one in said if one), *self._emitted, *kept, *asked]
 
-    def end(self) -> None:
-        """Tell the rest of what was said."""
+    async def end(self) -> None:
+        """Tell the rest of what was said; whole texts are looked at beside the loop."""
         self.spoken()
-        for text in self._whole:
-            held = self._screen.held()
-            self._say(held.add(text) + held.end())
-        self._whole.clear()
+        whole, self._whole = [text for text in self._whole if text], []
+        if whole:
+            for told in await in_thread(lambda: [*map(self._told_whole, whole)]):
+                self._say(told)
+
+    def _told_whole(self, text: str) -> str:
+        held = self._screen.held()
+        return held.add(text) + held.end()
 
     def _wished(self, wish: Member) -> Member:
         told = _fields(wish.input)
@@ -182,6 +210,27 @@ class ScreenedStep:
     def _taken(self) -> str:
         held, self._held, self._waiting = "".join(self._held), [], 0
         return held
+
+
+class ScreenedMemory:
+    """A memory as the code of an agent with guards uses it.
+
+    Code is told what is kept as it stands: what it says of that is looked at as it comes out. A
+    mark in it is another run's. What code keeps is looked at when the step ends.
+    """
+
+    def __init__(self, memory: Any, screen: Screen) -> None:
+        self._memory = memory
+        self._screen = screen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._memory, name)
+
+    async def recall(self, question: str, **options: Any) -> list[MemoryRecord]:
+        """Recall what fits a question."""
+        asked = str(self._screen.restored(question))
+        found: list[MemoryRecord] = await self._memory.recall(asked, **options)
+        return [one.model_copy(update={"text": self._screen.others(one.text)}) for one in found]
 
 
 async def looked(

@@ -68,6 +68,7 @@ async def _answered(
         return await _failed(asked, step, screen, reply)
     value = await looked(screen, reply.value, lambda: screen.said(reply.value))
     turns = await step.turns()
+    await step.remembered()
     beside = step.beside()
     judged = await _judged(asked, screen, "output", lambda: _with(value, beside))
     usage = reply.usage + spent + judged
@@ -75,7 +76,7 @@ async def _answered(
         return await _blocked(asked, screen, "output", usage)
     await _noted(asked, screen)
     step.keep(turns)
-    step.end()
+    await step.end()
     return reply.model_copy(update={"value": screen.restored(value), "usage": usage})
 
 
@@ -90,7 +91,7 @@ async def _waiting(
     if screen.blocked:
         return await _blocked(asked, screen, "output", usage)
     if not screen.holds_all:  # else nobody has looked at it
-        step.end()
+        await step.end()
     return plan
 
 
@@ -100,7 +101,7 @@ async def _failed(asked: Asked, step: ScreenedStep, screen: Screen, reply: Outco
     if screen.blocked is None and not screen.judged:
         step.keep(turns)
         if not screen.holds_all:
-            step.end()
+            await step.end()
     error = reply.error
     if error is None or not (screen.looks or screen.judged):
         return reply

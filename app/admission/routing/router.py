@@ -13,7 +13,7 @@ from agents.governance.routing import Asking, ServedTurn
 from agents.governance.wants import refused_by
 from agents.policies.breaker import Verdict
 from app.admission.breakers import Breakers
-from app.admission.guard import Admitted, Asked, Next, Reply
+from app.admission.guard import Admitted, Asked, Next, Reply, forget_said
 from app.admission.guards.admission import call_of, changed, switches_of
 from app.admission.guards.health import HealthView
 from app.admission.limits.passage import Passage, Placed, asker_of, needs_of
@@ -241,7 +241,7 @@ class Routing:
     async def _begin_anew(self, left: Registered, agent: Registered, error: AgentsError) -> None:
         step = self._asked.step
         step.calls.anew()
-        step.learned.clear()
+        forget_said(step)
         why = ErrorInfo.of(error).kind
         told = {"from": left.deployment, "to": agent.deployment, "why": why}
         await step.note("failover", [told])

@@ -39,6 +39,8 @@ class Ended:
     claim: Claimed | Finished
     other: bool = False  # this message asks for something else than the row of its id
     then: Claimed | None = None  # the step that its end has begun, in this process
+    #: Whether its run has read what others wrote; None: the journal knows.
+    untrusted: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +107,17 @@ class Ends:
     @property
     def _untrusted(self) -> bool:
         """True when it, or a member of its run, has read what others wrote."""
-        if (step := self.step) is not None and step.distrusted:
-            return True
+        if (here := self._known_untrusted) is not None:
+            return here
         known = partial(blocking, self._journal.memories.untrusted, self.claim.run_id)
-        return self.claim.token > 1 and keep_trying(self.claim.id, known)
+        return keep_trying(self.claim.id, known)
+
+    @property
+    def _known_untrusted(self) -> bool | None:
+        """The same, where it is known here: at its first claim a root has had no members."""
+        if self.claim.untrusted or (self.step is not None and self.step.distrusted):
+            return True
+        return False if self.claim.token == 1 else None
 
     def _write_end(self, outcome: Outcome, exchange: NewExchange | None = None) -> Ending:
         more: dict[str, Any] = {}
@@ -135,7 +144,7 @@ class Ends:
         self._count(outcome)
         self._tell(outcome.state)
         self._runtime.follow(aftermath)
-        return Ended(outcome, self.claim)
+        return Ended(outcome, self.claim, untrusted=self._known_untrusted)
 
     def _count(self, outcome: Outcome) -> None:
         """Count an end that the journal has taken."""

@@ -87,7 +87,7 @@ class Calling(Telling):
         """Make one paid or outside act, unless an earlier attempt finished it, or it is cached."""
         about: Any = {"once": once, "expect": expect}
         if cache is not None:
-            about |= {"cache": cache, "helpers": self.helpers}
+            about |= {"cache": cache, "step": self}
         return await self.calls.make(name, perform, fingerprint=fingerprint, **about)
 
     async def distrust(self) -> None:
@@ -96,15 +96,20 @@ class Calling(Telling):
             await in_thread(self.runtime.journal.memories.distrust, self.run_id)
             self.distrusted = True
 
+    async def has_read(self) -> bool:
+        """Return whether the run has, as it is now."""
+        if self.distrusted or marked(self.claim.payload):
+            return True
+        return await in_thread(self.runtime.journal.memories.untrusted, self.run_id)
+
     async def untrusted(self, about: str) -> bool:
         """Return whether the run has, of one ``about`` the same in each attempt: journaled."""
         if self.distrusted or marked(self.claim.payload):
             return True
 
         async def look() -> Answer:
-            return Answer(value=await in_thread(known, self.run_id))
+            return Answer(value=await self.has_read())
 
-        known = self.runtime.journal.memories.untrusted
         return bool((await self.call("untrusted", look, fingerprint=about[:64])).value)
 
     async def made(

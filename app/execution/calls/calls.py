@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -45,6 +46,22 @@ from celery_agents.values import KNOWN
 
 _NOTHING = Usage()
 _UNTRACED = nullcontext()
+
+
+class CacheAsker(Protocol):
+    """The step that makes a call whose answer may be cached."""
+
+    def helpers(self) -> TurnHelpers:
+        """Agents that are asked about similar questions."""
+        ...
+
+    async def distrust(self) -> None:
+        """Take note that it has read what others wrote."""
+        ...
+
+    async def has_read(self) -> bool:
+        """Return whether it, or a step of its run, has."""
+        ...
 
 
 class CallRecord:
@@ -165,19 +182,19 @@ class StepCalls(CallRecord):
         once: bool = False,
         expect: Expect | None = None,
         cache: Cacheable | None = None,
-        helpers: Callable[[], TurnHelpers] | None = None,
+        step: CacheAsker | None = None,
     ) -> Answer:
         """Make a call; see :meth:`agents.base.StepContext.call`.
 
-        ``helpers`` gives those whom it asks about similar questions.
+        ``step``: of a call whose answer may be cached, who asks.
         """
         check(name, fingerprint)
         call = self._next(name, fingerprint)
         with self._open.entered(call.identity, enclosing(self._claim.id), name if once else ""):
             if (known := await self._replayed(call, expect)) is not None:
                 return known
-            if cache is not None and self.cache_use != "off":
-                return await self._cached_or_made(call, cache, perform, expect, helpers)
+            if cache is not None and step is not None and self.cache_use != "off":
+                return await self._cached_or_made(call, cache, perform, expect, step)
             return await self._admitted(call, perform, expect, once=once)
 
     async def _replayed(self, call: CallId, expect: Expect | None) -> Answer | None:
@@ -193,13 +210,13 @@ class StepCalls(CallRecord):
         cache: Cacheable,
         perform: Perform,
         expect: Expect | None,
-        of: Callable[[], TurnHelpers] | None,
+        step: CacheAsker,
     ) -> Answer:
         """The cached answer, which becomes one of this step; else make the call, and cache it."""
         claim, name, helpers = self._claim, cache.caching.name, None
         likeness: Likeness | None = None
-        if cache.meaning is not None and of is not None:
-            helpers = of()
+        if cache.meaning is not None:
+            helpers = step.helpers()
             likeness = Likeness(helpers, claim.tenant, self.similarity)
         caches = self._runtime.agents.caches
         key = caches.shared.hidden(cache.key(claim.tenant))
@@ -210,13 +227,16 @@ class StepCalls(CallRecord):
                 if (found := asking.found) is not None:
                     if self.passage is not None:
                         self.passage.makes_calls()
+                    if asking.untrusted:
+                        await step.distrust()
                     served = replace(call, name=f"cache:{call.name}"[:NAME_MAX])
                     answer = await self._make(served, lambda: found, free=True)
                 else:
                     if self.cache_use == "use":
                         perform = _counted(call, perform, asked, caches)
                     answer = await self._admitted(call, perform, expect)
-                    asking.put(answer.model_copy(update={"deployment": None}))
+                    kept = answer.model_copy(update={"deployment": None})
+                    asking.put(kept, untrusted=await step.has_read())
         if helpers is None:
             return answer
         return answer.model_copy(update={"usage": answer.usage + helpers.spent})

@@ -66,13 +66,15 @@ def distrust(connection: Connection, run_id: str) -> None:
     connection.execute(_DISTRUST, {"b_id": run_id})
 
 
-def untrusted(connection: Connection, run_id: str) -> bool:
-    """Return whether a run has."""
-    return bool(connection.execute(_UNTRUSTED, {"b_id": run_id}).scalar())
+def untrusted(connection: Connection, step_id: str) -> bool:
+    """Return whether the run of a step has."""
+    return bool(connection.execute(_UNTRUSTED, {"b_id": step_id}).scalar())
 
 
 _DISTRUST = update(table(Step)).where(_THIS_ROOT, ~_S.untrusted).values(untrusted=True)
-_UNTRUSTED = select(_S.untrusted).where(_THIS_ROOT)
+_OWN = table(Step).alias("own").c
+_ITS_RUN = select(_OWN.run_id).where(_OWN.id == bindparam("b_id")).scalar_subquery()
+_UNTRUSTED = select(_S.untrusted).where(_S.id == _ITS_RUN)
 
 
 def keep(connection: Connection, new: Sequence[NewMemory], *, live: bool) -> int:

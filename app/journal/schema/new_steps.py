@@ -44,6 +44,7 @@ GIVEN = (
     Given("max_attempts", INTEGER),
     Given("timeout_s", FLOAT),
     Given("tenant", inherited=True),
+    Given("untrusted", "boolean", inherited=True),
 )
 NAMES = tuple(g.name for g in GIVEN)
 INHERITED = tuple(g.name for g in GIVEN if g.inherited)

@@ -109,6 +109,7 @@ class NewStep:
     envelope: dict[str, Any] | None = None
     timeout_s: float | None = None  # of the whole step, from now
     tenant: str = ""
+    untrusted: bool = False  # it goes on with what a run said that had read what others wrote
 
     @classmethod
     def of_run(
@@ -122,7 +123,8 @@ class NewStep:
     ) -> Self:
         """The row of a run of its own, with the policy that its arguments ask for.
 
-        ``about``: id, task, queue, priority and tenant; envelope, if something follows it.
+        ``about``: id, task, queue, priority and tenant; envelope, if something follows it; whether
+        it is untrusted.
         ``trace``: the span of whoever asks, as a header has it.
         """
         if options.webhook is not None:  # it follows the end, as a chain does
@@ -240,6 +242,7 @@ class Claimed:
     tenant: str = ""
     #: Since it could have been claimed; None: this claim has made its row.
     waited_s: float | None = None
+    untrusted: bool = False  # so it was when it was claimed, as far as its own row said it
     let_go: Aftermath | None = None  # of members, by this claim
     since: float = field(default_factory=time.monotonic)
 

@@ -55,6 +55,7 @@ _CLAIMED = (
     (now() - _S.started_at).label("elapsed_s"),
     _S.tenant,
     (now() - _S.ready_at).label("waited_s"),
+    _S.untrusted,
 )
 _PAYLOAD = 10  # its place among them
 
@@ -198,6 +199,7 @@ def _first(new: NewStep, payload: str) -> Claimed:
         max_attempts=new.max_attempts,
         remaining_s=new.timeout_s,
         tenant=new.tenant,
+        untrusted=new.untrusted,
     )
 
 

@@ -47,9 +47,9 @@ class MemoryStore:
         """Write down that a run has read what others wrote."""
         in_transaction(self.engine, lambda c: keeping.distrust(c, run_id))
 
-    def untrusted(self, run_id: str) -> bool:
-        """Return whether a run has."""
-        return in_transaction(reading(self.engine), lambda c: keeping.untrusted(c, run_id))
+    def untrusted(self, step_id: str) -> bool:
+        """Return whether the run of a step has."""
+        return in_transaction(reading(self.engine), lambda c: keeping.untrusted(c, step_id))
 
     def page(self, tenant: str, space: str, after: int) -> tuple[list[MemoryRecord], int | None]:
         """A page of a space; see :func:`app.journal.memory.recall.page`."""

@@ -131,7 +131,7 @@ TAKE = Prepared(
         CAST(payload AS text), max_attempts, deadline_at - {CLOCK},
         (SELECT policy FROM joins WHERE step_id = steps.parent_id
             AND max_concurrent IS NULL), {CLOCK} - started_at, tenant,
-        {CLOCK} - ready_at
+        {CLOCK} - ready_at, untrusted
     """,  # noqa: S608 - of our own constant
     answers=True,
     locks=True,

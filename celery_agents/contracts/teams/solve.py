@@ -52,7 +52,8 @@ class Strategy(Contract):
             value = {"options": value}
         if isinstance(value, dict) and isinstance(asked := value.get("options"), StepOptions):
             value = {"verb": _verb_of(asked), **value, "options": asked.message_options()}
-        if not isinstance(value, dict) or value.get("verb") not in PAYLOADS:
+        verb = value.get("verb") if isinstance(value, dict) else None
+        if not isinstance(verb, str) or verb not in PAYLOADS:
             return value
         request = _read(value["verb"], value.get("options"))
         name = value.get("name") or _name(value["verb"], request)

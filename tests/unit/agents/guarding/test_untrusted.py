@@ -8,6 +8,7 @@ import pytest
 
 from agents.guarding.marks import Marks
 from agents.guarding.untrusted import as_data, marked
+from app.journal.schema.rows import LazyPayload
 
 BLOCK = as_data("of a page", "<b>")
 
@@ -17,6 +18,7 @@ BLOCK = as_data("of a page", "<b>")
     [
         (BLOCK, True),
         ({"a": [1, {"b": BLOCK}]}, True),
+        (LazyPayload(json.dumps({"args": [BLOCK], "kwargs": {}})), True),
         (json.dumps(BLOCK), True),
         (json.dumps(json.dumps({"told": BLOCK})), True),
         (json.dumps(json.dumps(json.dumps([BLOCK]))), True),

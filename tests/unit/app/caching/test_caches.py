@@ -89,7 +89,7 @@ def ask(
                 return asking.found
             assert perform is not None
             answer = await perform()
-            asking.put(answer)
+            asking.put(answer, untrusted=False)
             return answer
 
     return asyncio.run(work())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -248,6 +249,35 @@ class TestFollowOn:
         assert message["headers"]["argsrepr"] == "(…)"
         assert message["body"][:2] == ((), {})
         assert message["body"][2]["chain"] == [{"task": "last"}]
+
+    @pytest.mark.parametrize("fiber", [True, False])
+    def test_says_what_the_step_before_had_read(
+        self, app: Celery, step: StepTask, sent: list[dict[str, Any]], *, fiber: bool
+    ) -> None:
+        """It does so with a row, without one, and as a message of Celery's own."""
+        link, read = step.s(deadline_s=9).set(task_id="n", queue="agents"), {names.UNTRUSTED: 1}
+        journal: Kept | None = None
+        for journaled in (False, True):
+            journal = Kept(app) if journaled else None
+            for more in (read, {}):
+                follow = partial(self.follow, step, link.clone(), **more)
+                assert (in_a_fiber(follow) if fiber else follow()) == ["n"]
+        assert [m["headers"].get(names.UNTRUSTED) for m in sent] == [1, None, 1, None]
+        assert journal is not None
+        assert [new.untrusted for new in journal.rows] == [True, False]
+
+    def test_another_app_may_call_our_task(
+        self, step: StepTask, sent: list[dict[str, Any]]
+    ) -> None:
+        plain = Celery("shop", broker="memory://", set_as_current=False)
+
+        @plain.task(base=StepTask, name="step", shared=False)
+        def theirs() -> None: ...
+
+        assert self.follow(plain.tasks[theirs.name], theirs.s().set(task_id="n", queue="q")) == [
+            "n"
+        ]
+        assert sent[0]["headers"]["id"] == "n"
 
     def test_what_was_not_sent_is_left_to_recovery(self, app: Celery, step: StepTask) -> None:
         """Also what may have been sent; without a row it is the step's error."""

@@ -117,6 +117,8 @@ class Desk:
             tell=lambda kind, **_: self.told.append(kind),
             asked_to_stop=False,
             spent=Usage(),
+            learned={"m": "remembered"},
+            emitted=["an entry"],
         )
 
     async def _note(self, kind: str, data: Sequence[dict[str, str]]) -> None:
@@ -292,6 +294,9 @@ def test_backups(gate: Gate, sick: list[str], answers: str, why: str | None) -> 
     desk.add("other", "other", HTTP)
     found = desk.take("main")
     assert found.value == answers
+    # What the one that was asked first wanted to be kept is nobody's.
+    kept = ({"m": "remembered"}, ["an entry"]) if why is None else ({}, [])
+    assert (desk.step.learned, desk.step.emitted) == kept
     if why is None:
         assert desk.events == []
     else:

@@ -41,6 +41,8 @@ def test_what_is_a_strategy(given: Any, verb: str, name: str) -> None:
         (["a"] * 21, "strategies: "),
         ([Map(agent="a")], "a Map is no strategy"),
         ([{"verb": "map", "options": {"agent": "a"}}], "verb"),
+        ([{"verb": ["ask"], "options": {"agent": "a"}}], "verb"),
+        ([{"verb": {}, "options": {"agent": "a"}}], "verb"),
         ([{"verb": "vote", "options": {"voters": []}}], r"options\.voters"),
         ([{"verb": "vote", "options": {"voters": ["a"], "rul": "x"}}], r"options\.rul"),
         ([{"verb": "ask", "options": 3}], "options: "),

@@ -32,6 +32,7 @@ class Step:
         self.judged: list[Any] = []
         self.turns: Any = ()
         self.emitted: list[Any] = []
+        self.learned: dict[str, Any] = {}
         self.spent = Usage()
         self.helpers = lambda: self
         self._allows = allows

@@ -146,7 +146,7 @@ def test_behind_a_pooler_all_are_transactions(world: World) -> None:
 NOTHING = (
     (
         "insert_steps('{s}', '{r}', '{p}', '{m}', '{0}', '{t}', '{a}', '{q}', '{5}', '{1}', '{1}', "
-        "'{3}', '{1}', '{x}', NULL, 1)"
+        "'{3}', '{1}', '{x}', '{f}', NULL, 1)"
     ),
     "take_steps('{s}', 'w', 'ready', 1)",
     (
