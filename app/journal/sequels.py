@@ -10,12 +10,12 @@ nothing is written, and the end is told in the ordinary way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, text
 
 from agents.plan import Member
 from app.concurrency.future import Future
@@ -26,6 +26,7 @@ from app.journal.schema.sealed import sealed_entry
 from app.journal.steps import joins
 from app.journal.steps.members import NewMember, new_members
 from app.journal.writing.operation import Operation
+from app.journal.writing.prepared import Prepared, Shot
 from app.journal.writing.writer import Writer
 from celery_agents.contracts.flows.entries import SIGNALS
 from celery_agents.contracts.outcome import Outcome
@@ -86,6 +87,10 @@ class GoOn(Operation[Claimed | None]):
         }
 
     @property
+    def variety(self) -> int:
+        return id(self)  # each is a statement of its own
+
+    @property
     def alone(self) -> bool:
         return True
 
@@ -94,8 +99,38 @@ class GoOn(Operation[Claimed | None]):
         return False
 
     @classmethod
+    def shot(cls, operations: Sequence[GoOn]) -> Shot | None:
+        (one,) = operations
+        values = tuple(one.values[name] for name in ("flow", *_LOCKED, *_GIVEN))
+        return Shot(_go_on(), values, [one.new.id], lambda _place, _row: one.begun)
+
+    @property
+    def begun(self) -> Claimed:
+        """The next member, as this worker has it."""
+        member, root = self.new.member, self.root
+        return Claimed(
+            id=self.new.id,
+            token=1,
+            attempt=1,
+            run_id=root.run_id,
+            parent_id=root.id,
+            member=member.key,
+            task=member.task,
+            agent=member.agent,
+            queue=root.queue,
+            priority=root.priority,
+            payload={"args": [member.input], "kwargs": member.options},
+            max_attempts=member.max_attempts,
+            remaining_s=member.deadline_s,
+            policy="any",
+            tenant=root.tenant,
+            waited_s=0.0,
+            untrusted=root.untrusted,
+        )
+
+    @classmethod
     def apply(cls, connection: Connection, operations: Sequence[GoOn]) -> list[Claimed | None]:
-        return [_gone_on(connection, o) for o in operations]
+        return [o.begun if _gone_on(connection, o.values) else None for o in operations]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,107 +150,134 @@ def _columns(new: NewMember) -> tuple[Any, ...]:
     return (new.id, m.key, m.task, m.agent, new.text, m.max_attempts, m.deadline_s)
 
 
-def _gone_on(connection: Connection, o: GoOn) -> Claimed | None:
-    root = o.root
-    statements = _statements(connection.dialect.name)
+def _gone_on(connection: Connection, values: dict[str, Any]) -> bool:
+    """Write all of it, or nothing: then it is not as its code took it to be."""
     if connection.dialect.name == "sqlite":  # its driver knows such parameters itself: a third
-        written = [connection.exec_driver_sql(s, o.values).rowcount for s in statements]
-    else:  # in one round trip; the locks come first, in the order of all (locks.py)
-        written = [connection.execute(_at_once(statements), o.values).rowcount]
-    if not written[-1]:
-        return None
-    member = o.new.member
-    return Claimed(
-        id=o.new.id,
-        token=1,
-        attempt=1,
-        run_id=root.run_id,
-        parent_id=root.id,
-        member=member.key,
-        task=member.task,
-        agent=member.agent,
-        queue=root.queue,
-        priority=root.priority,
-        payload={"args": [member.input], "kwargs": member.options},
-        max_attempts=member.max_attempts,
-        remaining_s=member.deadline_s,
-        policy="any",
-        tenant=root.tenant,
-        waited_s=0.0,
-        untrusted=root.untrusted,
-    )
+        written = [connection.exec_driver_sql(s, values).rowcount for s in _statements()]
+        if len(set(written)) > 1:
+            raise RuntimeError(f"Of a flow's way on only a part was written: {written}")
+        return bool(written[0])
+    for lock in _LOCKS:  # they come first, in the order of all (locks.py)
+        connection.execute(text(lock.format(":flow", ":member")), values)
+    return connection.execute(text(_at_once()), values).first() is not None
 
 
-@cache
-def _at_once(statements: tuple[str, ...]) -> TextClause:
-    return text(";".join((*_LOCKS, *statements)))
-
-
+#: What is locked: the flow and its member.
+_LOCKED = ("flow", "member")
 _LOCKS = (
-    "SELECT step_id FROM joins WHERE step_id = :flow FOR UPDATE",
-    "SELECT id FROM steps WHERE id IN (:flow, :member) ORDER BY id FOR NO KEY UPDATE",
+    "SELECT step_id FROM joins WHERE step_id = {0} FOR UPDATE",
+    "SELECT id FROM steps WHERE id IN ({0}, {1}) ORDER BY id FOR NO KEY UPDATE",
 )
 #: What the next member has of its own, in the order of its values.
 _OWN = ("id", "key", "task", "agent", "payload", "max_attempts", "timeout_s")
 _NAMES = {"key": "member"}
 _KINDS = {given.name: given.kind for given in GIVEN}
+#: All of its values with their types, as they are sent to PostgreSQL.
+_GIVEN = {
+    **dict.fromkeys(("member", "worker", "flow", "tenant", "signals", "stream"), "text"),
+    **dict.fromkeys(("kind", "run"), "text"),
+    **dict.fromkeys(("token", "flow_token"), "integer"),
+    **dict.fromkeys(("heard", "seq"), "bigint"),
+    **dict.fromkeys(("at", "grace"), "double precision"),
+    **dict.fromkeys(("outcome", "data"), "json"),
+    **{name: _KINDS[_NAMES.get(name, name)] for name in _OWN},
+}
 #: Whoever would change one of these conditions holds the flow's join, as this does.
 _END = """
-UPDATE steps SET state = 'succeeded', outcome = {outcome}, finished_at = :at,
-    wake_at = :at + :grace, worker_id = NULL, wakes = 0, settled = true
-WHERE id = :member AND token = :token AND state = 'running' AND worker_id = :worker
+UPDATE steps SET state = 'succeeded', outcome = {outcome}, finished_at = {at},
+    wake_at = {at} + {grace}, worker_id = NULL, wakes = 0, settled = true
+WHERE id = {member} AND token = {token} AND state = 'running' AND worker_id = {worker}
     AND NOT cancel_requested
     AND EXISTS (
         SELECT 1 FROM steps AS f JOIN joins AS j ON j.step_id = f.id
-        WHERE f.id = :flow AND f.token = :flow_token AND f.state = 'waiting'
+        WHERE f.id = {flow} AND f.token = {flow_token} AND f.state = 'waiting'
             AND NOT f.cancel_requested AND steps.parent_id = f.id AND steps.round = j.round
             AND j.state = 'open' AND j.policy = 'any' AND j.deadline_at IS NULL
     )
-    AND EXISTS (SELECT 1 FROM workers WHERE id = :worker AND lease_until > :at)
-    AND NOT EXISTS (SELECT 1 FROM steps AS s WHERE s.id = :id)
+    AND EXISTS (SELECT 1 FROM workers WHERE id = {worker} AND lease_until > {at})
+    AND NOT EXISTS (SELECT 1 FROM steps AS s WHERE s.id = {id})
     AND NOT EXISTS (
         SELECT 1 FROM entries
-        WHERE tenant = :tenant AND stream = :signals AND seq > :heard
+        WHERE tenant = {tenant} AND stream = {signals} AND seq > {heard}
     )
-    AND (
-        SELECT max(seq) FROM entries WHERE tenant = :tenant AND stream = :stream
-    ) = :seq - 1
+    AND {last} = {seq} - 1
 """
+#: The place of the last line of the flow's history.
+_LAST = "(SELECT max(seq) FROM entries WHERE tenant = {tenant} AND stream = {stream})"
 _TELL = """
 INSERT INTO entries (tenant, stream, seq, kind, data, run_id, tokens, at, xid)
-SELECT :tenant, :stream, :seq, :kind, {data}, :run, 0, :at, {xid}
-WHERE EXISTS (SELECT 1 FROM steps AS s WHERE s.id = :id AND s.created_at = :at)
-    AND (
-        SELECT max(seq) FROM entries WHERE tenant = :tenant AND stream = :stream
-    ) = :seq - 1
+SELECT {tenant}, {stream}, {seq}, {kind}, {data}, {run}, 0, {at}, {xid}
 """
+_XID = "CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
 
 
-@cache
-def _statements(dialect: str) -> tuple[str, ...]:
-    server = dialect == "postgresql"
-    as_value = "CAST(:{} AS json)" if server else ":{}"
-    given = {_NAMES.get(n, n): f"CAST(:{n} AS {_KINDS[_NAMES.get(n, n)]})" for n in _OWN}
+def _end(value: Mapping[str, str]) -> str:
+    return _END.format_map({**value, "last": _LAST.format_map(value)})
+
+
+def _row(value: Mapping[str, str], *, server: bool) -> str:
+    """The row of the next member, of the flow ``f`` and the member ``m`` before it."""
+    of_own = {_NAMES.get(n, n): f"CAST({value[n]} AS {_GIVEN[n]})" for n in _OWN}
     row = words(
-        given | {name: f"f.{name}" for name in INHERITED},
-        at=":at",
-        wake_grace_s=":grace",
+        of_own | {name: f"f.{name}" for name in INHERITED},
+        at=value["at"],
+        wake_grace_s=value["grace"],
         cast=server,
         fixed={
-            **claimed(":at"),
-            "worker_id": ":worker",
+            **claimed(value["at"]),
+            "worker_id": value["worker"],
             "parent_id": "f.id",
             "round": "m.round",
             "position": "m.position + 1",
         },
     )
+    return insert_into_steps(row)
+
+
+@cache
+def _statements() -> tuple[str, ...]:
+    """SQLite's, each of which does its part where the one before has."""
+    value = {name: f":{name}" for name in _GIVEN}
     # Of what the statement before has written, by its time: an end of another way has its own.
     ended = "m.id = :member AND m.finished_at = :at AND m.token = :token"
+    made = f"s.id = :id AND s.created_at = :at AND {_LAST.format_map(value)} = :seq - 1"
     there = "EXISTS (SELECT 1 FROM steps AS s WHERE s.id = :id)"
-    sources = f"FROM steps AS f, steps AS m WHERE f.id = :flow AND {ended} AND NOT {there}"
-    xid = "CAST(CAST(pg_current_xact_id() AS text) AS bigint)" if server else "0"
+    sources = f"FROM steps AS f, steps AS m WHERE f.id = :flow AND {ended}"
     return (
-        _END.format(outcome=as_value.format("outcome")),
-        f"{insert_into_steps(row)} {sources}",
-        _TELL.format(data=as_value.format("data"), xid=xid),
+        _end(value),
+        f"{_row(value, server=False)} {sources} AND NOT {there}",
+        f"{_TELL.format_map(value | {'xid': '0'})} FROM steps AS s WHERE {made}",
+    )
+
+
+def _whole(value: Mapping[str, str]) -> str:
+    """PostgreSQL's, one statement: all of it is written, or nothing."""
+    return f"""
+    WITH ended AS (
+        {_end(value)}
+        RETURNING steps.round, steps.position
+    ), made AS (
+        {_row(value, server=True)} FROM steps AS f, ended AS m WHERE f.id = {value["flow"]}
+        RETURNING id
+    ), told AS (
+        {_TELL.format_map(dict(value) | {"xid": _XID})} FROM made
+    )
+    SELECT id FROM made
+    """  # noqa: S608 - of our own constants
+
+
+@cache
+def _at_once() -> str:
+    return _whole({name: f"CAST(:{name} AS {kind})" for name, kind in _GIVEN.items()})
+
+
+@cache
+def _go_on() -> Prepared:
+    locks = tuple(
+        Prepared(f"go_on_locks_{n}", ("text",) * (n + 1), lock.format("$1", "$2"))
+        for n, lock in enumerate(_LOCKS)
+    )
+    value = {name: f"${n + 1}" for n, name in enumerate(_GIVEN)}
+    return Prepared(
+        "go_on", tuple(_GIVEN.values()), _whole(value), answers=True, locks=True, before=locks
     )

@@ -15,12 +15,12 @@ from redis.exceptions import RedisError
 from celery_agents import names
 from celery_agents.address import RedisAddress
 from celery_agents.errors import IdInUseError
-from celery_agents.given import GivenCelery
 from celery_agents.redis_url import LOCAL, REDIS_URL, read_redis_url
 from celery_agents.sealing import read_keys, seals_of
 from celery_agents.transport import transport_options
 from celery_agents.wire.from_loop import LoopSender
 from celery_agents.wire.messages import Draft, Message
+from celery_agents.wire.pools import ClientCelery
 from celery_agents.wire.results import ResultBackend, backend_url, results_address
 from celery_agents.wire.sending import send
 
@@ -126,8 +126,9 @@ class Connection:
         _refuse_other(message, recorded, backend.decode_result(stored) if stored else {})
 
     def close(self) -> None:
-        """Close the connections of threads."""
+        """Close the connections of threads, and of all event loops."""
         self.celery.close()
+        self._from_loop.close_all()
 
     async def aclose(self) -> None:
         """Close those of the running event loop."""
@@ -151,8 +152,8 @@ class Connection:
             ) from error
 
 
-def _app(broker: RedisAddress, results: RedisAddress | None) -> GivenCelery:
-    app = GivenCelery("celery-agents-client", set_as_current=False)
+def _app(broker: RedisAddress, results: RedisAddress | None) -> ClientCelery:
+    app = ClientCelery("celery-agents-client", set_as_current=False)
     app.broker_address, app.results_address = broker, results
     return app
 

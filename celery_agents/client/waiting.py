@@ -114,9 +114,11 @@ class Waiting:
         self._publish = publish
         self._idle: list[Listener] = []
         self._pid = os.getpid()
+        self._closed = 0
 
     def close(self) -> None:
-        """Close the connections that are kept."""
+        """Close the connections that are kept; one in use when its wait is over."""
+        self._closed += 1
         while self._idle:
             self._idle.pop().close()
 
@@ -130,6 +132,7 @@ class Waiting:
         """A listener; one that failed is not used again."""
         if self._pid != os.getpid():  # a fork: the connections are the parent's
             self._idle, self._pid = [], os.getpid()
+        closed = self._closed
         try:
             listener = self._idle.pop()
         except IndexError:
@@ -139,7 +142,7 @@ class Waiting:
         except BaseException:
             listener.close()
             raise
-        if len(self._idle) < _KEPT:
+        if len(self._idle) < _KEPT and closed == self._closed:
             self._idle.append(listener)
         else:
             listener.close()

@@ -36,6 +36,7 @@ class LoopSender:
         self._address = address
         self._timeout_s = timeout_s
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
+        self._closing: set[asyncio.Task[None]] = set()
         self._sent_by, self._sent = uuid(), count(1)
 
     @property
@@ -66,6 +67,26 @@ class LoopSender:
         if client is not None:
             await client.aclose()
 
+    def close_all(self) -> None:
+        """Close the connections of every loop, from any thread: those of others a little later."""
+        for loop in self._loops():
+            if (client := self._clients.pop(loop, None)) is None:
+                continue
+            try:
+                loop.call_soon_threadsafe(self._close_on, loop, client)
+                if not loop.is_running():  # it may never be
+                    _abandon(client, at_once=False)
+            except RuntimeError:  # the loop is closed
+                _abandon(client, at_once=True)
+
+    def _close_on(self, loop: asyncio.AbstractEventLoop, client: Any) -> None:
+        closing = loop.create_task(client.aclose())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    def _loops(self) -> list[asyncio.AbstractEventLoop]:
+        return [loop for ref in self._clients.keyrefs() if (loop := ref()) is not None]
+
     async def _flush(self, sender: Sender) -> None:
         if composed := sender.take():
             await self._put_all(composed)
@@ -87,6 +108,9 @@ class LoopSender:
         if (client := self._clients.get(loop)) is None:
             from redis.asyncio.retry import Retry  # with the rest of it, on first use
 
+            for other in self._loops():  # each `asyncio.run` has another one
+                if other.is_closed() and (left := self._clients.pop(other, None)) is not None:
+                    _abandon(left, at_once=True)
             client = self._clients[loop] = self._address.loop_client(
                 socket_timeout=self._timeout_s,
                 socket_connect_timeout=min(2.0, self._timeout_s),
@@ -100,3 +124,17 @@ def _key(queue: str, message: Envelope) -> str:
     """The list of a queue and a priority, as kombu names it."""
     priority = message["properties"]["priority"]
     return f"{queue}{Channel.sep}{priority}" if priority else queue
+
+
+def _abandon(client: Any, *, at_once: bool) -> None:
+    """Close connections without their loop, which does not run; ``at_once`` where it is closed."""
+    pool = client.connection_pool
+    for connection in [*pool._available_connections, *pool._in_use_connections]:  # noqa: SLF001
+        writer, connection._writer, connection._reader = connection._writer, None, None  # noqa: SLF001
+        if writer is None:
+            continue
+        if at_once:
+            # As the transport's finalizer, which waits for the garbage collector.
+            writer.transport.get_extra_info("socket")._sock.close()  # noqa: SLF001
+        else:
+            writer.transport.abort()

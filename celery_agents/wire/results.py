@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from threading import Lock
 from typing import Any
 
 from celery import states
@@ -61,6 +62,33 @@ class AddressBackend(RedisBackend):
 class ResultBackend(AddressBackend):
     """Used by :class:`celery_agents.Client`."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.forget_client()
+        super().__init__(*args, **kwargs)
+
+    def forget_client(self) -> None:
+        """Leave its connections to the process that this one was forked from."""
+        self._client: Any = None
+        self._opening = Lock()
+
+    @property
+    def client(self) -> Any:
+        """Its client of redis-py, the same one for all threads; Celery's may be made by two."""
+        if (found := self._client) is not None:
+            return found
+        with self._opening:
+            if self._client is None:
+                self._client = self._create_client(**self.connparams)
+            return self._client
+
+    def close(self) -> None:
+        """Close the connections that nobody uses, and the rest as they are given back."""
+        self.result_consumer.stop()
+        with self._opening:
+            client, self._client = self._client, None
+        if client is not None:
+            _close(client.connection_pool)
+
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Nothing yet: ``get`` subscribes, and looks whether the result is there already."""
 
@@ -80,6 +108,18 @@ class ResultBackend(AddressBackend):
         """Return what is stored of tasks that ended, by their ids; the others are left out."""
         metas = [self.decode_result(raw) for raw in stored if raw is not None]
         return {m["task_id"]: m for m in metas if m["status"] in states.READY_STATES}
+
+
+def _close(pool: Any) -> None:
+    """Close what nobody uses of a pool of redis-py; the rest as it is given back."""
+    give_back = pool.release
+
+    def release(connection: Any) -> None:
+        connection.disconnect()
+        give_back(connection)
+
+    pool.release = release
+    pool.disconnect(inuse_connections=False)
 
 
 def opened_result(seals: Seals | None, meta: Any) -> Any:

@@ -105,7 +105,7 @@ def held_transaction(held: Held, work: Callable[[Connection], R]) -> R:
 
 def _fire(connection: Connection, shots: Sequence[Shot]) -> Written:
     told: set[str] = connection.info.setdefault(_TOLD, set())
-    for prepared in [shot.prepared for shot in shots]:
+    for prepared in [p for shot in shots for p in (*shot.prepared.before, shot.prepared)]:
         if prepared.name not in told:
             connection.exec_driver_sql(prepared.command)
             told.add(prepared.name)

@@ -37,6 +37,9 @@ class Prepared:
     answers: bool = False  # with a row for each step that it wrote, its id first
     joined: bool = False  # its arrays, with rows of a table
     locks: bool = False  # rows, before it writes them
+    #: Executed ahead of it in the same transaction: it sees what these waited for. Their arguments
+    #: come before its own.
+    before: tuple[Prepared, ...] = ()
 
     @property
     def command(self) -> str:
@@ -45,8 +48,9 @@ class Prepared:
 
     @property
     def call(self) -> str:
-        """The statement that executes it, with the driver's placeholders."""
-        return f"EXECUTE {self.name} ({', '.join(['%s'] * len(self.types))})"
+        """The statements that execute it, with the driver's placeholders."""
+        own = f"EXECUTE {self.name} ({', '.join(['%s'] * len(self.types))})"
+        return "; ".join([*(one.call for one in self.before), own])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import Engine, event, insert, select, text, update
 
 from agents.plan import AwaitedAny, Expand, JoinPolicy
-from app.journal import Journal
+from app.journal import Journal, sequels
 from app.journal.schema.models import Entry, Join, Step, Worker
 from app.journal.schema.rows import Claimed, NewEntry, derived_id
 from app.journal.sequels import FlowSeen, GoingOn
 from celery_agents import names
 from celery_agents.contracts.outcome import State
 from celery_agents.sealing import Seals
+from deploy.local.state import ROOT
 from tests.support.fernet import fernet_key
 from tests.unit.app.journal.support import DONE, SOON, World, claimed, member, step
 
@@ -38,8 +45,10 @@ def begun(journal: Journal, *keys: str) -> tuple[Claimed, Claimed]:
     return claim, claimed(journal, derived_id(FLOW, keys[0]))
 
 
-def goes_on(journal: Journal, flow: Claimed, of: Claimed, **more: Any) -> Claimed | None:
-    at = journal.flows.news(flow, [], -1).at
+def goes_on(
+    journal: Journal, flow: Claimed, of: Claimed, *, at: float | None = None, **more: Any
+) -> Claimed | None:
+    at = journal.flows.news(flow, [], -1).at if at is None else at
     seen = FlowSeen(flow, **{"heard": -1, "lines": 1, **more})
     going = GoingOn(DONE, at, seen, line(1), member("b", deadline_s=60.0))
     return journal.sequels.go_on(of, going, journal.me.id).result(SOON)
@@ -166,4 +175,163 @@ def test_what_is_written_is_encrypted(sqlite_journal_url: str) -> None:
     assert "yes" not in str(world.row(a.id).outcome)
     assert '"b"' not in str(world.row(b.id).payload)
     assert journal.flows.history("", FLOW)[-1].data["key"] == "1"
+    world.close()
+
+
+def nothing_of_it(world: World, a: Claimed) -> None:
+    """The member runs, its flow was told nothing, and the next one is not there."""
+    assert world.states(FLOW, "a") == ["running"]
+    assert (world.row(a.id).outcome, world.row(a.id).worker_id is None) == (None, False)
+    assert lines(world) == [0]
+    with world.engine.connect() as c:
+        assert c.execute(select(Step.id).where(Step.parent_id == FLOW)).scalars().all() == [a.id]
+
+
+def dies(url: str, statements: int) -> None:
+    """Be killed behind so many statements of a short way, in a process of its own."""
+    world = World(url)
+    journal = world.journal()
+    journal._writer._final.shoots = False  # as behind a pooler: else it is one message
+    flow, a = begun(journal, "a")
+    left = [statements]
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement in sequels._statements() or "%(flow)s" in statement:
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(Engine, "after_cursor_execute", count)
+    goes_on(journal, flow, a)
+
+
+@pytest.mark.parametrize("statements", [1, 2, 3])
+def test_killed_amid_its_statements_it_has_written_nothing(world: World, statements: int) -> None:
+    code = f"from {__name__} import dies; dies({world.url!r}, {statements})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    a = world.row(derived_id(FLOW, "a"))
+    nothing_of_it(world, a)
+    # Whoever takes it over ends it as any member, and the flow goes on by that.
+    journal = world.journal("other@here")
+    claim = Claimed(
+        **{n: getattr(a, n) for n in ("id", "token", "run_id", "parent_id", "member", "task")},
+        **{n: getattr(a, n) for n in ("agent", "queue", "priority", "payload", "max_attempts")},
+        attempt=1,
+        remaining_s=None,
+    )
+    assert [w.id for w in journal.finish(claim, DONE).result(SOON).wakes] == [FLOW]
+
+
+_REFUSES_ROW = """CREATE TRIGGER refuses BEFORE INSERT ON {0} WHEN {1}
+BEGIN SELECT RAISE(ABORT, 'no'); END"""
+_REFUSE = """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$BEGIN RAISE EXCEPTION 'no'; END$$"""
+_REFUSES = """CREATE TRIGGER refuses BEFORE INSERT ON {0}
+FOR EACH ROW WHEN ({1}) EXECUTE FUNCTION refuse()"""
+_REFUSING = {"sqlite": [_REFUSES_ROW], "postgresql": [_REFUSE, _REFUSES]}
+
+
+@pytest.mark.parametrize(("table", "when"), [("steps", "NEW.member = 'b'"), ("entries", "1 = 1")])
+def test_a_part_that_is_refused_takes_the_rest_along(
+    world: World, journal: Journal, table: str, when: str
+) -> None:
+    flow, a = begun(journal, "a")
+    dialect = world.engine.dialect.name
+    with world.engine.begin() as c:
+        for statement in _REFUSING[dialect]:
+            c.exec_driver_sql(statement.format(table, when))
+    try:
+        with pytest.raises(Exception, match="no"):
+            goes_on(journal, flow, a)
+        nothing_of_it(world, a)
+    finally:
+        on = f" ON {table}" if dialect == "postgresql" else ""
+        with world.engine.begin() as c:
+            c.exec_driver_sql(f"DROP TRIGGER refuses{on}")
+            if dialect == "postgresql":
+                c.exec_driver_sql("DROP FUNCTION refuse()")
+    assert [w.id for w in journal.finish(a, DONE).result(SOON).wakes] == [FLOW]
+
+
+def test_a_part_that_finds_nothing_takes_the_rest_along(
+    sqlite_journal_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(sqlite_journal_url)
+    journal = world.journal()
+    flow, a = begun(journal, "a")
+    first, second, third = sequels._statements()
+    for broken in ((first, second + " AND false", third), (first, second, third + " AND false")):
+        monkeypatch.setattr(sequels, "_statements", lambda found=broken: found)
+        with pytest.raises(RuntimeError, match="only a part"):
+            goes_on(journal, flow, a)
+        nothing_of_it(world, a)
+    world.close()
+
+
+@pytest.mark.postgres
+def test_a_connection_that_ends_amid_it_leaves_nothing_and_it_is_written_again(
+    emptied_postgres_url: str,
+) -> None:
+    world = World(emptied_postgres_url)
+    journal = world.journal()
+    flow, a = begun(journal, "a")
+    other = world.engine.connect()
+    amid = other.begin()
+    # Its last part waits for this one, with the others written.
+    entry = {"tenant": "", "stream": f"flow/{FLOW}", "seq": 1, "kind": "x", "data": {}}
+    other.execute(insert(Entry).values(**entry, tokens=0, at=1.0, xid=1))
+    with ThreadPoolExecutor(1) as threads:
+        going = threads.submit(goes_on, journal, flow, a)
+        blocked = text(
+            "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+            "AND datname = current_database() AND query LIKE '%go_on%'"
+        )
+        deadline = time.monotonic() + 60
+        while (pid := _scalar(world, blocked)) is None:
+            assert time.monotonic() < deadline, "nobody waits"
+        nothing_of_it(world, a)
+        assert _scalar(world, text(f"SELECT pg_terminate_backend({pid})"))
+        while _scalar(world, text(f"SELECT pid FROM pg_stat_activity WHERE pid = {pid}")):
+            assert time.monotonic() < deadline, "it goes on"
+        nothing_of_it(world, a)
+        amid.rollback()
+        other.close()
+        b = going.result(60)
+    assert b is not None
+    assert lines(world) == [0, 1]
+    assert world.states(FLOW, "ab") == ["succeeded", "running"]
+    world.close()
+
+
+def _scalar(world: World, query: Any) -> Any:
+    with world.engine.connect() as c:
+        return c.execute(query).scalar()
+
+
+@pytest.mark.postgres
+def test_a_step_of_a_flow_is_one_round_trip(emptied_postgres_url: str) -> None:
+    world = World(emptied_postgres_url)
+    journal = world.journal()
+    flow, a = begun(journal, "a")
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    at = journal.flows.news(flow, [], -1).at
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        b = goes_on(journal, flow, a, at=at)
+        assert b is not None
+        prepares = [one for one in sent if one.startswith("PREPARE")]
+        assert len(sent) == len(prepares) + 1, sent
+        sent.clear()
+        seen = FlowSeen(flow, heard=-1, lines=2)
+        going = GoingOn(DONE, at, seen, line(2), member("c"))
+        assert journal.sequels.go_on(b, going, journal.me.id).result(SOON) is not None
+        assert len(sent) == 1, sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
     world.close()

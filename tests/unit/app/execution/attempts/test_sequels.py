@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
@@ -14,12 +15,14 @@ from celery.worker import state
 from sqlalchemy import select
 
 import tasks
+from app.concurrency.fibers import alone
 from app.execution.attempts import sequels
 from app.execution.runtime import Runtime
 from app.journal.schema.models import Step as StepRow
 from app.journal.schema.rows import derived_id
 from celery_agents import StepContext, agent, flow, names
 from celery_agents.errors import AgentFailedError, AgentsError, ProviderUnavailableError
+from tests.support.fibers import in_a_fiber
 from tests.unit.app.execution.task.support import due, message, row, woken
 from tests.unit.app.journal.support import claimed
 
@@ -58,6 +61,18 @@ async def told_amid(run: Any, told: Any) -> Any:
     found = [await run.ask("act", {"n": n}) for n in range(STEPS // 2)]
     found.append(await run.signal("word"))
     return found + [await run.ask("act", {"n": n}) for n in range(STEPS // 2, STEPS)]
+
+
+RAN: list[str] = []
+
+
+@flow
+async def watched(run: Any, told: Any) -> Any:
+    """Notes in which thread its code runs, which may block."""
+    for n in range(STEPS):
+        RAN.append(threading.current_thread().name)
+        await run.ask("act", {"n": n})
+    return STEPS
 
 
 class Worker:
@@ -108,7 +123,7 @@ assert tasks  # they are tasks of each app
 @pytest.fixture
 def worker(runtime: Runtime) -> Iterator[Worker]:
     module = ModuleType("flows")
-    vars(module).update(sequence=sequence, told_amid=told_amid, act=act)
+    vars(module).update(sequence=sequence, told_amid=told_amid, act=act, watched=watched)
     runtime.agents.registry.flows.add_module(module)
     runtime.agents.registry.add_module(module)
     made = Worker(runtime)
@@ -150,6 +165,27 @@ def test_it_comes_to_the_same_by_either_way(
     assert sorted(one.position for one in rows) == [*range(STEPS)]
     messages = 2 * STEPS + len(words)
     assert len(worker.sent) == messages if not short else len(worker.sent) <= 6, worker.sent
+
+
+def test_its_code_holds_up_no_loop(worker: Worker) -> None:
+    """Not even where nothing else is under way there."""
+    RAN.clear()
+    asked: list[str] = []
+
+    async def asks(told: Any, _: Any) -> Any:
+        asked.append(threading.current_thread().name)
+
+    DOES.update(dict.fromkeys(range(STEPS), asks))
+
+    def work() -> Any:
+        assert alone()
+        worker.start("watched")
+        return worker.work()
+
+    assert in_a_fiber(work) == STEPS
+    assert len(worker.sent) <= 6, worker.sent
+    assert len(set(asked)) == 1
+    assert not {*RAN} & {*asked}
 
 
 def test_who_fails_for_now_is_sent_a_message_and_the_rest_goes_on(worker: Worker) -> None:
