@@ -15,6 +15,7 @@ from bench import (
     adaptive,
     audited,
     batches,
+    builtin_tools,
     crowd,
     decide,
     due,
@@ -54,6 +55,7 @@ ALONE: dict[str, tuple[str, Callable[[], None]]] = {
     "batches": ("A map with slow inputs: a window, waves and the ideal", batches.main),
     "tenants": ("How tenants share the slots of a worker", tenants.main),
     "traced": ("What telling traces costs a worker that is full", traced.main),
+    "builtin-tools": ("A call of each built-in tool with its example", builtin_tools.main),
     "tools": ("A step's call of a tool that does nothing, by effects", tools.main),
 }
 PICTURES = ROOT / "docs" / "bench"
