@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
@@ -10,11 +11,17 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from app.journal.schema.transactions import in_transaction
-from celery_agents.errors import ConfigurationError
+from celery_agents.errors import ConfigurationError, JournalUnavailableError
 
 log = logging.getLogger(__name__)
+
+#: Behind a migration that waits for a table all others wait, so it does not for long, and tries
+#: again: a dump keeps the tables to its end.
+LOCK_WAIT_S = 5.0
+_LOCKED = "55P03"  # lock_not_available
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -35,13 +42,39 @@ def current(connection: Connection) -> str | None:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring the schema up to ``revision``; all in one transaction."""
-    in_transaction(engine, lambda c: command.upgrade(_config(c), revision))
+    """Bring the schema up to ``revision``; all in one transaction.
+
+    Raises:
+        JournalUnavailableError: somebody keeps the tables, as a dump does; nothing was changed.
+    """
+    _migrate(engine, lambda c: command.upgrade(_config(c), revision))
 
 
 def downgrade(engine: Engine, revision: str) -> None:
-    """Take the schema back to ``revision``; all in one transaction."""
-    in_transaction(engine, lambda c: command.downgrade(_config(c), revision))
+    """Take the schema back to ``revision``; all in one transaction.
+
+    Raises:
+        JournalUnavailableError: somebody keeps the tables, as a dump does; nothing was changed.
+    """
+    _migrate(engine, lambda c: command.downgrade(_config(c), revision))
+
+
+def _migrate(engine: Engine, work: Callable[[Connection], None]) -> None:
+    def bounded(connection: Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(LOCK_WAIT_S * 1000)}")
+        work(connection)
+
+    try:
+        in_transaction(engine, bounded)
+    except JournalUnavailableError as error:
+        cause = error.__cause__
+        if isinstance(cause, DBAPIError) and getattr(cause.orig, "pgcode", "") == _LOCKED:
+            raise JournalUnavailableError(
+                "The journal's tables are in use by a transaction that takes long: a dump, or a "
+                "query of somebody's. Nothing was changed. Try again after its end."
+            ) from error
+        raise
 
 
 def ensure_schema(engine: Engine) -> None:

@@ -14,7 +14,7 @@ from app.journal.schema import migrate
 from app.journal.schema.engine import connect
 from app.journal.schema.models import Base
 from app.journal.schema.transactions import in_transaction
-from celery_agents.errors import ConfigurationError
+from celery_agents.errors import ConfigurationError, JournalUnavailableError
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -78,6 +78,31 @@ def test_pages_keep_room_for_next_versions(postgres_url: str) -> None:
     }
     assert made == wanted
     assert set(wanted) == {"runs", "steps"}
+    engine.dispose()
+
+
+@pytest.mark.postgres
+def test_a_dump_holds_up_the_migration_and_nobody_else(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a table that is being read has all others wait behind it."""
+    monkeypatch.setattr(migrate, "LOCK_WAIT_S", 0.1)
+    engine = connect(postgres_url)
+    migrate.upgrade(engine, "0014")
+    with engine.connect() as dump:
+        dump.exec_driver_sql("LOCK TABLE steps IN ACCESS SHARE MODE")  # as pg_dump does
+        with pytest.raises(JournalUnavailableError, match=r"in use .* Nothing was changed"):
+            migrate.upgrade(engine)
+        assert in_transaction(engine, migrate.current) == "0014"
+        in_transaction(engine, lambda c: c.exec_driver_sql("UPDATE steps SET state = 'ready'"))
+    migrate.upgrade(engine)
+    with engine.connect() as dump:
+        dump.exec_driver_sql("LOCK TABLE steps IN ACCESS SHARE MODE")
+        with pytest.raises(JournalUnavailableError, match="Nothing was changed"):
+            migrate.downgrade(engine, "0014")
+    assert in_transaction(engine, migrate.current) == migrate.head()
+    with engine.connect() as later:  # the bound was that transaction's alone
+        assert later.exec_driver_sql("SHOW lock_timeout").scalar() == "0"
     engine.dispose()
 
 
