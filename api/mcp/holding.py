@@ -15,6 +15,8 @@ from celery_agents.contracts.outcome import Outcome
 
 #: A call is held for so long; its run goes on, and can be read.
 HELD_S = 600.0
+#: One that may become a task is answered itself where its run ends so soon: nobody asks again.
+QUICK_S = 0.5
 #: Calls that one principal holds in one process at a time.
 HELD_MAX = 64
 #: Seconds between two words that a call is still under way: clients and proxies give up on silence.

@@ -53,9 +53,10 @@ class McpMount:
         except Exception as error:
             if made.done():
                 raise
-            self._manager = None  # the next one tries it again
             made.set_exception(error)
             made.exception()
+        finally:
+            self._manager = None  # the next one who asks tries it again
 
     def _make(self) -> Any:
         try:

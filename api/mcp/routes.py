@@ -38,7 +38,9 @@ class _HandedOn(Response):
             told = True
             return {"type": "http.request", "body": self._body, "more_body": False}
 
-        await self._mount(scope, again, send)
+        # Blanks around a value are none of it (RFC 9110); not all parsers take them away.
+        headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        await self._mount({**scope, "headers": headers}, again, send)
 
 
 @router.post(

@@ -12,8 +12,8 @@ from mcp.shared.exceptions import MCPError
 from api.mcp import failures, resources
 from api.mcp.answers import mistaken, result_of, unfinished
 from api.mcp.callers import Caller, HttpCaller, PipedCaller, check_may
-from api.mcp.calls import begin
-from api.mcp.holding import HeldCalls, end_of
+from api.mcp.calls import CalledRun, begin
+from api.mcp.holding import HELD_S, QUICK_S, HeldCalls, end_of
 from api.mcp.journaled import (
     TaskId,
     TaskInput,
@@ -32,6 +32,7 @@ from api.mcp.offered import tools_of
 from api.mcp.states import CORE, EXTENSION, WORKING, core_task, ended, extension_task
 from app.access.permissions import Permission
 from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
+from celery_agents.wire.ids import begun_at
 
 _TOLD = (
     "Each tool is an agent, or a panel of several. A call is a durable run: it is done even when "
@@ -91,15 +92,18 @@ class AgentServer:
 
     async def _call(self, ctx: Any, params: Any) -> Any:
         caller = await self.caller(ctx)
-        if ctx.protocol_version > CORE and has_extension(ctx):
-            return {"resultType": "task", **await self._begun(ctx, caller, params, core=False)}
+        by_task = ctx.protocol_version > CORE and has_extension(ctx)
         with self.held.place(caller.who.id):
             try:
                 run = await begin(caller, params.name, params.arguments or {}, meta_of(ctx))
             except (InvalidPayloadError, PayloadTooLargeError) as error:
                 return mistaken(error.message)
-            outcome = await end_of(caller, run.id, look=run.replayed, tell=_telling(ctx))
-        return unfinished(run.id) if outcome is None else result_of(run.id, run.task, outcome)
+            about: dict[str, Any] = {"look": run.replayed, "tell": _telling(ctx)}
+            most_s = QUICK_S if by_task else HELD_S
+            outcome = await end_of(caller, run.id, most_s=most_s, **about)
+        if outcome is not None:
+            return result_of(run.id, run.task, outcome)
+        return await _as_task(caller, run) if by_task else unfinished(run.id)
 
     async def _list_resources(self, ctx: Any, params: Any) -> types.ListResourcesResult:
         caller = await self.caller(ctx)
@@ -123,18 +127,12 @@ class AgentServer:
             params = types.CallToolRequestParams.model_validate(ctx.params, by_name=False)
             if params.task is not None:
                 caller = await self.caller(ctx)
-                return {"task": await self._begun(ctx, caller, params, core=True)}
+                run = await begin(caller, params.name, params.arguments or {}, meta_of(ctx))
+            return {"task": await _core_task(caller, run)}
         told = await call_next(ctx)
         if ctx.method == "initialize" and told.get("protocolVersion") == CORE:
             told = {**told, "capabilities": {**told["capabilities"], "tasks": _CAPABLE}}
         return told
-
-    async def _begun(self, ctx: Any, caller: Caller, params: Any, *, core: bool) -> dict[str, Any]:
-        run = await begin(caller, params.name, params.arguments or {}, meta_of(ctx))
-        made = {"id": run.id, "created_at": time.time()}
-        if run.replayed:
-            return await shown(caller, await task_of(caller, run.id), core=core)
-        return (core_task if core else extension_task)(made, WORKING, kept_ms(caller))
 
     async def _get_task(self, ctx: Any, params: TaskId) -> dict[str, Any]:
         core = check_named(ctx, params.task_id)
@@ -167,6 +165,18 @@ class AgentServer:
         caller = await self.caller(ctx)
         await answered(caller, await task_of(caller, params.task_id), params.input_responses)
         return {}
+
+
+async def _core_task(caller: Caller, run: CalledRun) -> dict[str, Any]:
+    if run.replayed:
+        return await shown(caller, await task_of(caller, run.id), core=True)
+    return core_task({"id": run.id, "created_at": time.time()}, WORKING, kept_ms(caller))
+
+
+async def _as_task(caller: Caller, run: CalledRun) -> dict[str, Any]:
+    """The task of a call that was not over quickly."""
+    tree = {"id": run.id, "created_at": begun_at(run.id) or time.time()}
+    return {"resultType": "task", **extension_task(tree, WORKING, kept_ms(caller))}
 
 
 def _cursor(params: Any) -> str | None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -17,9 +18,13 @@ from mcp.shared.exceptions import MCPError
 
 from app.access.permissions import Role
 from app.journal.stores.keys import ApiKeys
+from deploy.local.servers import LOOPBACK, is_free
 from tests.integration.harness import SOON_S, Stack, celery, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
+from tests.support.forks import Fork
 from tests.support.mcp_clients import MODES, over_http, over_pipes, run
+from tests.support.ports import free_port
+from tests.support.service import SERVICE
 
 ENV = ("REDIS_URL", "DATABASE_URL", "AGENTS_CONFIG")
 RUN = "celery-agents/run"
@@ -451,3 +456,34 @@ def test_without_keys_it_is_served_on_this_machine_alone(stack: Stack) -> None:
             assert said.content[0].text == "HELLO"
 
     run(ask)
+
+
+def test_over_http_it_serves_messages_and_nothing_else(stack: Stack, tmp_path: Path) -> None:
+    key, port = made_key(stack.database_url, Role.USER), free_port()
+    words = ("-A", SERVICE.app, "agents", "mcp", "--http", f"{LOOPBACK}:{port}")
+    env, output = SERVICE.environment(env_of(stack)), tmp_path / "mcp.log"
+    child = Fork(
+        SERVICE.celery(*words),
+        pid_file=tmp_path / "mcp.pid",
+        output=output,
+        env=env,
+        cwd=SERVICE.folder,
+    )
+    url = f"http://{LOOPBACK}:{port}"
+    try:
+        eventually(lambda: child.returncode is not None or not is_free(port), "it listens")
+        assert child.returncode is None, output.read_text()
+
+        async def ask() -> None:
+            async with over_http(url, key) as opened:
+                client: Any = opened
+                said = await client.call_tool("shout", {"input": "hello"})
+                assert said.content[0].text == "HELLO"
+
+        run(ask)
+        assert (
+            httpx2.get(f"{url}/tasks", headers={"Authorization": f"Bearer {key}"}).status_code
+            == 404
+        )
+    finally:
+        child.kill()

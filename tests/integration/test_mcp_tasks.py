@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,13 +122,44 @@ def test_the_server_says_that_it_has_tasks(core: Speaker, later: Speaker) -> Non
 @pytest.mark.parametrize("version", [CORE, LATER])
 def test_a_tool_that_fails_is_told_as_each_version_has_it(api: Any, key: str, version: str) -> None:
     speaker = Speaker(api, key, version)
-    done = speaker.end(speaker.begin("bad", input="?")["taskId"])
+    made = speaker.begin("fails_late", input="?")
+    done = speaker.end(made["taskId"])
     assert done["status"] == ("failed" if version == CORE else "completed")
     if version == CORE:
         assert speaker("tasks/result", taskId=done["taskId"])["result"]["isError"]
     else:
         assert done["result"]["isError"]
         assert isinstance(done["ttlMs"], int)
+
+
+def test_what_is_over_quickly_is_no_task(later: Speaker) -> None:
+    """With the extension: a client that asks for nothing gets the answer itself, or its task."""
+    found = later("tools/call", name="shout", arguments={"input": "hello"})["result"]
+    if found["resultType"] == "task":  # a busy machine
+        found = later.end(found["taskId"])["result"]
+    assert found["content"] == [{"type": "text", "text": "HELLO"}]
+    assert "taskId" not in found
+
+
+@pytest.mark.parametrize(("named", "status"), [(" tools/list\t ", 200), ("tools / list", 400)])
+def test_blanks_around_a_header_are_none_of_it(later: Speaker, named: str, status: int) -> None:
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": LATER,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    sent = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}
+    url = later.api.base_url
+    headers = {
+        "Authorization": f"Bearer {later.key}",
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": LATER,
+        "Mcp-Method": named,
+    }
+    connection = http.client.HTTPConnection(url.host, url.port, timeout=SOON_S)  # as it is said
+    connection.request("POST", "/mcp", json.dumps(sent), headers)
+    assert connection.getresponse().status == status
+    connection.close()
 
 
 @pytest.mark.parametrize("version", [CORE, LATER])

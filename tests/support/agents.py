@@ -214,6 +214,13 @@ def no(_: Any) -> str:
 
 
 @agent
+async def fails_late(_: Any) -> None:
+    """Fails once its caller knows it as a task."""
+    await asyncio.sleep(1.5)
+    raise AgentFailedError("late")
+
+
+@agent
 async def hangs(_: Any) -> None:
     """Never answers."""
     await asyncio.sleep(3600)
