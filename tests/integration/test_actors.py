@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from celery_agents import StreamEvent
+from app.journal.schema.models import Entry
+from celery_agents import Client, StreamEvent
 from celery_agents.contracts.flows.actors import actor_run_id
 from celery_agents.errors import (
     ActorCycleError,
@@ -21,7 +23,9 @@ from celery_agents.errors import (
     ResultTimeoutError,
     UnknownActorError,
 )
-from tests.integration.harness import FAST, SOON_S, Stack, eventually
+from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually
+from tests.support.fernet import fernet_key
+from tests.support.service import APP
 
 MODULES = {"AGENTS_MODULES": json.dumps(["tests.support.agents", "tests.support.acting"])}
 
@@ -255,3 +259,65 @@ def test_messages_survive_kills_and_each_is_applied_once(lasting: Stack) -> None
         lambda: {key: cents(lasting, key) for key in keys} == wanted,
         timeout_s=3 * SOON_S,
     )
+
+
+def test_where_there_are_keys_neither_messages_nor_states_are_readable(
+    lasting: Stack, tmp_path: Path
+) -> None:
+    key, path = fernet_key("key"), tmp_path / "sentinel-path"
+    lasting.worker(env={"AGENTS_FERNET_KEYS": key})
+    with Client(lasting.redis_url, fernet_keys=[key]) as client:
+        about: Any = {"timeout": SOON_S}
+        path.touch()
+        assert client.actors.ask("Account", "ada", "gate", str(path), id="g", **about) == "open"
+        assert client.actors.ask("Account", "ada", "gate", str(path), id="g", **about) == "open"
+        with pytest.raises(IdInUseError):
+            client.actors.tell("Account", "ada", "deposit", 1, id="g", **about)
+        assert client.actors.ask("Account", "bob", "pull", "ada", 5, **about) == -5
+
+        def kept() -> Any:
+            found = client.actors.state("Account", "ada", **about)
+            return None if found is None else found.value
+
+        eventually(lambda: kept() == {"cents": -5, "log": ["open"]})  # once bob has been told
+    query = select(Entry.data).where(Entry.stream.startswith("payments").is_(False))
+    told = json.dumps([*lasting.read(lambda c: c.execute(query).scalars().all())])
+    assert "gate" not in told
+    assert "cents" not in told
+
+
+def test_another_worker_goes_on_amid_a_method_that_waits(lasting: Stack, tmp_path: Path) -> None:
+    path, first = tmp_path / "gate", lasting.worker()
+    tell(lasting, "ada", "deposit", 1)
+    tell(lasting, "ada", "gate", str(path))
+    tell(lasting, "ada", "deposit", 1)
+    eventually(lambda: lasting.members(actor_run_id("", "Account", "ada")))
+    first.kill()
+    lasting.worker()
+    path.touch()
+    assert ask(lasting, "ada", "deposit", 1) == 3
+    assert value(lasting, "ada") == {"cents": 3, "log": ["open"]}
+
+
+def test_one_that_was_frozen_amid_messages_writes_nothing_twice(lasting: Stack) -> None:
+    frozen, _ = lasting.worker(), lasting.worker()
+    for number in range(40):
+        tell(lasting, f"k{number % 4}", "deposit", 1, id=f"m{number}")
+    lasting.freeze(frozen)
+    for number in range(40, 80):
+        tell(lasting, f"k{number % 4}", "deposit", 1, id=f"m{number}")
+    time.sleep(3)  # longer than its lease
+    frozen.resume()
+    wanted = dict.fromkeys(("k0", "k1", "k2", "k3"), 20)
+    eventually(lambda: {k: cents(lasting, k) for k in wanted} == wanted, timeout_s=2 * SOON_S)
+
+
+def test_its_commands(acting: Stack) -> None:
+    def run(*argv: str) -> Any:
+        done = celery("-A", APP, "agents", "actors", *argv, "--json", env=acting.env)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    assert run("ask", "Account", "ada", "deposit", "5") == {"value": 5}
+    assert run("state", "Account", "ada")["value"]["cents"] == 5
+    assert run("list", "Account")[0]["key"] == "ada"

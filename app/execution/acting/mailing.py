@@ -63,7 +63,8 @@ def called(
     """
     store, known = ActorStore(step.runtime.journal), f"{CALLED}{step.step_id}"
     to = actor_run_id(step.tenant, told.actor, told.key)
-    store.refuse_circle(asker, to)
+    if step.tries == 1 or not store.knows(step.tenant, to, known):
+        store.refuse_circle(step.step_id, asker, to)
     about = Postmark(step.tenant, step.claim.queue, wanted=True, chain=chain)
     post(step.runtime, [told], about, known)
     return store.answer(step.tenant, to, known)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, bindparam, select
 
 from app.journal.schema import locks
 from app.journal.schema.engine import read_clock
@@ -110,9 +110,12 @@ def _make(
 
 def _wake(connection: Connection, step_id: str, rules: joins.Rules, posted: Mailed) -> None:
     """Let an actor take a message up, unless it is amid one: then it looks when that is done."""
-    busy = connection.execute(select(_J.keep).where(_J.step_id == step_id)).scalar()
+    busy = connection.execute(_BUSY, {"b_id": step_id}).scalar()
     if not busy:
         posted.aftermath.add(joins.fire(connection, step_id, rules))
+
+
+_BUSY = select(_J.keep).where(_J.step_id == bindparam("b_id"))
 
 
 def _known(
@@ -124,18 +127,22 @@ def _known(
         IdInUseError: one of them was another message.
     """
     asked = {one.key: one.data for one in told if one.key is not None}
-    query = select(_E.seq, _E.key, _E.data).where(
-        _E.tenant == where[0],
-        _E.stream == where[1],
-        tuple_(_E.kind, _E.key).in_([(MESSAGE, key) for key in asked]),
-    )
+    about = {"b_tenant": where[0], "b_stream": where[1], "b_keys": [*asked]}
     seals, found = sealed_by(connection), set[str]()
-    for row in connection.execute(query):
+    for row in connection.execute(_MINE, about):
         before = opened_entry(seals, where, row.seq, row.data)
         if before["value"] != asked[row.key]["value"]:
             raise IdInUseError.of(row.key)
         found.add(row.key)
     return frozenset(found)
+
+
+_MINE = select(_E.seq, _E.key, _E.data).where(
+    _E.tenant == bindparam("b_tenant"),
+    _E.stream == bindparam("b_stream"),
+    _E.kind == MESSAGE,
+    _E.key.in_(bindparam("b_keys", expanding=True)),
+)
 
 
 def wake_caller(connection: Connection, step_id: str, rules: joins.Rules) -> Mailed:

@@ -66,16 +66,20 @@ class ActorStore:
         """
         return self.journal.read(lambda c: _answer(c, tenant, run_id, message_id))
 
-    def refuse_circle(self, waiting: str, target: str) -> None:
-        """See that an actor does not wait for one that waits for it.
+    def refuse_circle(self, step_id: str, waiting: str, target: str) -> None:
+        """See that an actor does not wait for one that waits for it; ``step_id`` is its call.
 
-        Both have written that they call before either's message is delivered; so whoever comes
-        second sees the circle.
+        All of a circle have written that they call before a message of theirs is delivered, so the
+        last one that looks sees it. Of several that look at once one gives way.
 
         Raises:
             ActorCycleError: it does, through others or at once.
         """
-        self.journal.read(lambda c: _refuse_circle(c, waiting, target))
+        self.journal.read(lambda c: _refuse_circle(c, step_id, waiting, target))
+
+    def knows(self, tenant: str, run_id: str, message_id: str) -> bool:
+        """Return whether a message stands in an actor's mailbox."""
+        return self.journal.read(lambda c: _knows(c, tenant, run_id, message_id))
 
     def listed(self, tenant: str, actor: str | None, limit: int) -> list[dict[str, Any]]:
         """Actors of a tenant, those of a name or all, the newest first."""
@@ -144,38 +148,44 @@ def _answer(
     state = connection.execute(select(_S.state).where(_S.id == run_id)).scalar()
     if state is None or State(state).final:
         raise ActorEndedError("The actor has ended, or nobody has told it anything.")
+    if not _knows(connection, tenant, run_id, message_id):
+        raise ActorEndedError("The actor does not know the message, or not any more.")
+    return None
+
+
+def _refuse_circle(connection: Connection, step_id: str, waiting: str, target: str) -> None:
+    """Follow who waits for whom, from the target on."""
+    paths, seen = [([target], step_id)], {target}
+    while paths and len(seen) < _CHAIN:
+        path, last = paths.pop()
+        for call in connection.execute(_OPEN_CALLS, {"b_parent": path[-1]}):
+            to = (call.member or "").removeprefix(CALL_KEY).split("/")[0]
+            # One that waits, or did, has looked; of those that look the greatest id gives way.
+            looked = call.state == State.WAITING or call.token > 1
+            still = last if looked else max(last, call.id)
+            if to == waiting and still == step_id:
+                raise ActorCycleError.of(_named(connection, [waiting, *path, waiting]))
+            if to and to != waiting and to not in seen:
+                seen.add(to)
+                paths.append(([*path, to], still))
+
+
+_OPEN_CALLS = select(_S.id, _S.state, _S.token, _S.member).where(
+    _S.parent_id == bindparam("b_parent"),
+    _S.task == names.CALL,
+    _S.member.startswith(CALL_KEY),
+    _S.state.in_([State.READY, State.RUNNING, State.WAITING]),
+)
+
+
+def _knows(connection: Connection, tenant: str, run_id: str, message_id: str) -> bool:
     told = select(_E.seq).where(
         _E.tenant == tenant,
         _E.stream == SIGNALS + run_id,
         _E.kind == MESSAGE,
         _E.key == message_id,
     )
-    if connection.execute(told).first() is None:
-        raise ActorEndedError("The actor does not know the message, or not any more.")
-    return None
-
-
-def _refuse_circle(connection: Connection, waiting: str, target: str) -> None:
-    """Follow who waits for whom, each by one call at a time as a rule, from the target on."""
-    paths, seen = [[target]], {target}
-    while paths and len(seen) < _CHAIN:
-        path = paths.pop()
-        about = {"b_parent": path[-1]}
-        for member in connection.execute(_OPEN_CALLS, about).scalars():
-            to = (member or "").removeprefix(CALL_KEY).split("/")[0]
-            if to == waiting:
-                raise ActorCycleError.of(_named(connection, [waiting, *path, waiting]))
-            if to and to not in seen:
-                seen.add(to)
-                paths.append([*path, to])
-
-
-_OPEN_CALLS = select(_S.member).where(
-    _S.parent_id == bindparam("b_parent"),
-    _S.task == names.CALL,
-    _S.member.startswith(CALL_KEY),
-    _S.state.in_([State.READY, State.RUNNING, State.WAITING]),
-)
+    return connection.execute(told).first() is not None
 
 
 def _named(connection: Connection, chain: Sequence[str]) -> list[str]:
