@@ -9,12 +9,14 @@ import asyncio
 import itertools
 import json
 import os
+import random
+import sys
 import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Column, Engine, create_engine, event, literal, or_
+from sqlalchemy import Column, Engine, create_engine, event, literal, or_, select
 from sqlalchemy.sql import visitors
 
 import app.factory
@@ -28,8 +30,11 @@ from app.execution import patience
 from app.execution.runtime import Runtime
 from app.journal.following import poison, runs
 from app.journal.journal import Journal
+from app.journal.queries import entries
 from app.journal.schema import engine
 from app.journal.steps import claims, compensations, joins, sessions
+from app.journal.steps import entries as appending
+from app.journal.stores.streams import StreamStore
 from app.journal.tables import ticks, workers
 from app.journal.writing import writer
 from app.maintenance.recovery import Recovery
@@ -175,6 +180,32 @@ def loose_cursors() -> None:
     _put(poison, "after_page", after_page)
 
 
+def no_bound() -> None:
+    """Followers read beyond transactions that are under way, of which some are slow."""
+    plain = appending.append
+
+    def append(*about: Any) -> Any:
+        placed = plain(*about)
+        time.sleep(random.choice([0.0, 0.0, 0.3]))
+        return placed
+
+    _put(sys.modules[StreamStore.__module__], "append", append)
+    ahead = select(*entries._PLACE).order_by(*(place.desc() for place in entries._PLACE)).limit(1)
+    _put(entries, "_TOP", ahead)
+
+
+def eager_cursors() -> None:
+    """A page is done as soon as it was read."""
+    plain = StreamStore.follow
+
+    def follow(self: StreamStore, tenant: str, cursor: str, *page: Any, **how: Any) -> Any:
+        found, last = plain(self, tenant, cursor, *page, **how)
+        self._move(tenant, cursor, last)
+        return found, last
+
+    _put(StreamStore, "follow", follow)
+
+
 def own_clocks() -> None:
     """Leases go by each worker's own clock (on SQLite, whose statements ask the machine's)."""
 
@@ -207,6 +238,9 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "undone": no_notes,
     "flows": no_recovery,
     "events": loose_cursors,
+    "followers": no_bound,
+    "topics": eager_cursors,
+    "swarm": no_recovery,
     "session": no_holders,
     "teams": no_identity,
     "approvals": no_once,

@@ -40,7 +40,7 @@ def events(stand: Stand) -> Numbers:
         timeout_s = stand.size(600, 120)
         eventually(lambda: _ended(stand) >= count, "all have a run", timeout_s=timeout_s)
         eventually(lambda: not stand.stack.unsettled(), "all are settled", timeout_s=timeout_s)
-        eventually(lambda: sum(_tally(stand).values()) >= count, "all are counted")
+        eventually(lambda: _counted(stand) >= count, "all are counted", timeout_s=timeout_s)
     heard = Counter(row.payload["args"][0]["data"]["n"] for row in stand.rows(Step.payload))
     assert heard == Counter(range(count)), "an event has another number of runs than one"
     assert Counter(_tally(stand)) == Counter(range(count)), "the projection counted otherwise"
@@ -63,6 +63,10 @@ def _append(stand: Stand, stream: str, numbers: range) -> None:
 
 def _ended(stand: Stand) -> int:
     return sum(row.finished_at is not None for row in stand.rows(Step.finished_at))
+
+
+def _counted(stand: Stand) -> int:
+    return sum(_tally(stand).values())
 
 
 def _tally(stand: Stand) -> dict[int, int]:
