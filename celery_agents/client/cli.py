@@ -19,6 +19,7 @@ from celery_agents.client.actors.commands import actors_group
 from celery_agents.client.bus.commands import events_group
 from celery_agents.client.bus.topic_commands import topics_group
 from celery_agents.client.client import Client
+from celery_agents.client.evaluating.commands import evaluate_command
 from celery_agents.client.flows.commands import schedules_group
 from celery_agents.client.memory.commands import memory_group
 from celery_agents.client.overview.figures import figure_commands
@@ -103,6 +104,7 @@ agents.add_command(events_group(client_of))
 agents.add_command(topics_group(client_of))
 agents.add_command(actors_group(client_of))
 agents.add_command(memory_group(client_of))
+agents.add_command(evaluate_command(client_of))
 for figure_command in figure_commands(client_of):
     agents.add_command(figure_command)
 for team_command in team_commands(client_of):

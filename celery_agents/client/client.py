@@ -22,6 +22,7 @@ from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
 from celery_agents.client.dead_letters import DeadLetters
 from celery_agents.client.earlier import EarlierNames
+from celery_agents.client.evaluating.evaluate import EvaluateVerb
 from celery_agents.client.flows.schedules import Schedules
 from celery_agents.client.flows.streams import EntryStreams
 from celery_agents.client.flows.verb import StartVerb
@@ -64,7 +65,7 @@ class Client(EarlierNames):
     later runs, ``events`` what has happened and who is told, ``topics`` what is told to
     whoever listens, ``actors`` what is told to objects that last, ``schedules`` what starts when,
     ``limits`` how much may be asked, ``budgets`` how much may be spent, ``cache`` what answers are
-    kept.
+    kept; ``evaluate`` measures agents on a dataset.
 
     Args:
         redis_url: broker and results; the environment's ``REDIS_URL`` when not given.
@@ -129,6 +130,7 @@ class Client(EarlierNames):
         self.swarm = SwarmVerb(self.events, self.start, self.runs)
         self.solve = SolveVerb(connection, control, self.runs)
         self.team = TeamVerb(connection, self.runs, names.TEAM, Team, TeamRun)
+        self.evaluate = EvaluateVerb(self)
 
     @property
     def celery(self) -> Celery:

@@ -60,5 +60,5 @@ def test_it(pytestconfig):
 def test_the_fixtures_are_there(tmp_path: Path) -> None:
     done = _pytest(tmp_path, "", "--fixtures")
     found = done.stdout
-    for name in ("agents_stack", "agents", "scripted", "skip", "kill_worker"):
+    for name in ("agents_stack", "agents", "scripted", "skip", "kill_worker", "cassette"):
         assert f"\n{name}" in found

@@ -25,6 +25,7 @@ from celery_agents import (
     TopicMessage,
 )
 from celery_agents.client import cli
+from celery_agents.client.evaluating.report import EvaluatedCase, EvaluationReport
 from celery_agents.client.overview import figures, tables
 from celery_agents.client.shell import Command, Commands, Shown
 from celery_agents.contracts.approval import Wish
@@ -69,6 +70,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "runs progress": (["r"], {"total": 4, "done": 2, "left_s": 5.0}),
     "map resume": (["r", "--max-concurrent", "5"], {"id": "r", "resumes": "r"}),
     "map export": (["r", "r.csv"], {"path": "r.csv", "written": 1}),
+    "evaluate": ([__file__, "a\x7f"], {"subject": "a", "metrics": {"exact": {"mean": 1.0}}}),
     "stats": (["--since", "2h"], {"rows": [{"name": "gpt", "count": 3, "p95_s": 2.0}]}),
     "cluster": ([], {"workers": [{"name": "w@h", "running": 2, "slots": 16}], "ready": 4}),
     "watch": (["r"], {"type": "end", "step_id": "r"}),
@@ -269,6 +271,11 @@ class Answered:
         yield RunEvent(id="end", type="end", step_id="r", outcome=OUTCOME)
 
 
+EVALUATED = EvaluationReport.of(
+    "a", [EvaluatedCase(id="1", run_id="r", scores={"exact": 1.0}, latency_s=0.5)]
+)
+
+
 class Served:
     """A client to which everything is answered."""
 
@@ -291,6 +298,7 @@ class Served:
             progress=lambda _: PROGRESS,
             results=lambda _: iter([(0, OUTCOME)]),
         )
+        self.evaluate = lambda *_, **__: EVALUATED
         self.map = SimpleNamespace(resume=lambda *_, **__: Answered("said"))
         state = LimitState(name="openai", policy=LimitPolicy(concurrent=9), in_use=2)
         self.limits = SimpleNamespace(
