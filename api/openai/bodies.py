@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema
 
 from api.openai.conversing import ToldChat, of_chat, of_input, told
+from api.openai.described import INPUT, MESSAGES
 from api.openai.errors import unsupported
 from api.problems import ProblemError
 from celery_agents.contracts.base import Name
@@ -113,7 +114,11 @@ class _Body(BaseModel):
 class ChatBody(_Body):
     """The body of a chat completion."""
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=10_000)]
+    messages: Annotated[
+        list[dict[str, Any]],
+        Field(min_length=1, max_length=10_000),
+        WithJsonSchema(MESSAGES),
+    ]
     response_format: JsonForm | None = None
 
     def told(self) -> ToldChat:
@@ -143,7 +148,9 @@ class ConversationName(BaseModel):
 class ResponseBody(_Body):
     """The body of a response."""
 
-    input: Annotated[str, Field(min_length=1)] | list[dict[str, Any]]
+    input: Annotated[
+        Annotated[str, Field(min_length=1)] | list[dict[str, Any]], WithJsonSchema(INPUT)
+    ]
     instructions: str | None = None
     text: TextOptions | None = None
     background: StrictBool | None = None
