@@ -108,6 +108,21 @@ RUN: dict[str, tuple[Callable[[Make], Any], str]] = {
         "abcdefghij",
     ),
 }
+#: What many of them have in common: chains and groups in headers, of chords within chains.
+RUN["nested"] = (
+    lambda t: chain(
+        t("a"),
+        chord(
+            [
+                chain(t("b"), group(several(t, "cd")), t("e")),
+                group(chain(t("f"), t("g")), chord(several(t, "hi"), chain(t("j"), t("k")))),
+            ],
+            chain(t("l"), group(several(t, "mn"))),
+        ),
+        t("o"),
+    ),
+    "abcdefghijklmno",
+)
 #: Those in which a step fails: what runs, without what comes behind it.
 FAIL: dict[str, tuple[Callable[[Make], Any], list[str]]] = {
     "3317": (

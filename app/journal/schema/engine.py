@@ -45,6 +45,8 @@ RELAXED = "journal_relaxed"
 #: Of an engine behind a pooler that gives each transaction another connection: nothing may be set
 #: or prepared there for longer than a transaction, since others get it next.
 SHARED = "journal_shared"
+#: Seconds for which a connection that did something is taken to live.
+FRESH_S = 1.0
 
 
 CLOCK_POSTGRESQL = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS double precision)"
@@ -120,7 +122,7 @@ def _postgres(url: URL, timeout_s: float) -> Engine:
         url.difference_update_query([POOLED]),
         pool_size=4,
         max_overflow=9,  # three are kept: the writer's two and the heartbeat's
-        pool_pre_ping=True,  # a restarted server costs a ping, not a failed step
+        pool_pre_ping=True,  # a restarted server costs a ping, not a failed step (_ping_seldom)
         connect_args={"connect_timeout": url.query.get("connect_timeout", max(2, int(timeout_s)))},
         json_serializer=as_json,
         executemany_mode="values_plus_batch",  # many updates in one round trip …
@@ -128,6 +130,7 @@ def _postgres(url: URL, timeout_s: float) -> Engine:
         hide_parameters=True,  # payloads do not belong in errors and logs
     )
 
+    _ping_seldom(engine)
     if shared:
         engine.update_execution_options(**{SHARED: True})
 
@@ -155,6 +158,29 @@ def _postgres(url: URL, timeout_s: float) -> Engine:
             driver.set_session(isolation_level="DEFAULT", readonly="DEFAULT")
 
     return engine
+
+
+def _ping_seldom(engine: Engine) -> None:
+    """Ask no connection whether it lives that has just done something: each ask is a round trip.
+
+    What fails on one that broke off since is tried again as what fails amid (transactions.py).
+    """
+    used: dict[int, float] = {}
+    ping = engine.dialect.do_ping
+
+    def do_ping(driver: Any) -> bool:
+        return time.monotonic() - used.get(id(driver), -math.inf) < FRESH_S or ping(driver)
+
+    @event.listens_for(engine, "checkin")
+    def checkin(driver: Any, _: ConnectionPoolEntry) -> None:
+        if driver is not None:
+            used[id(driver)] = time.monotonic()
+
+    @event.listens_for(engine, "close")
+    def close(driver: Any, _: ConnectionPoolEntry) -> None:
+        used.pop(id(driver), None)
+
+    engine.dialect.do_ping = do_ping  # type: ignore[method-assign, assignment]
 
 
 @contextmanager

@@ -54,9 +54,8 @@ def append(
         StreamConflictError: a stream has another length.
     """
     streams = {(e.tenant, e.stream) for e in entries}
-    _hold(connection, streams)
+    lengths = _held_lengths(connection, streams)
     known = {stream: _known(connection, stream, entries) for stream in streams}
-    lengths = {stream: _length(connection, stream) for stream in streams}
     for stream, length in (expected or {}).items():
         mine = [e for e in entries if (e.tenant, e.stream) == stream]
         if lengths[stream] != length and not all((e.kind, e.key) in known[stream] for e in mine):
@@ -86,16 +85,27 @@ def knows(connection: Connection, entry: NewEntry) -> bool:
     return (entry.kind, entry.key) in _known(connection, (entry.tenant, entry.stream), [entry])
 
 
-def _hold(connection: Connection, streams: set[Stream]) -> None:
-    """Keep others from adding to these streams until the transaction ends."""
+def _held_lengths(connection: Connection, streams: set[Stream]) -> dict[Stream, int]:
+    """Keep others from adding to these streams until the transaction ends; how long they are."""
     if connection.dialect.name == "sqlite":  # it has one writer at a time anyway
-        return
-    connection.execute(_HOLD, {"names": [f"{tenant}\x1f{name}" for tenant, name in streams]})
+        return {stream: _length(connection, stream) for stream in streams}
+    of = {
+        "names": [f"{tenant}\x1f{name}" for tenant, name in streams],
+        "tenants": [tenant for tenant, _ in streams],
+        "streams": [name for _, name in streams],
+    }
+    return {(row[0], row[1]): row[2] for row in connection.execute(_HOLD, of)}
 
 
+#: One round trip, of two statements: the second one sees what the first has waited for.
 _HOLD = text(
     "SELECT pg_advisory_xact_lock(h) FROM (SELECT DISTINCT hashtextextended(n, 0) AS h "
-    "FROM unnest(CAST(:names AS text[])) AS n ORDER BY h) AS wanted"
+    "FROM unnest(CAST(:names AS text[])) AS n ORDER BY h) AS wanted; "
+    "SELECT v.tenant, v.stream, coalesce("
+    "(SELECT e.seq + 1 FROM entries AS e WHERE e.tenant = v.tenant AND e.stream = v.stream "
+    "ORDER BY e.seq DESC LIMIT 1), "
+    "(SELECT s.length FROM stream_ends AS s WHERE s.tenant = v.tenant AND s.stream = v.stream), 0"
+    ") FROM unnest(CAST(:tenants AS text[]), CAST(:streams AS text[])) AS v(tenant, stream)"
 )
 _OF = (_E.tenant == bindparam("b_tenant")) & (_E.stream == bindparam("b_stream"))
 _KNOWN = select(_E.kind, _E.key, _E.seq).where(_OF, _E.key.in_(bindparam("b_keys", expanding=True)))

@@ -34,7 +34,7 @@ _BY_INDEX = "SET LOCAL enable_seqscan = off"
 _BY_HASH = "SET LOCAL enable_nestloop = off"
 #: A prepared statement that is not there, or there already: between us and the server is a pooler
 #: that gives each transaction another connection. It gets ordinary ones.
-_POOLED = {"26000", "42P05"}
+POOLED = {"26000", "42P05"}
 
 
 class Held:
@@ -73,9 +73,9 @@ class Held:
             except sqlite.AmissError:
                 return None
         try:
-            return self.statement(lambda c: _fire(c, shots))
+            return self.statement(lambda c: fire(c, shots))
         except DBAPIError as error:
-            if getattr(error.orig, "pgcode", None) not in _POOLED:
+            if getattr(error.orig, "pgcode", None) not in POOLED:
                 raise
         self.shoots = False
         return None
@@ -103,7 +103,8 @@ def held_transaction(held: Held, work: Callable[[Connection], R]) -> R:
     return tried(lambda: held.transaction(work))
 
 
-def _fire(connection: Connection, shots: Sequence[Shot]) -> Written:
+def fire(connection: Connection, shots: Sequence[Shot]) -> Written:
+    """Run shots of PostgreSQL in one round trip; the rows that the last one answers with."""
     told: set[str] = connection.info.setdefault(_TOLD, set())
     for prepared in [p for shot in shots for p in (*shot.prepared.before, shot.prepared)]:
         if prepared.name not in told:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -21,6 +22,7 @@ from app.journal.schema.rows import Claimed, Finished, NewStep, Refusal, Refused
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import joins
 from app.journal.tables.workers import Identity
+from app.journal.writing import appending
 from app.journal.writing.operation import Operation
 from app.journal.writing.writer import _apply
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
@@ -244,13 +246,14 @@ def before(
 
 def lose_an_answer(monkeypatch: pytest.MonkeyPatch, of: type = object) -> None:
     """The next transaction that answers with such is committed, and its answer is lost."""
-    real, lost = transactions._transaction, list[bool]()
+    lost: list[bool] = []
 
-    def losing(*args: Any) -> Any:
+    def losing(real: Callable[..., Any], *args: Any) -> Any:
         found = real(*args)
         if not lost and isinstance(found, of):
             lost.append(True)
             raise OperationalError("COMMIT", None, Exception("server closed the connection"))
         return found
 
-    monkeypatch.setattr(transactions, "_transaction", losing)
+    for module, name in ((transactions, "_transaction"), (appending, "_written")):
+        monkeypatch.setattr(module, name, partial(losing, getattr(module, name)))
