@@ -112,7 +112,11 @@ def locked() -> dict[str, Any]:
         env = {**os.environ, "REDIS_URL": stack.redis_url}
         workers = [subprocess.Popen([*command, "-n", f"w{n}"], env=env) for n in range(WORKERS)]
         try:
-            eventually(lambda: len(app.control.ping(timeout=1)) == WORKERS, "up", timeout_s=SOON_S)
+            eventually(
+                lambda: len(app.control.ping(timeout=8, limit=WORKERS)) == WORKERS,
+                "up",
+                timeout_s=SOON_S,
+            )
             begun = time.monotonic()
             with app.connection_for_write() as connection, app.amqp.Producer(connection) as way:
                 for key, cents in _messages():
@@ -144,7 +148,10 @@ def ray() -> dict[str, Any]:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SOON_S)
     except (RuntimeError, subprocess.SubprocessError, OSError) as error:
         return {"not_measured": str(error)[:200]}
-    told: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"told_s"')]
+    if not lines:
+        return {"not_measured": "it printed no figures"}
+    told: dict[str, float] = json.loads(lines[-1])
     return _figures(told["told_s"], told["done_s"])
 
 

@@ -280,12 +280,16 @@ def _waits_at(main: asyncio.Task[Any] | None) -> str:
     return f"{frames[-1].f_code.co_filename}:{frames[-1].f_lineno}" if frames else "its end"
 
 
+#: Modules whose lines are not the user's.
+_OURS = ("agents.flows", "agents.actors", "asyncio")
+
+
 def _place() -> str:
     """The line of the user's code that asks."""
     frame: Any = sys._getframe(1)  # noqa: SLF001 - there is no other way to it
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
-        if not module.startswith(("agents.flows", "asyncio", "celery_agents.service.agents.flows")):
+        if not module.removeprefix("celery_agents.service.").startswith(_OURS):
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
     return "unknown"
