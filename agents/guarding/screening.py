@@ -164,10 +164,13 @@ class Screen(ScreenRules):
         """Put back what was masked on the way in."""
         return mapped(value, self._marks.put_back) if self._marks else value
 
-    def result(self, value: JsonValue) -> JsonValue:
-        """Return a tool's result as the model may see it: where it is blocked, it is not told."""
+    def result(self, value: JsonValue, *, but_own: bool = False) -> JsonValue:
+        """Return a tool's result as the model may see it: where it is blocked, it is not told.
+
+        ``but_own``: of one that has been told marks of this turn.
+        """
         look = self._looking("input")
-        told = mapped(value, lambda text: look.change(self._marks.foreign(text)))
+        told = mapped(value, lambda text: look.change(self._marks.foreign(text, but_own=but_own)))
         if look.blocked is None:
             return told
         return f"The guard {look.blocked} does not let this result pass."

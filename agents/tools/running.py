@@ -93,7 +93,8 @@ class Running:
         policy = self._offered.tools[call.name].policy
         if isinstance(result, ProgramResult) and result.untrusted:
             policy = policy.model_copy(update={"untrusted": True})
-        seen = await self._sight.seen(result.value)
+        # A program has been told marks of this turn; those of its calls' results are ours already.
+        seen = await self._sight.seen(result.value, but_own=self._programs.takes(result.call))
         value = self._own.long.told(call.name, seen, policy)
         return ToolResult(call=result.call, value=value, failed=result.failed)
 

@@ -17,8 +17,8 @@ class Screened(Protocol):
         """Return arguments of a tool with what the model's marks stand for."""
         ...
 
-    async def seen(self, result: JsonValue) -> JsonValue:
-        """Return a result as the model may see it."""
+    async def seen(self, result: JsonValue, *, but_own: bool = False) -> JsonValue:
+        """Return a result as the model may see it; ``but_own``: it may say marks of this turn."""
         ...
 
     def spoken(self) -> None:
@@ -43,9 +43,9 @@ class Sight:
             return call
         return call.model_copy(update={"arguments": self._step.meant(call.arguments)})
 
-    async def seen(self, value: JsonValue) -> JsonValue:
-        """Return a result as the model may see it."""
-        return value if self._step is None else await self._step.seen(value)
+    async def seen(self, value: JsonValue, *, but_own: bool = False) -> JsonValue:
+        """Return a result as the model may see it; ``but_own``: it may say marks of this turn."""
+        return value if self._step is None else await self._step.seen(value, but_own=but_own)
 
     async def told(
         self, result: ToolResult, wished: ToolCall, meant: ToolCall, made: ToolCall

@@ -35,7 +35,9 @@ class Telling:
         self.recorded: list[NewEntry] = []
         #: What it remembers when it succeeds, by ids.
         self.learned: dict[str, NewMemory] = {}
-        self.distrusted = claim.untrusted  # it has read what others wrote
+        # It has read what others wrote. Of a later attempt the row says so, too, where an earlier one
+        # has read it: then what is done before it is read again is judged as it was (has_read).
+        self.distrusted = claim.untrusted and claim.token == 1
         self.scope: Mapping[str, str] = {}  # what its run is about
         self.lets_go = False  # members of it may be open when it ends
         self.callers: tuple[str, ...] = ()  # steps that wait for what it has answered as an actor

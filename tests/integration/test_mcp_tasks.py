@@ -122,7 +122,7 @@ def test_the_server_says_that_it_has_tasks(core: Speaker, later: Speaker) -> Non
 @pytest.mark.parametrize("version", [CORE, LATER])
 def test_a_tool_that_fails_is_told_as_each_version_has_it(api: Any, key: str, version: str) -> None:
     speaker = Speaker(api, key, version)
-    made = speaker.begin("fails_late", input="?")
+    made = speaker.begin("fails_after_a_while", input="?")
     done = speaker.end(made["taskId"])
     assert done["status"] == ("failed" if version == CORE else "completed")
     if version == CORE:

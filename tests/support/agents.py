@@ -214,7 +214,7 @@ def no(_: Any) -> str:
 
 
 @agent
-async def fails_late(_: Any) -> None:
+async def fails_after_a_while(_: Any) -> None:
     """Fails once its caller knows it as a task."""
     await asyncio.sleep(1.5)
     raise AgentFailedError("late")

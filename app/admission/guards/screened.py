@@ -121,9 +121,11 @@ class ScreenedStep:
         """Return arguments of a tool with what the model's marks stand for."""
         return self._screen.restored(arguments)
 
-    async def seen(self, result: JsonValue) -> JsonValue:
-        """Return a tool's result as the model may see it."""
-        return await looked(self._screen, result, lambda: self._screen.result(result))
+    async def seen(self, result: JsonValue, *, but_own: bool = False) -> JsonValue:
+        """Return a tool's result as the model may see it; ``but_own``: it may say our marks."""
+        return await looked(
+            self._screen, result, lambda: self._screen.result(result, but_own=but_own)
+        )
 
     def memory(self, name: str) -> Any:
         """Return a memory whose texts are of other runs, and kept for others."""

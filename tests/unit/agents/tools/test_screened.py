@@ -36,7 +36,7 @@ class Masked(MemoryStep):
     def meant(self, arguments: Any) -> Any:
         return self.screen.restored(arguments)
 
-    async def seen(self, result: Any) -> Any:
+    async def seen(self, result: Any, *, but_own: bool = False) -> Any:
         return self.screen.result(result)
 
     def spoken(self) -> None:

@@ -332,8 +332,8 @@ class Masked(MemoryStep):
     def meant(self, arguments: Any) -> Any:
         return self.screen.restored(arguments)
 
-    async def seen(self, result: Any) -> Any:
-        return self.screen.result(result)
+    async def seen(self, result: Any, *, but_own: bool = False) -> Any:
+        return self.screen.result(result, but_own=but_own)
 
     def spoken(self) -> None:
         """Nothing was said."""
