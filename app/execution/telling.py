@@ -35,8 +35,8 @@ class Telling:
         self.recorded: list[NewEntry] = []
         #: What it remembers when it succeeds, by ids.
         self.learned: dict[str, NewMemory] = {}
-        # It has read what others wrote. Of a later attempt the row says so, too, where an earlier one
-        # has read it: then what is done before it is read again is judged as it was (has_read).
+        # It has read what others wrote. A row says so of a later attempt, too, where an earlier one
+        # has read it: what is done before it is read again is judged as it was then (has_read).
         self.distrusted = claim.untrusted and claim.token == 1
         self.scope: Mapping[str, str] = {}  # what its run is about
         self.lets_go = False  # members of it may be open when it ends
