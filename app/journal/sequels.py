@@ -130,7 +130,13 @@ class GoOn(Operation[Claimed | None]):
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[GoOn]) -> list[Claimed | None]:
-        return [o.begun if _gone_on(connection, o.values) else None for o in operations]
+        return [o.begun if o.written(connection) else None for o in operations]
+
+    def written(self, connection: Connection) -> bool:
+        """Write it; True too where an earlier try was committed, and its answer lost."""
+        if _gone_on(connection, self.values):
+            return True
+        return self.again and connection.execute(_MADE, self.values).first() is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,11 @@ def _gone_on(connection: Connection, values: dict[str, Any]) -> bool:
     return connection.execute(text(_at_once()), values).first() is not None
 
 
+#: The row of the next member as this has made it, at that very time: another way has its own.
+_MADE = text(
+    "SELECT id FROM steps WHERE id = :id AND token = 1 AND state = 'running' "
+    "AND worker_id = :worker AND created_at = :at AND NOT cancel_requested"
+)
 #: What is locked: the flow and its member.
 _LOCKED = ("flow", "member")
 _LOCKS = (

@@ -49,6 +49,11 @@ _QUICK = {
 _TIMELY = {"AGENTS_COUNTDOWN_LIMIT_S": "0", "AGENTS_FLOWS_MAX": "0"}
 
 
+#: Addresses of others, and secrets of others: who wants them here says so.
+_ELSEWHERE = frozenset({"AGENTS_CACHE_URL", environment.SECRETS_DIR})
+_TELLING = "OTEL_"
+
+
 class AgentsStack:
     """Broker, journal and worker in a folder; the client has the worker's own environment.
 
@@ -79,7 +84,7 @@ class AgentsStack:
         self._cwd = (cwd or Path.cwd()).resolve()
         self._ends = ExitStack()
         self._app = app
-        given = {**os.environ, **_QUICK, **(environ or {}), **_TIMELY}
+        given = {**_inherited(), **_QUICK, **(environ or {}), **_TIMELY}
         given[CLOCK] = str((folder / "clock").resolve())
         given["PYTHONPATH"] = os.pathsep.join([str(self._cwd), *filter(None, sys.path)])
         given |= {"PYTHONUNBUFFERED": "1", MODELS: REAL if real_models else ""}
@@ -114,7 +119,7 @@ class AgentsStack:
     @cached_property
     def settings(self) -> Settings:
         """The settings of the worker."""
-        with patch.dict(os.environ, self.environ):
+        with patch.dict(os.environ, self.environ, clear=True):
             return Settings()
 
     @cached_property
@@ -246,6 +251,15 @@ class AgentsStack:
             path.write_text(written(tapes.since(began)), encoding="utf-8")
         finally:
             engine.dispose()
+
+
+def _inherited() -> dict[str, str]:
+    """The variables of this process that lead to nothing of somebody else's."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _ELSEWHERE and not name.startswith(_TELLING)
+    }
 
 
 def _guarded(pid: int) -> Callable[[], None]:

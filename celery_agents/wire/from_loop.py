@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from itertools import count
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from celery import Celery
 from kombu.transport.redis import Channel
@@ -38,6 +38,7 @@ class LoopSender:
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
         self._closing: set[asyncio.Task[None]] = set()
         self._sent_by, self._sent = uuid(), count(1)
+        _SENDERS.add(self)
 
     @property
     def serves(self) -> bool:
@@ -78,6 +79,15 @@ class LoopSender:
                     _abandon(client, at_once=False)
             except RuntimeError:  # the loop is closed
                 _abandon(client, at_once=True)
+
+    def forget_connections(self) -> None:
+        """Leave the connections to the process that this one was forked from.
+
+        They stay as they are: to close one, even by the garbage collector, would take it from the
+        selector that both processes have, and the other one's loop would hear nothing more.
+        """
+        _LEFT.extend([*self._clients.values(), *self._closing])
+        self._clients, self._closing = WeakKeyDictionary(), set()
 
     def _close_on(self, loop: asyncio.AbstractEventLoop, client: Any) -> None:
         closing = loop.create_task(client.aclose())
@@ -120,6 +130,19 @@ class LoopSender:
         return client
 
 
+_SENDERS: WeakSet[LoopSender] = WeakSet()
+#: Of the process that this one was forked from.
+_LEFT: list[Any] = []
+
+
+def _forget_all() -> None:
+    for sender in list(_SENDERS):
+        sender.forget_connections()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
 def _key(queue: str, message: Envelope) -> str:
     """The list of a queue and a priority, as kombu names it."""
     priority = message["properties"]["priority"]
@@ -134,7 +157,10 @@ def _abandon(client: Any, *, at_once: bool) -> None:
         if writer is None:
             continue
         if at_once:
-            # As the transport's finalizer, which waits for the garbage collector.
-            writer.transport.get_extra_info("socket")._sock.close()  # noqa: SLF001
+            # As the transport's finalizer, which waits for the garbage collector. A transport of
+            # uvloop shows no socket of its own, and is closed with its loop.
+            held = getattr(writer.transport.get_extra_info("socket"), "_sock", None)
+            if held is not None:
+                held.close()
         else:
             writer.transport.abort()

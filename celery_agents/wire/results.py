@@ -22,6 +22,8 @@ from celery_agents.sealing import RESULT, Seals, opened
 
 #: Of an address: Celery gives these to pools by itself.
 _PLACE = frozenset({"host", "port", "db", "username", "password"})
+#: Of the process that this one was forked from: not to be closed here.
+_LEFT: list[Any] = []
 
 
 class AddressBackend(RedisBackend):
@@ -70,6 +72,14 @@ class ResultBackend(AddressBackend):
         """Leave its connections to the process that this one was forked from."""
         self._client: Any = None
         self._opening = Lock()
+        if (consumer := getattr(self, "result_consumer", None)) is not None:
+            # What it has subscribed to is the other process's, and so are those who wait for it.
+            _LEFT.append(consumer._pubsub)  # noqa: SLF001
+            consumer._pubsub = None  # noqa: SLF001
+            consumer.subscribed_to.clear()
+            consumer._reset_sync()  # noqa: SLF001 - locks that another thread may have had
+            for waiting in self._pending_results:
+                waiting.clear()
 
     @property
     def client(self) -> Any:

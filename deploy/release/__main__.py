@@ -10,8 +10,7 @@ from pathlib import Path
 from deploy.local.state import ROOT
 from deploy.release import building, licences, materials, versions
 
-SBOM = "celery-agents.cdx.json"
-SUMS = "SHA256SUMS"
+SBOM, SUMS = building.SBOM, building.SUMS
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +17,8 @@ UNLIKE = (
     {"umask": "0022", "PYTHONHASHSEED": "1", "TZ": "UTC", "LC_ALL": "C.UTF-8"},
     {"umask": "0077", "PYTHONHASHSEED": "2", "TZ": "Asia/Kathmandu", "LC_ALL": "C"},
 )
+#: What a release has beside its artefacts.
+SBOM, SUMS = "celery-agents.cdx.json", "SHA256SUMS"
 #: The version of what builds.
 BUILDER = Path(__file__).with_name("builder.txt")
 
@@ -46,23 +50,46 @@ def epoch(root: Path) -> int:
 
 
 def build_twice(root: Path, out: Path) -> dict[str, str]:
-    """Build into ``out``, which is emptied; the digest of each file.
+    """Build into ``out``, in place of an earlier release; the digest of each file.
 
     Raises:
-        BuildError: the two builds differ.
+        BuildError: the two builds differ, or in ``out`` is something else. Nothing was changed.
     """
     names, time = tracked(root), epoch(root)
-    shutil.rmtree(out, ignore_errors=True)
+    earlier(root, out)
     first, second = (build(root, names, time, unlike) for unlike in UNLIKE)
     with first, second:
         ours, others = digests(Path(first.name)), digests(Path(second.name))
         if ours != others:
             unequal = sorted(n for n in {*ours, *others} if ours.get(n) != others.get(n))
             raise BuildError(f"two builds differ: {', '.join(unequal)}")
-        out.mkdir(parents=True)
+        for file in earlier(root, out):
+            file.unlink()
+        out.mkdir(parents=True, exist_ok=True)
         for name in ours:
             shutil.copyfile(Path(first.name, name), out / name)
     return ours
+
+
+def earlier(root: Path, out: Path) -> list[Path]:
+    """Return the files of an earlier release.
+
+    Raises:
+        BuildError: there are others too, or it is no folder.
+    """
+    if not (out.exists() or out.is_symlink()):
+        return []
+    if not out.is_dir():
+        raise BuildError(f"{out} is no folder")
+    about = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    name = re.sub(r"[-_.]+", "_", about["project"]["name"]).lower()
+    ours = re.compile(rf"{re.escape(name)}-[^/]+(\.whl|\.tar\.gz)")
+    found = sorted(out.iterdir())
+    for file in found:
+        known = file.name in {SBOM, SUMS} or ours.fullmatch(file.name)
+        if not known or file.is_symlink() or not file.is_file():
+            raise BuildError(f"{file} is of no release: empty the folder, or name another one")
+    return found
 
 
 def build(

@@ -6,6 +6,9 @@ votes, the chief decides where it is split, and an officer acts on fraud, with a
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 from celery_agents import CallContext, FlowContext, StepContext, agent, flow, tool
@@ -40,14 +43,24 @@ def chief(split: dict[str, Any]) -> str:
     return str(max(split["ballots"], key=lambda b: b["confidence"] or 0)["option"])
 
 
-#: Cards that are blocked, by the key of the call. A real one is the bank's own table.
-BLOCKED: dict[str, str] = {}
+#: The variable that names the bank's file: a line for each time that it is told to block a card.
+LEDGER = "FRAUD_DESK_LEDGER"
+
+
+def tell_bank(card: str, key: str) -> None:
+    """Stand in for the bank, which is not in the worker and outlives it.
+
+    A real one would do nothing for a key that it knows; this one is there to be counted.
+    """
+    if file := os.environ.get(LEDGER):
+        with Path(file).open("a", encoding="utf-8") as ledger:
+            ledger.write(json.dumps({"card": card, "key": key}) + "\n")
 
 
 @tool(effects="effect", approve="ask")
 async def block_card(card: str, why: str, call: CallContext) -> str:
     """Blocks a card; a person is asked before."""
-    BLOCKED[call.key] = card
+    tell_bank(card, call.key)
     return f"{card} is blocked: {why}"
 
 

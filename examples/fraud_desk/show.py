@@ -29,8 +29,10 @@ from rich.console import Console
 from rich.table import Table
 
 from celery_agents import Client, StreamEvent
+from celery_agents.contracts.watching import RunInfo
 from celery_agents.errors import AgentsError, ResultTimeoutError, redact
 from deploy.local.stack import Stack, fresh_directory, local_stack
+from examples.fraud_desk import desk
 from examples.fraud_desk.models import REFUSALS, ModelServer
 from examples.fraud_desk.receiver import Receiver
 
@@ -50,6 +52,11 @@ _PAYMENTS = [
 ]
 #: Afterwards: what is remembered of a customer counts.
 _LATER = [("p-7", "ada", "c-1", 30_000, "CH", "CH", "shoes")]
+EVENTS = len(_PAYMENTS) + len(_LATER)
+#: The task of a flow's run.
+FLOWS = "agents.flow"
+#: The bank's file.
+LEDGER = "bank.jsonl"
 #: What guards keep from models.
 _ADDRESS, _IBAN = "mail me at {}@example.com", "or pay to CH93 0076 2011 6238 5295 7"
 
@@ -62,10 +69,37 @@ _BUDGET_USD = 0.5
 class Seen:
     """Everything that happened, to be shown and looked at."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    answered: list[dict[str, Any]] = field(default_factory=list)
+    #: By stream and place: an entry may be read twice, and is one.
+    entries: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    #: By run and wish.
+    asked: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     checks: dict[str, bool] = field(default_factory=dict)
     killed: int | None = None
+    #: Where the bank has its own list of cards that it was told to block.
+    ledger: Path = Path()
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """All cases that were closed."""
+        return list(self.entries.values())
+
+    @property
+    def payments(self) -> set[str]:
+        """The payments of these cases."""
+        return {row["payment"] for row in self.rows}
+
+    @property
+    def answered(self) -> list[dict[str, Any]]:
+        """Questions to a person, with the answers."""
+        return list(self.asked.values())
+
+    def blocks_are_those_agreed_to(self) -> bool:
+        """Return whether each was carried out, once; by the bank's list, not by the desk's."""
+        told = self.ledger.read_text(encoding="utf-8") if self.ledger.exists() else ""
+        blocked = [json.loads(line) for line in told.splitlines()]
+        agreed = sorted(one["card"] for one in self.answered if one["answer"] is True)
+        once = len({one["key"] for one in blocked}) == len(blocked)
+        return once and agreed != [] and sorted(one["card"] for one in blocked) == agreed
 
 
 def main(argv: Sequence[str]) -> int:
@@ -82,7 +116,7 @@ def main(argv: Sequence[str]) -> int:
         _exported(_environment(directory, models, secret)),
         local_stack(("worker", "web"), directory=directory, grace_s=10.0) as stack,
     ):
-        seen = _work(stack, models, receiver)
+        seen = _work(stack, models, receiver, directory / LEDGER)
         _print(seen, stack, as_json=options.json)
         if options.stay:
             _stay(stack)
@@ -111,11 +145,12 @@ def _environment(directory: Path, models: ModelServer, secret: str) -> dict[str,
         "AGENTS_PRIVATE_HOSTS": "127.0.0.1",
         "AGENTS_WEBHOOK_SECRETS": SECRET_NAME,
         SECRET_NAME: secret,
+        desk.LEDGER: str((directory / LEDGER).resolve()),
     }
 
 
-def _work(stack: Stack, models: ModelServer, receiver: Receiver) -> Seen:
-    seen = Seen()
+def _work(stack: Stack, models: ModelServer, receiver: Receiver, ledger: Path) -> Seen:
+    seen = Seen(ledger=ledger)
     with Client(stack.redis_url) as agents:
         run = agents.start.s("examine", webhook={"url": receiver.url, "value": True})
         agents.on("payments/*", kind="made", run=run, key="{data[id]}", name="desk")
@@ -125,6 +160,8 @@ def _work(stack: Stack, models: ModelServer, receiver: Receiver) -> Seen:
         _pay(agents, _LATER)  # the same event again is none
         _until_closed(agents, stack, seen, len(_PAYMENTS) + len(_LATER))
         _wait(lambda: len(receiver.told) >= len(seen.rows))
+        _wait(lambda: all(run.finished_at is not None for run in _runs(agents)))
+        _look(agents, stack, seen)  # what came since, such as a case that was closed again
         seen.checks = _checks(agents, stack, models, receiver, seen)
     return seen
 
@@ -140,9 +177,9 @@ def _pay(agents: Client, payments: Sequence[tuple[Any, ...]]) -> None:
 def _until_closed(agents: Client, stack: Stack, seen: Seen, cases: int) -> None:
     """Answer what a person is asked, and take down what is decided, until all cases are."""
     until = time.monotonic() + PATIENCE_S
-    while len(seen.rows) < cases:
+    while len(seen.payments) < cases:
         if time.monotonic() > until:
-            raise AgentsError(f"Only {len(seen.rows)} of {cases} cases were closed in time.")
+            raise AgentsError(f"Only {len(seen.payments)} of {cases} cases were closed in time.")
         with suppress(ResultTimeoutError):  # the next worker is not there yet
             _look(agents, stack, seen)
         time.sleep(0.2)
@@ -153,10 +190,14 @@ def _look(agents: Client, stack: Stack, seen: Seen) -> None:
         if seen.killed is None:
             seen.killed = _kill(stack)
         _answer(agents, wish, seen)
-    known = {row["payment"] for row in seen.rows}
     for entry in agents.streams.follow("example", of="cases/"):
-        if (payment := entry.stream.partition("/")[2]) not in known:  # at least once, each
-            seen.rows.append({"payment": payment, **entry.data})
+        payment = entry.stream.partition("/")[2]
+        seen.entries[entry.stream, entry.seq] = {"payment": payment, **entry.data}
+
+
+def _runs(agents: Client) -> Sequence[RunInfo]:
+    """All runs, those that told of an end too."""
+    return agents.runs.list(limit=100).runs
 
 
 def _kill(stack: Stack) -> int | None:
@@ -172,8 +213,8 @@ def _answer(agents: Client, wish: Any, seen: Seen) -> None:
     card = wish.arguments["card"]
     answer: Any = "the customer was called: it was him" if card == "c-3" else True
     agents.runs.approve(wish.run_id, answer, key=wish.key)
-    if card not in {one["card"] for one in seen.answered}:
-        seen.answered.append({"card": card, "run": wish.run_id, "why": wish.why, "answer": answer})
+    told = {"card": card, "run": wish.run_id, "why": wish.why, "answer": answer}
+    seen.asked.setdefault((wish.run_id, wish.key), told)
 
 
 def _wait(there: Any) -> None:
@@ -192,8 +233,10 @@ def _checks(
     told = sorted(one["data"]["value"]["payment"] for one in receiver.told.values())
     budgets = {b.name: b for b in agents.budgets()}
     kept = agents.memory.search("customers", "fraud", scope={"customer": "ada"})
+    examined = [run for run in _runs(agents) if run.task == FLOWS]
     return {
-        "each event started one run, and the same one again none": len(seen.rows) == len(by) == 7,  # noqa: PLR2004
+        "each event started one run, and the same one again none": len(examined) == EVENTS
+        and all(run.state == "succeeded" for run in examined),
         "small payments are nobody's work": by["p-1"] == by["p-6"] == "amount",
         "the panel found the fraud": options["p-2"] == options["p-5"] == "fraud",
         "the router passed the model by that refused": len(models.asked["steady"]) > 0
@@ -202,7 +245,8 @@ def _checks(
         "a person was asked before a card was blocked": {a["card"] for a in seen.answered}
         >= {"c-1", "c-3"},
         "the worker was killed meanwhile, and each case closed once": seen.killed is not None
-        and len({row["payment"] for row in seen.rows}) == len(seen.rows),
+        and len(seen.payments) == len(seen.rows) == EVENTS,
+        "each block that was agreed to was made once": seen.blocks_are_those_agreed_to(),
         "the bank was asked by MCP": any("issued in May" in body for body in asked),
         "what was learned is remembered, and counts later": bool(kept)
         and options["p-7"] == "fraud",

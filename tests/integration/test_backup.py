@@ -68,6 +68,8 @@ class Place:
             typed("sqlite3", self.folder, {})
         else:
             typed("pg_dump", self.folder, {"DATABASE_URL": _plain(self.url)})
+        for copy in self.folder.glob("journal.dump"), self.folder.glob("copy.db"):
+            assert all(file.stat().st_mode & 0o077 == 0 for file in copy)  # others may be here
 
     def restore(self) -> None:
         if self.url.startswith("sqlite"):
@@ -146,5 +148,6 @@ def test_runs_go_on_elsewhere_and_none_is_done_twice(
 
 
 def test_the_page_says_what_is_tried() -> None:
-    assert [line.split()[0] for line in TYPED] == ["pg_dump", "python", "pg_restore"]
+    words = [line.removeprefix("umask 077; ").split()[0] for line in TYPED]
+    assert words == ["pg_dump", "python", "pg_restore"]
     assert [line.split()[-1] for line in CHECKED] == ["upgrade", "current"]

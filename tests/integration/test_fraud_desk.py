@@ -8,12 +8,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.local.state import ROOT
-from examples.fraud_desk import models, receiver, show
+from examples.fraud_desk import desk, models, receiver, show
 
 #: Above what it takes on a machine that is busy with other tests.
 LONG_S = 300
@@ -46,10 +47,46 @@ def test_all_that_it_shows_has_happened() -> None:
         "p-6": ("fine", "amount"),
         "p-7": ("fraud", "rule"),
     }
-    assert {one["card"]: one["answer"] is True for one in told["answered"]} == {
-        "c-1": True,
-        "c-3": False,
+    answers = sorted((one["card"], one["answer"] is True) for one in told["answered"])
+    assert answers == [("c-1", True), ("c-1", True), ("c-3", False)]
+
+
+def asked(*cards: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """As people answered: of c-3 the customer was called."""
+    return {
+        (str(n), "k"): {"card": card, "answer": card != "c-3" or "it was him"}
+        for n, card in enumerate(cards)
     }
+
+
+@pytest.mark.parametrize(
+    ("blocked", "right"),
+    [
+        ([("c-1", "a"), ("c-1", "b")], True),
+        ([("c-1", "a"), ("c-1", "a")], False),  # one call, made twice
+        ([("c-1", "a"), ("c-1", "b"), ("c-1", "c")], False),
+        ([("c-1", "a")], False),
+        ([("c-1", "a"), ("c-3", "b")], False),
+        ([], False),
+    ],
+)
+def test_blocks_are_counted_at_the_bank(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    blocked: list[tuple[str, str]],
+    right: bool,
+) -> None:
+    monkeypatch.setenv(desk.LEDGER, str(tmp_path / "bank"))
+    for card, key in blocked:
+        desk.tell_bank(card, key)
+    seen = show.Seen(asked=asked("c-1", "c-3", "c-1"), ledger=tmp_path / "bank")
+    assert seen.blocks_are_those_agreed_to() is right
+
+
+def test_a_case_that_was_closed_twice_is_seen() -> None:
+    case = {"payment": "p-1", "option": "fine"}
+    seen = show.Seen(entries={("cases/p-1", 0): case, ("cases/p-1", 1): case})
+    assert (len(seen.payments), len(seen.rows)) == (1, 2)
 
 
 def test_the_page_names_what_there_is() -> None:

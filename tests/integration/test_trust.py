@@ -147,3 +147,12 @@ def test_with_keys_too(redis_url: str, sqlite_journal_url: str, tmp_path: Path) 
         assert stack.kept() == {"X": 1, "Y": 2}
     finally:
         stack.close()
+
+
+def test_a_session_remembers_that_what_was_said_came_of_others(stack: Trusting) -> None:
+    """Its message was claimed from its row, at its first try."""
+    done(chain(stack.ask("stranger", "x"), stack.ask("known", session="odd")))
+    done(chain(stack.ask("known", "y"), stack.ask("known", session="clean")))
+    for session in ("odd", "clean"):
+        stack.client.ask("keeping", session, session=session).get(timeout=SOON_S)
+    assert stack.kept() == {"odd": 1, "clean": 2}

@@ -53,6 +53,10 @@ EXPLAINED = {
     ("agents/tools/making.py", "_made"): "the first is raised; the journal has the others",
     ("agents/tools/code/sandbox.py", "run"): "its model is told how its program ended",
     ("agents/tools/code/sandbox.py", "_awaits"): "the sandbox says what is wrong with the text",
+    (
+        "celery_agents/client/evaluating/evaluate.py",
+        "_ended",
+    ): "those whose time is over are failed cases",
     ("celery_agents/client/caches.py", "warm"): "their outcomes are counted",
     ("celery_agents/client/bus/topics.py", "_append"): "a hint: who listens looks by himself",
     ("celery_agents/client/bus/topics.py", "_wait"): "the same; what is asked next says it",

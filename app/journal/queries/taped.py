@@ -16,8 +16,8 @@ from app.journal.schema.sealed import opened_answer, sealed_by
 from app.journal.schema.transactions import in_transaction
 from celery_agents.contracts.base import Contract, JsonValue
 from celery_agents.redaction import MOST, redact
+from celery_agents.redaction.by_name import hide_by_name
 from celery_agents.redaction.cleaning import clean
-from celery_agents.redaction.judging import HIDDEN
 from celery_agents.sealing import Seals, opened_payload
 
 #: Characters of an input by which people, and the search for the nearest call, know it.
@@ -48,13 +48,13 @@ class CassetteLine(Contract):
     @classmethod
     def of(cls, made: TapedCall) -> CassetteLine:
         """A call of a journal, without secrets."""
-        told = _hidden(clean(made.answer.get("value"), limit=MOST))
+        told = {n: v if n == "usage" else _told(v) for n, v in made.answer.items()}
         return cls(
             agent=made.agent,
             call=made.name,
             identity=made.identity,
             asked=shown(made.input),
-            answer={**made.answer, "value": told},
+            answer=told,
         )
 
     def is_of(self, step_id: str, key: str) -> bool:
@@ -62,25 +62,13 @@ class CassetteLine(Contract):
         return key == str(uuid.uuid5(uuid.NAMESPACE_OID, f"{step_id}/{self.identity}"))
 
 
-def _hidden(value: JsonValue) -> JsonValue:
-    """A value without what is a secret by its name alone."""
-    match value:
-        case dict():
-            return {k: _named(k, v) if isinstance(v, str) else _hidden(v) for k, v in value.items()}
-        case list():
-            return [_hidden(one) for one in value]
-        case _:
-            return value
-
-
-def _named(name: str, text: str) -> str:
-    together = f"{name}={text}"
-    return text if text in redact(together, limit=MOST) else HIDDEN
+def _told(value: Any) -> Any:
+    return hide_by_name(clean(value, limit=MOST))
 
 
 def shown(asked: Any) -> str:
     """The beginning of an input, without secrets."""
-    return redact(text_of(asked), limit=_SHOWN)
+    return redact(text_of(hide_by_name(asked)), limit=_SHOWN)
 
 
 def written(calls: Iterable[TapedCall]) -> str:

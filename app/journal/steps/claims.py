@@ -57,7 +57,7 @@ _CLAIMED = (
     (now() - _S.ready_at).label("waited_s"),
     _S.untrusted,
 )
-_PAYLOAD = 10  # its place among them
+_PAYLOAD, _UNTRUSTED = 10, 17  # their places among them
 
 
 class ClaimStep(Operation[Claim]):
@@ -151,6 +151,7 @@ def _taken(_place: int, row: Any) -> Claimed:
     """Read a claimed row, in which the payload is text."""
     values = list(row)
     values[_PAYLOAD] = LazyPayload(values[_PAYLOAD])
+    values[_UNTRUSTED] = bool(values[_UNTRUSTED])  # SQLite's is a number
     return Claimed(*values)
 
 

@@ -101,10 +101,10 @@ def _held_lengths(connection: Connection, streams: set[Stream]) -> dict[Stream, 
 _HOLD = text(
     "SELECT pg_advisory_xact_lock(h) FROM (SELECT DISTINCT hashtextextended(n, 0) AS h "
     "FROM unnest(CAST(:names AS text[])) AS n ORDER BY h) AS wanted; "
-    "SELECT v.tenant, v.stream, coalesce("
+    "SELECT v.tenant, v.stream, greatest(coalesce("
     "(SELECT e.seq + 1 FROM entries AS e WHERE e.tenant = v.tenant AND e.stream = v.stream "
-    "ORDER BY e.seq DESC LIMIT 1), "
-    "(SELECT s.length FROM stream_ends AS s WHERE s.tenant = v.tenant AND s.stream = v.stream), 0"
+    "ORDER BY e.seq DESC LIMIT 1), 0), coalesce("
+    "(SELECT s.length FROM stream_ends AS s WHERE s.tenant = v.tenant AND s.stream = v.stream), 0)"
     ") FROM unnest(CAST(:tenants AS text[]), CAST(:streams AS text[])) AS v(tenant, stream)"
 )
 _OF = (_E.tenant == bindparam("b_tenant")) & (_E.stream == bindparam("b_stream"))

@@ -7,8 +7,9 @@ does what this leaves unwritten, to find out why.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from weakref import WeakSet
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Pool
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.journal.schema.engine import CLOCK_POSTGRESQL as CLOCK
@@ -31,11 +32,10 @@ APPEND = Prepared(
     SELECT $1, $2, there.length + v.n - 1, v.kind, v.key, v.run_id, CAST(v.data AS json), v.size, 0,
         {CLOCK}, CAST(CAST(pg_current_xact_id() AS text) AS bigint)
     FROM (
-        SELECT coalesce(
-            (SELECT seq + 1 FROM entries WHERE tenant = $1 AND stream = $2
-                ORDER BY seq DESC LIMIT 1),
-            (SELECT length FROM stream_ends WHERE tenant = $1 AND stream = $2),
-            0
+        SELECT greatest(
+            coalesce((SELECT seq + 1 FROM entries WHERE tenant = $1 AND stream = $2
+                ORDER BY seq DESC LIMIT 1), 0),
+            coalesce((SELECT length FROM stream_ends WHERE tenant = $1 AND stream = $2), 0)
         ) AS length
     ) AS there, unnest($4, $5, $6, $7, $8) WITH ORDINALITY AS v(kind, key, run_id, data, size, n)
     WHERE $3 IS NULL OR there.length = $3
@@ -48,6 +48,10 @@ APPEND = Prepared(
 )
 
 
+#: Pools whose connections are not the server's own, as was found out by trying.
+_SHARED: WeakSet[Pool] = WeakSet()
+
+
 def appended(
     engine: Engine, tenant: str, stream: str, new: Sequence[NewEntry], expected: int | None
 ) -> list[int] | None:
@@ -58,7 +62,7 @@ def appended(
     """
     options = engine.get_execution_options()
     shared = options.get(SHARED) or options.get(SEALS) is not None  # sealed by their places
-    if engine.dialect.name != "postgresql" or shared or not new:
+    if engine.dialect.name != "postgresql" or shared or not new or engine.pool in _SHARED:
         return None
     texts = [as_json(entry.data) for entry in new]
     columns = ([e.kind for e in new], [e.key for e in new], [e.run_id for e in new])
@@ -66,13 +70,20 @@ def appended(
     shot = Shot(APPEND, (*about, *columns, texts, [len(one) for one in texts]))
 
     try:
-        return tried(lambda: _written(engine, shot)) or None
+        return tried(lambda: _sent(engine, shot)) or None
     except IntegrityError:
         return None
+
+
+def _sent(engine: Engine, shot: Shot) -> list[int]:
+    """Write, unless a pooler stands between: to try that again would look like an outage."""
+    try:
+        return _written(engine, shot)
     except DBAPIError as error:
         if getattr(error.orig, "pgcode", None) not in POOLED:
             raise
-        return None
+    _SHARED.add(engine.pool)
+    return []
 
 
 def _written(engine: Engine, shot: Shot) -> list[int]:

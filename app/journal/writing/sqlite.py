@@ -82,7 +82,7 @@ _TAKE = Statements(
             payload, max_attempts, deadline_at - :at,
             (SELECT policy FROM joins WHERE step_id = steps.parent_id
             AND max_concurrent IS NULL), :at - started_at, tenant,
-            :at - ready_at
+            :at - ready_at, untrusted
         """,  # noqa: S608 - of our own constants
     ),
     returns=True,

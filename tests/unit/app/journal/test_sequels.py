@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, insert, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal, sequels
 from app.journal.schema.models import Entry, Join, Step, Worker
 from app.journal.schema.rows import Claimed, NewEntry, derived_id
 from app.journal.sequels import FlowSeen, GoingOn
+from app.journal.writing.connection import Held
 from celery_agents import names
 from celery_agents.contracts.outcome import State
 from celery_agents.sealing import Seals
@@ -163,6 +165,48 @@ def test_it_is_written_once(journal: Journal, world: World) -> None:
     assert goes_on(journal, flow, a) is None
     assert not journal.finish(a, DONE).result(SOON).applied
     assert lines(world) == [0, 1]
+
+
+def _method(around: Callable[..., Any], real: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, work: around(real, self, work)
+
+
+def lose_a_commits_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[bool] = []
+
+    def losing(real: Callable[..., Any], *args: Any) -> Any:
+        found = real(*args)
+        if not lost:
+            lost.append(True)
+            raise OperationalError("COMMIT", None, Exception("server closed the connection"))
+        return found
+
+    for name in ("transaction", "statement"):
+        monkeypatch.setattr(Held, name, _method(losing, getattr(Held, name)))
+
+
+def test_an_answer_that_is_lost_is_found(
+    journal: Journal, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written: this worker has the next one, for which no message comes."""
+    flow, a = begun(journal, "a")
+    at = journal.flows.news(flow, [], -1).at
+    lose_a_commits_answer(monkeypatch)
+    b = goes_on(journal, flow, a, at=at)
+    assert b is not None
+    assert (b.id, b.token) == (derived_id(FLOW, "b"), 1)
+    assert lines(world) == [0, 1]
+    assert journal.finish(b, DONE).result(SOON).applied
+
+
+def test_a_row_of_another_way_is_not_taken_for_it(
+    journal: Journal, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow, a = begun(journal, "a")
+    at = journal.flows.news(flow, [], -1).at
+    _taken(world, journal)
+    lose_a_commits_answer(monkeypatch)
+    assert goes_on(journal, flow, a, at=at) is None
 
 
 def test_what_is_written_is_encrypted(sqlite_journal_url: str) -> None:

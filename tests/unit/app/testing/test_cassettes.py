@@ -76,6 +76,56 @@ def test_no_secret_is_in_it() -> None:
     assert json.loads(text)["answer"]["usage"] == {"calls": 1, "cost_usd": 0.5}
 
 
+SECRET = "swordfish lane"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"password": SECRET},
+        {"password": [SECRET, {"old": SECRET}]},
+        {"credentials": {"of": {"ada": SECRET}}},
+        {"client_secret": {"value": SECRET}},
+        {"name": "password", "value": SECRET},
+        {"Name": "X-Api-Key", "Value": [SECRET]},
+        {"headers": [{"key": "Authorization", "value": f"Bearer {KEY}"}]},
+        ["password", SECRET],
+        [["api_key", SECRET], ["user", "ada"]],
+        ["login", "--password", SECRET, "ada"],
+        {"password": {SECRET: 1}},
+        {KEY: 1},
+        {"token": {"hunter2hunter2": True}},
+    ],
+)
+def test_a_secret_is_hidden_wherever_its_name_stands(value: Any) -> None:
+    made = _made("s", "x", value)
+    turn = {"role": "tool", "content": json.dumps("x"), "details": value}
+    answer = {**made.answer, "turns": [turn]}
+    text = written([made._replace(answer=answer, input=value)])
+    for secret in (SECRET, "swordfish", KEY, "hunter2"):
+        assert secret not in text
+
+
+@pytest.mark.parametrize("value", [{"pin": 86_753_09}, {"password": 86_753_09}])
+def test_a_number_may_be_a_secret(value: Any) -> None:
+    assert "8675309" not in written([_made("s", "x", value)])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"total_tokens": 1_234_567, "has_password": True, "token": None},
+        {"name": "Ada", "value": "Lovelace"},
+        {"code": 200, "key": "colour", "status": "ok"},
+        ["name", "password"],
+        [["colour", "red"], ["size", "large"]],
+        {"password": "required"},
+    ],
+)
+def test_what_is_no_secret_stays(value: Any) -> None:
+    assert json.loads(written([_made("s", "x", value)]))["answer"]["value"] == value
+
+
 @pytest.mark.parametrize("line", ["{}", "no JSON", '{"agent": "a"}', "[]"])
 def test_a_file_that_is_none_is_refused(tmp_path: Path, line: str) -> None:
     path = tmp_path / "odd.jsonl"

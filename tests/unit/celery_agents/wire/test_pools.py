@@ -97,6 +97,18 @@ def test_one_client_of_many_loops_keeps_the_last_ones(redis_url: str) -> None:
     assert descriptors() == before
 
 
+def test_loops_of_uvloop_in_turn(redis_url: str) -> None:
+    """Their transports have no socket that could be closed behind a loop."""
+    uvloop = pytest.importorskip("uvloop")
+    with Client(redis_url) as client:
+        for _ in range(3):
+            loop = uvloop.new_event_loop()
+            try:
+                loop.run_until_complete(use_on_loop(client))
+            finally:
+                loop.close()
+
+
 @pytest.mark.usefixtures("_no_collection")
 def test_closed_from_elsewhere_while_its_loop_runs(redis_url: str) -> None:
     async def others() -> None:
@@ -290,4 +302,69 @@ def test_a_fork_opens_its_own_and_cuts_none(redis_url: str, store: redis.Redis) 
     held.release()
     use(client)
     assert store.llen(QUEUE) == 3
+    client.close()
+
+
+def connections(store: redis.Redis) -> set[str]:
+    return {str(one["id"]) for one in store.client_list()}
+
+
+def test_a_fork_leaves_the_loops_connections_as_they_are(
+    redis_url: str, store: redis.Redis
+) -> None:
+    client = Client(redis_url)
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(use_on_loop(client))
+        before = connections(store)
+
+        def child() -> None:
+            asyncio.run(use_on_loop(client))
+            client.close()
+            gc.collect()
+
+        assert in_fork(client.close) == 0
+        assert in_fork(child) == 0
+        loop.run_until_complete(asyncio.wait_for(use_on_loop(client), 30))
+        comes_to(lambda: len(connections(store)), len(before))
+        assert connections(store) == before  # none was made anew: the loop still hears
+        loop.run_until_complete(client.aclose())
+    finally:
+        loop.close()
+    assert store.llen(QUEUE) == 3
+
+
+def test_a_fork_waits_for_results_by_its_own_connection(redis_url: str) -> None:
+    client = Client(redis_url)
+    use(client)
+    backend: Any = client.celery.backend
+    consumer = backend.result_consumer
+    result: Any = client.ask("a", "x").result
+    backend.add_pending_result(result)
+
+    def place() -> Any:
+        return consumer._pubsub.connection._sock.getsockname()
+
+    ours = place()
+
+    def child() -> None:
+        assert consumer._pubsub is None
+        other = client.ask("a", "y").result
+        backend.add_pending_result(other)
+        assert place() != ours
+        backend.mark_as_done(other.id, 1)
+        while not other._cache:
+            consumer.drain_events(timeout=1)
+        backend.add_pending_result(result)  # of the other process: as new here
+        backend.mark_as_done(result.id, 2)
+        while not result._cache:
+            consumer.drain_events(timeout=1)
+        client.close()
+
+    with consumer._pubsub_lock:  # as another thread may have it
+        assert in_fork(child) == 0
+    assert place() == ours
+    while not result._cache:
+        consumer.drain_events(timeout=1)
+    assert result.get(timeout=30) == 2
     client.close()

@@ -101,6 +101,52 @@ def test_builds_that_differ_are_refused(small: Path, tmp_path: Path) -> None:
     with pytest.raises(building.BuildError, match=r"two builds differ: small-1\.0-.*whl$"):
         built(small, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "small-0.9.tar.gz").write_text("the one before")
+    with pytest.raises(building.BuildError, match="two builds differ"):
+        built(small, tmp_path / "out")
+    assert [f.name for f in (tmp_path / "out").iterdir()] == ["small-0.9.tar.gz"]
+
+
+def test_an_earlier_release_is_replaced(small: Path, tmp_path: Path) -> None:
+    (small / "hatch_build.py").write_text(HOOK.replace("os.environ['TZ']", "1"))
+    git(small, "commit", "--quiet", "-am", "a hook")
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("small-0.9.tar.gz", "small-0.9-py3-none-any.whl", building.SUMS, building.SBOM):
+        (out / name).write_text("the one before")
+    sums = built(small, out)
+    assert {f.name for f in out.iterdir()} == sums.keys()
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", ".git", "small-0.9.zip", "other-1.0.tar.gz", "smaller-1.0.tar.gz"]
+)
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_a_folder_with_anything_else_is_refused(
+    small: Path, tmp_path: Path, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "small-0.9.tar.gz").write_text("the one before")
+    if kind == "file":
+        (out / name).write_text("mine")
+    elif kind == "folder":
+        (out / name).mkdir()
+    else:
+        (out / "small-0.8.tar.gz").symlink_to(small / "pyproject.toml")
+    before = sorted(out.iterdir())
+    monkeypatch.setattr(building, "build", lambda *_: pytest.fail("it is built"))
+    with pytest.raises(building.BuildError, match="is of no release"):
+        building.build_twice(small, out)
+    assert sorted(out.iterdir()) == before
+
+
+def test_a_file_is_no_folder(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(building.BuildError, match="is no folder"):
+        building.build_twice(small, tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_what_is_not_tracked_is_not_built(small: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from app.journal.following import trimming
 from app.journal.following.snapshots import Reducing
 from app.journal.following.store import SubscriptionStore
 from app.journal.schema.models import DeadLetter, Entry, StreamRule
+from app.journal.schema.rows import NewEntry
 from app.journal.schema.transactions import in_transaction
+from app.journal.steps.entries import append
 from app.journal.stores.streams import StreamStore
 from celery_agents.contracts.flows.subscriptions import StreamLimits, StreamSet
 from celery_agents.errors import InvalidPayloadError
@@ -200,16 +203,25 @@ def test_rules_of_the_same_entries_that_are_trimmed_at_once(
         assert read(streams, f"order/{stream}") == [(50, "new")]
 
 
+def write_with_others(world: World, one: Any) -> None:
+    """As :func:`write`, amid a transaction: the ordinary way."""
+    new = NewEntry("", "order/7", "paid", {"id": one})
+    in_transaction(world.engine, lambda c: append(c, [new]))
+
+
+@pytest.mark.parametrize("add", [write, write_with_others])
 def test_places_of_a_stream_whose_later_entry_went_first(
-    world: World, streams: StreamStore
+    world: World, streams: StreamStore, add: Callable[[World, Any], None]
 ) -> None:
     """By the order of all a stream's last entry may go while the one ahead of it is kept."""
     write(world, 1, 2, 3)
     age(world, 2)
     streams.keep("", ORDERS, DAY)
     assert trim(streams) == 1
-    write(world, 4)
+    add(world, 4)
     assert read(streams) == [(0, 1), (1, 2), (3, 4)]
+    add(world, 5)
+    assert read(streams)[-1] == (4, 5)
 
 
 def test_what_stays_for_now_goes_when_its_time_comes(world: World, streams: StreamStore) -> None:

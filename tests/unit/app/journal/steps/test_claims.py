@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from app.journal import Journal
+from app.journal.schema.engine import CLOCK_POSTGRESQL
 from app.journal.schema.models import Step
 from app.journal.schema.rows import Claimed, Finished, Refusal, Refused
 from app.journal.steps import claims
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.inserts import InsertStep
+from app.journal.writing import prepared, sqlite
 from celery_agents.contracts.outcome import State
 from tests.unit.app.journal.support import (
     DONE,
@@ -47,6 +51,48 @@ def test_a_new_step_is_inserted_and_claimed_at_once(world: World, journal: Journ
     assert (row.state, row.worker_id, row.envelope) == ("running", journal.me.id, {"link": []})
     assert not row.settled
     assert world.run("s").state == "open"
+
+
+def columns(statement: str) -> list[str]:
+    """Say which columns a claim reads, however a database spells them."""
+    told = re.sub(r"\s+", " ", statement.rpartition("RETURNING")[2]).strip()
+    told = re.sub(r"CAST\((\w+) AS text\)", r"\1", told)
+    for clock in (CLOCK_POSTGRESQL, ":at"):
+        told = told.replace(clock, "now")
+    depth, found = 0, [""]
+    for letter in told:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and not depth:
+            found.append("")
+        else:
+            found[-1] += letter
+    return [one.strip() for one in found]
+
+
+def test_a_claim_reads_the_same_columns_in_both_databases() -> None:
+    server, file = columns(prepared.TAKE.body), columns(sqlite.OF[prepared.TAKE.name].texts[0])
+    assert server == file
+    given = [f.name for f in fields(Claimed) if f.name not in {"let_go", "since"}]
+    assert len(server) == len(given) == len(claims._CLAIMED)
+    named = {"attempt": "attempts", "remaining_s": "deadline_at - now"}
+    named |= {"elapsed_s": "now - started_at", "waited_s": "now - ready_at"}
+    told = [n if n == "policy" else named.get(n, n) for n in given]
+    assert [c if "policy" not in c else "policy" for c in server] == told
+
+
+def test_what_others_wrote_is_known_of_a_step_that_stands_in_the_journal(
+    world: World, journal: Journal
+) -> None:
+    """Of one that follows another, and where its message has lost the header."""
+    for step_id in ("own", "odd", "lost"):
+        journal.insert(step(step_id, untrusted=step_id != "own")).result(SOON)
+    asked = [ClaimStep(i, journal.me.id, journal.rules) for i in ("own", "odd")]
+    shot = ClaimStep.shot(asked)
+    assert shot is not None
+    written = journal._writer._final.shoot([shot]) or {}
+    taken = [shot.result(n, written[o.step_id]) for n, o in enumerate(asked)]
+    assert [(t.token, t.untrusted) for t in taken] == [(1, False), (1, True)]
+    assert claimed(journal, "lost", step("lost")).untrusted is True
 
 
 def test_a_step_without_deadline_has_no_end(journal: Journal) -> None:

@@ -11,6 +11,8 @@ from sqlalchemy import Engine, event, text
 
 from app.journal.schema import engine as engines
 from app.journal.schema.rows import NewEntry
+from app.journal.steps.entries import Appended
+from app.journal.stores.streams import StreamStore
 from app.journal.writing.appending import appended
 from celery_agents.sealing import Seals
 from tests.support.fernet import fernet_key
@@ -67,6 +69,26 @@ def test_what_is_encrypted_goes_another_way(emptied_postgres_url: str) -> None:
     sealed = World(emptied_postgres_url, Seals([fernet_key("one")]))
     assert appended(sealed.engine, "", "s", some(1), None) is None
     sealed.close()
+
+
+def test_behind_a_pooler_that_nobody_told_of(world: World) -> None:
+    """No outage: what the pooler's other connection does not know is written the ordinary way."""
+    assert appended(world.engine, "", "s", some(1), None) == [0]
+    with world.engine.begin() as c:
+        c.execute(text("DEALLOCATE ALL"))
+    assert StreamStore(world.engine).append("", "s", some(2)) == [Appended(1), Appended(2)]
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert StreamStore(world.engine).append("", "s", some(1)) == [Appended(3)]
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert sent
+    assert not any("EXECUTE" in one for one in sent)  # it is remembered
 
 
 def test_a_connection_that_broke_off_since_is_another_one_then(world: World) -> None:

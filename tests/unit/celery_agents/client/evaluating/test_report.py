@@ -7,6 +7,7 @@ import pytest
 from celery_agents.client.evaluating.report import (
     EvaluatedCase,
     EvaluationReport,
+    _t,
     difference,
     measured,
     quantile,
@@ -41,10 +42,20 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     assert 0.92 <= held / 400 <= 0.98
 
 
-def test_scores_that_are_no_bits_have_the_normal_interval() -> None:
+def test_scores_that_are_no_bits_have_students_interval() -> None:
     found = measured([0.25, 0.5, 0.75])
     assert found.mean == 0.5
-    assert found.low == pytest.approx(0.5 - 1.96 * 0.25 / 3**0.5, abs=1e-3)
+    assert found.low == pytest.approx(0.5 - 4.3027 * 0.25 / 3**0.5, abs=1e-3)
+    alone = measured([0.25])
+    assert (alone.mean, alone.low, alone.high) == (0.25, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"),
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (5, 2.5706), (9, 2.2622), (99, 1.9842)],
+)
+def test_quantiles_are_those_of_the_tables(freedom: int, quantile: float) -> None:
+    assert _t(freedom) == pytest.approx(quantile, abs=5e-3)
 
 
 def test_two_versions_are_told_apart_where_they_differ() -> None:
@@ -57,16 +68,62 @@ def test_two_versions_are_told_apart_where_they_differ() -> None:
     assert not alike.differences["exact"].better
 
 
-def test_differences_are_the_same_each_time() -> None:
-    draw = random.Random(2)
-    told = [draw.choice([-1.0, 0.0, 1.0]) for _ in range(50)]
-    assert difference(told) == difference(told)
+@pytest.mark.parametrize(
+    ("above", "below", "alike", "p_value", "verdict"),
+    [
+        (1, 0, 0, 1.0, False),  # one example says nothing
+        (4, 0, 16, 0.125, False),
+        (5, 0, 0, 0.0625, False),
+        (6, 0, 14, 0.03125, True),
+        (10, 0, 10, 0.001953, True),
+        (9, 1, 10, 0.021484, True),
+        (8, 2, 10, 0.109375, False),
+        (5, 5, 10, 1.0, False),
+        (0, 0, 20, 1.0, False),
+    ],
+)
+def test_a_verdict_needs_the_exact_sign_test(
+    above: int, below: int, alike: int, p_value: float, verdict: bool
+) -> None:
+    told = [1.0] * above + [-1.0] * below + [0.0] * alike
+    found, turned = difference(told), difference([-one for one in told])
+    assert found.p_value == pytest.approx(p_value, abs=1e-6)
+    assert (found.better, found.worse) == (verdict, False)
+    assert (turned.better, turned.worse) == (False, verdict)
+    assert -1 <= found.low <= found.mean <= found.high <= 1
+    assert found.low < found.high
+    assert (found.low > 0) == verdict
+
+
+def test_the_interval_of_those_that_differ() -> None:
+    """Clopper's and Pearson's of 8 of 10 is 0.4439 to 0.9748."""
+    found = difference([1.0] * 8 + [-1.0] * 2 + [0.0] * 10)
+    ends = ((2 * 0.4439 - 1) / 2, (2 * 0.9748 - 1) / 2)
+    assert (found.low, found.high) == pytest.approx(ends, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("told", "better"),
+    [
+        ([0.5], False),
+        ([0.5] * 4 + [0.0] * 16, False),  # four that differ are too few
+        ([0.25, 0.5] * 5 + [0.0] * 10, True),
+        ([0.5, -0.4] * 10, False),
+    ],
+)
+def test_a_verdict_on_scores_that_are_no_bits(told: list[float], better: bool) -> None:
+    found, turned = difference(told), difference([-one for one in told])
+    assert (found.better, found.worse, turned.worse) == (better, False, better)
+    assert found.p_value is None
+    assert found.low <= found.mean <= found.high
 
 
 def test_no_accident_is_called_a_difference() -> None:
     draw = random.Random(3)
-    found = [difference([draw.choice([-1.0, 0.0, 1.0]) for _ in range(60)]) for _ in range(100)]
-    assert sum(one.worse or one.better for one in found) <= 10
+    for scores in ([-1.0, 0.0, 1.0], [-0.5, 0.0, 0.5]):
+        for count in (3, 8, 60):
+            made = [difference([draw.choice(scores) for _ in range(count)]) for _ in range(200)]
+            assert sum(one.worse or one.better for one in made) <= 18  # of 10 that may be
 
 
 def test_sums() -> None:
@@ -91,7 +148,7 @@ def test_what_does_not_hold(least: dict[str, float], told: list[str]) -> None:
 
 def test_what_is_worse_does_not_hold() -> None:
     found = report(*[0.0] * 10).compared(report(*[1.0] * 10, subject="b"))
-    assert found.misses({}) == ["exact is worse by 1.000 (1.000 to 1.000)"]
+    assert found.misses({}) == ["exact is worse by 1.000 (0.383 to 1.000)"]
 
 
 def test_quantiles() -> None:
