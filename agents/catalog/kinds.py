@@ -46,6 +46,7 @@ from agents.models.providers import PROVIDERS
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.net.outside import PrivateHosts
 from agents.plugins import Contribution, PluginError, Plugins, PluginSource
+from agents.plugins.loading import error_text
 from agents.tools.base import worst
 from agents.tools.colleagues import OtherAgents
 from agents.tools.toolset import Toolset
@@ -347,6 +348,16 @@ class Kinds(Mapping[str, Kind[Any]]):
     def __len__(self) -> int:
         return len(self._names)
 
+    def failure(self, name: str, error: Exception) -> PluginError | None:
+        """The error that names the plug-in of a kind whose code failed; None: it is built in."""
+        offers: list[Contribution] = [
+            *self._kinds.get(name, ()),
+            *self._providers.get(name, ()),
+        ]
+        if not offers or self._found.get(name) in BUILT_IN:
+            return None
+        return offers[0].error(error_text(error))
+
     @property
     def _names(self) -> dict[str, None]:
         return dict.fromkeys([*self._found, *self._kinds, *self._providers])
@@ -354,7 +365,7 @@ class Kinds(Mapping[str, Kind[Any]]):
     def _loaded(self, name: str, offers: list[Contribution]) -> Kind[Any]:
         found = self._plugins.load(offers)
         if offers[0].group == "providers":
-            if not callable(found) or not isinstance(getattr(found, "endpoint", None), str):
+            if not callable(found) or not _has_endpoint(found):
                 raise offers[0].error(f"{shown(found)} is no provider of models")
             return _of_model(name, found)
         if not isinstance(found, Kind):
@@ -362,6 +373,19 @@ class Kinds(Mapping[str, Kind[Any]]):
         if found.name != name:
             raise offers[0].error(f"its Kind is named {found.name!r}")
         return found
+
+
+def _has_endpoint(found: Any) -> bool:
+    try:
+        return isinstance(getattr(found, "endpoint", None), str)
+    except Exception:  # noqa: BLE001 - of a plug-in's code
+        return False
+
+
+def failure(kinds: Mapping[str, Kind[Any]], name: str, error: Exception) -> PluginError | None:
+    """See :meth:`Kinds.failure`."""
+    found: PluginError | None = kinds.failure(name, error) if isinstance(kinds, Kinds) else None
+    return found
 
 
 def all_kinds(plugins: Plugins | None = None) -> Kinds:
@@ -413,4 +437,10 @@ def entry_of(table: Any, kinds: Mapping[str, Kind[Any]]) -> Described:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(f"{place + ': ' if place else ''}{first['msg']}.") from None
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        if (failed := failure(kinds, name, error)) is None:
+            raise
+        raise failed from None
     return entry

@@ -28,6 +28,7 @@ from agents.catalog.kinds import (
     all_kinds,
     broken_entry,
     entry_of,
+    failure,
 )
 from agents.catalog.limits import check_covers, read_policies
 from agents.catalog.loading import import_module, read_tables
@@ -43,7 +44,7 @@ from agents.guarding.screening import TextGuard
 from agents.kinds.function import FunctionBackend
 from agents.kinds.model import ModelBackend
 from agents.plugins import PluginError, Plugins
-from agents.plugins.serving import loaded
+from agents.plugins.serving import serve
 from agents.tools.colleagues import OtherAgents
 from celery_agents.agent import AgentMark, Effects, mark_of
 from celery_agents.contracts.base import Name
@@ -187,15 +188,17 @@ class Registry:
             self.own_budgets = own_policies("budgets", self.budgets, self.tenants)
         for module in modules:
             self.add_module(import_module(module))
-        for name, found in loaded(plugins, "agents", self._broken.append):
-            if isinstance(found, ModuleType):
-                self.add_module(found)
-            else:
-                self.add_function(found, mark_of(found) or AgentMark(name=name))
+        serve(plugins, "agents", self._add_plugged, self._broken.append)
         try:
             _check(self, self._agents, config)
         except ConfigurationError as error:  # who is missing may be a broken plug-in's
             raise ConfigurationError(" ".join([error.message, *self._broken])) from None
+
+    def _add_plugged(self, name: str, found: Any) -> None:
+        if isinstance(found, ModuleType):
+            self.add_module(found)
+        else:
+            self.add_function(found, mark_of(found) or AgentMark(name=name))
 
     def add_module(self, module: ModuleType) -> None:
         """Add the functions of a module that are marked."""
@@ -235,11 +238,8 @@ class Registry:
             ConfigurationError: its name is taken; its function or one of its tools is not there.
         """
         kind: Kind[Any] = self.kinds[entry.kind] if entry.problem is None else BROKEN
-        try:
-            made = kind.make(entry, replace(self.resources, known=self.known, name=name))
-        except ConfigurationError as error:
-            raise ConfigurationError(f"[agents.{name}] {error.message}") from None
-        self._add(Registered.of(name, entry, kind, made))
+        resources = replace(self.resources, known=self.known, name=name)
+        self._add(_registered(name, entry, kind, resources, self.kinds))
 
     def _add(self, agent: Registered) -> None:
         if agent.name in self._agents:
@@ -339,6 +339,25 @@ class Registry:
                 await one.backend.aclose()
             if made or "backend" in agent.__dict__:
                 await agent.backend.aclose()  # with what its keys share
+
+
+def _registered(
+    name: str,
+    entry: Described,
+    kind: Kind[Any],
+    resources: Resources,
+    kinds: Mapping[str, Kind[Any]],
+) -> Registered:
+    """The agent of an entry; a broken one where the code of a plug-in's kind fails."""
+    try:
+        return Registered.of(name, entry, kind, kind.make(entry, resources))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"[agents.{name}] {error.message}") from None
+    except Exception as error:
+        if (failed := failure(kinds, kind.name, error)) is None:
+            raise
+        broken = broken_entry({"kind": entry.kind}, failed)
+        return Registered.of(name, broken, BROKEN, BROKEN.make(broken, resources))
 
 
 def _check(registry: Registry, agents: dict[str, Registered], config: Path | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +48,8 @@ class Contribution:
     #: ``module`` or ``module:name``.
     value: str
     folder: Path | None = None
+    #: Why it is not imported.
+    problem: str | None = None
 
     def load(self, limit_s: float) -> Any:
         """Import it.
@@ -55,6 +57,8 @@ class Contribution:
         Raises:
             PluginError: it cannot be; it names the plug-in.
         """
+        if self.problem is not None:
+            raise self.error(self.problem)
         try:
             return load_value(self.value, self.folder, self.plugin, limit_s=limit_s)
         except PluginError as error:
@@ -114,8 +118,7 @@ class Plugins:
                 "AGENTS_PLUGIN_DIRS (celery -A app agents plugins list)."
             )
         if len(there) > 1:
-            places = ", ".join(str(one.folder or "an installed package") for one in there)
-            raise PluginError(f"Two plug-ins are named {name!r}: {places}.")
+            raise PluginError(f"Two plug-ins are named {name!r}: {_places(there)}.")
         if there[0].problem is not None:
             raise PluginError(f"The plug-in {name!r} cannot be used: {there[0].problem}")
         return there[0]
@@ -132,17 +135,30 @@ class Plugins:
 
     def activated(self, group: str) -> list[Contribution]:
         """The contributions of active plug-ins to a group of :data:`ACTIVATED`."""
-        offers = (o for one in self.found if self.is_active(one) for o in one.offers)
-        return [offer for offer in offers if offer.group == group]
+        return [o for one in self.found if self.is_active(one) for o in self._offers(one, group)]
+
+    def unreadable(self) -> Iterable[str]:
+        """Why active ones cannot be read."""
+        for one in self.found:
+            if one.problem is not None and self.is_active(one):
+                yield f"The plug-in {one.name} cannot be used: {one.problem}"
 
     def offered(self, group: str) -> dict[str, list[Contribution]]:
         """The contributions to a group, by name; that of two is an error for who names it."""
         found: dict[str, list[Contribution]] = {}
         for plugin in self.found:
-            for offer in plugin.offers:
-                if offer.group == group:
-                    found.setdefault(offer.name, []).append(offer)
+            for offer in self._offers(plugin, group):
+                found.setdefault(offer.name, []).append(offer)
         return found
+
+    def _offers(self, plugin: Plugin, group: str) -> list[Contribution]:
+        """Those to a group. Of two plug-ins of one name neither is used: which is meant is open."""
+        offers = [offer for offer in plugin.offers if offer.group == group]
+        there = [one for one in self.found if canonical(one.name) == canonical(plugin.name)]
+        if len(there) == 1:
+            return offers
+        why = f"two plug-ins have its name: {_places(there)}"
+        return [replace(offer, problem=why) for offer in offers]
 
     def load(self, offers: list[Contribution]) -> Any:
         """Import what one plug-in offers by a name.
@@ -154,6 +170,10 @@ class Plugins:
             who = " and ".join(f"{o.plugin} ({o.folder or 'installed'})" for o in offers)
             raise PluginError(f"{offers[0].name!r} is offered by two plug-ins: {who}.")
         return offers[0].load(self.limit_s)
+
+
+def _places(plugins: Iterable[Plugin]) -> str:
+    return ", ".join(str(one.folder or "an installed package") for one in plugins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +228,20 @@ def _installed() -> Iterable[Plugin]:
 def _in_folders(folders: Iterable[Path]) -> Iterable[Plugin]:
     """Folders below these that have a ``plugin.json``; those without one are none."""
     for folder in folders:
-        if not folder.is_dir():
-            raise ConfigurationError(f"AGENTS_PLUGIN_DIRS: there is no folder {folder}.")
-        for path in sorted(p for p in folder.iterdir() if (p / FILE).exists()):
+        try:
+            if not folder.is_dir():
+                raise ConfigurationError(f"AGENTS_PLUGIN_DIRS: there is no folder {folder}.")
+            paths = sorted(folder.iterdir())
+        except OSError as error:
+            why = f"{folder} cannot be read: {error.strerror}"
+            raise ConfigurationError(f"AGENTS_PLUGIN_DIRS: {why}.") from None
+        for path in paths:
+            try:
+                (path / FILE).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError:  # reading it says why
+                pass
             yield _of_folder(path)
 
 

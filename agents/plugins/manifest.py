@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +47,9 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / FILE
     try:
-        with path.open("rb") as file:
+        with os.fdopen(_opened(path), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigurationError(f"{path} is no file.")
             text = file.read(_BYTES + 1)
         if len(text) > _BYTES:
             raise ConfigurationError(f"{path} is longer than {_BYTES} bytes.")
@@ -58,3 +62,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise ConfigurationError(f"{path}: {where}{why}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} is no JSON: {type(error).__name__}.") from None
+
+
+def _opened(path: Path) -> int:
+    """Open it without waiting for whoever would write into a pipe of that name."""
+    return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))

@@ -80,6 +80,16 @@ class ToolResult(Contract):
     failed: bool = False
 
 
+def brief(result: ToolResult) -> JsonValue:
+    """A result as it is journaled: without the arguments, which whoever reads it has.
+
+    Large ones would make it too large to be kept, though its call was made.
+    """
+    call = result.call.model_copy(update={"arguments": None})
+    told: JsonValue = result.model_copy(update={"call": call}).model_dump(mode="json")
+    return told
+
+
 class ToolError(Exception):
     """A tool could not be called, or failed. The model is told its text; the step goes on."""
 

@@ -22,6 +22,7 @@ from agents.tools.calls import (
     ToolFailedError,
     ToolResult,
     asked_for,
+    brief,
     heard,
     identity_of,
     too_late,
@@ -228,7 +229,7 @@ class Maker:
             )
 
         async def perform(key: str) -> Answer:
-            return Answer(value=(await self._tried(tool, call, key)).model_dump(mode="json"))
+            return Answer(value=brief(await self._tried(tool, call, key)))
 
         once = tool.policy.effects == "effect"
         try:

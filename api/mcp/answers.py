@@ -11,6 +11,7 @@ from mcp import types
 from api.openai.errors import failure
 from api.openai.telling import text_of
 from celery_agents.contracts.outcome import Outcome
+from celery_agents.values import mended
 
 #: Characters of an answer: what is more stands in the run.
 TEXT_MAX = 200_000
@@ -37,7 +38,7 @@ def result_of(run_id: str, task: str, outcome: Outcome) -> types.CallToolResult:
     fits = isinstance(value, dict) and len(json.dumps(value)) <= _STRUCTURE_MAX
     return types.CallToolResult(
         content=[types.TextContent(text=text)],
-        structured_content=value if fits else None,
+        structured_content=mended(value) if fits else None,
         _meta={RUN: run_id},
     )
 

@@ -7,9 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.problems import ProblemError
+from celery_agents.contracts.approval import refusal
+from celery_agents.values import mended
 from celery_agents.visible import visible
 
-_MESSAGE_MAX = 4_000
+#: Characters of a message; of one that has more keys than fit there.
+_MESSAGE_MAX, _KEYS_MAX = 4_000, 20_000
+#: Characters of each text in a longer value, and items of each list: the first that fit.
+_ROOMS = ((1_000, 100), (300, 30), (100, 10), (40, 4))
 _BOOLEAN = {"type": "boolean", "title": "Allow it?"}
 _REASON = {"type": "string", "title": "Why not", "maxLength": 1_000}
 
@@ -23,7 +28,7 @@ def form_of(wish: Mapping[str, Any]) -> dict[str, Any]:
         properties = {"choice": {"type": "string", **({"enum": list(choices)} if choices else {})}}
     required = [next(iter(properties))]
     schema = {"type": "object", "properties": properties, "required": required}
-    about = {"mode": "form", "message": _message(wish), "requestedSchema": schema}
+    about = {"mode": "form", "message": _message(wish), "requestedSchema": mended(schema)}
     return {"method": "elicitation/create", "params": about}
 
 
@@ -44,7 +49,8 @@ def choice_of(wish: Mapping[str, Any], told: Any) -> Any:
         return False
     elif accepted and isinstance(content.get("approve"), bool):
         reason = content.get("reason")
-        return reason if not content["approve"] and reason else content["approve"]
+        if isinstance(reason, str | None):
+            return content["approve"] or refusal(reason or "")
     raise ProblemError(422, "invalid_payload", "That answers no such form.")
 
 
@@ -55,9 +61,50 @@ def _is_yes_or_no(wish: Mapping[str, Any]) -> bool:
 
 def _message(wish: Mapping[str, Any]) -> str:
     if wish.get("tool") is not None:
-        arguments = json.dumps(wish.get("arguments"), ensure_ascii=False)
-        told = f"May {wish['tool']} be called with {arguments}?"
+        head, value = f"May {visible(wish['tool'])} be called with ", wish.get("arguments")
+        tail = "?"
     else:
-        question = wish.get("question")
-        told = question if isinstance(question, str) else json.dumps(question, ensure_ascii=False)
-    return visible(told)[:_MESSAGE_MAX] or "A decision is asked for."
+        head, value, tail = "", wish.get("question"), ""
+        if isinstance(value, str):
+            told = visible(value)
+            return _told(_cut(told, _MESSAGE_MAX), wish, cut=len(told) > _MESSAGE_MAX)
+    whole = _json(value)
+    if len(whole) <= _MESSAGE_MAX:
+        return _told(f"{head}{whole}{tail}", wish)
+    return _told(f"{head}{_shortened(value)}{tail}", wish, cut=True)
+
+
+def _told(text: str, wish: Mapping[str, Any], *, cut: bool = False) -> str:
+    if not cut:
+        return text or "A decision is asked for."
+    return f"{text} [Cut: GET /waiting has the whole of it, of the run {wish.get('run_id')}.]"
+
+
+def _shortened(value: Any) -> str:
+    """A long value with all of its keys: none is hidden behind the value of another."""
+    told = ""
+    for most, items in _ROOMS:
+        told = _json(_short(value, most, items))
+        if len(told) <= _MESSAGE_MAX:
+            break
+    return _cut(told, _KEYS_MAX)
+
+
+def _short(value: Any, most: int, items: int) -> Any:
+    match value:
+        case str():
+            return _cut(value, most)
+        case list():
+            more = [f"… ({len(value) - items:,} more)"] if len(value) > items else []
+            return [_short(one, most, items) for one in value[:items]] + more
+        case dict():
+            return {key: _short(one, most, items) for key, one in value.items()}
+    return value
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} characters more)"
+
+
+def _json(value: Any) -> str:
+    return visible(json.dumps(value, ensure_ascii=False))

@@ -22,7 +22,9 @@ from api.problems import ProblemError
 from api.runs import find
 from api.tasks import check_run
 from app.access.permissions import Permission
+from celery_agents.contracts.base import id_of
 from celery_agents.contracts.watching import RunFilter
+from celery_agents.errors import InvalidPayloadError
 
 #: Seconds in which a run that is to be cancelled mostly has been, and between two looks.
 _CANCELLED_S, _LOOK_S = 5.0, 0.1
@@ -92,8 +94,8 @@ async def task_of(caller: Caller, task_id: str) -> dict[str, Any]:
     """
     check_may(caller, Permission.RUNS_READ)
     try:
-        return await find(caller.services, caller.who, task_id)
-    except ProblemError:
+        return await find(caller.services, caller.who, id_of(task_id))
+    except (ProblemError, InvalidPayloadError):
         raise MCPError(INVALID_PARAMS, "There is no such task.") from None
 
 

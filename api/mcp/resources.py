@@ -15,7 +15,9 @@ from api.mcp.failures import NO_RESOURCE
 from api.problems import ProblemError
 from api.runs import find, of_tree
 from app.access.permissions import Permission
+from celery_agents.contracts.base import id_of
 from celery_agents.contracts.watching import RunFilter
+from celery_agents.errors import InvalidPayloadError
 from celery_agents.visible import visible
 
 #: Runs that a list shows, the newest; agents of a page; characters of one resource.
@@ -73,8 +75,8 @@ async def read(caller: Caller, uri: str) -> types.ReadResourceResult:
 
 async def _run(caller: Caller, run_id: str) -> dict[str, Any] | None:
     try:
-        tree = await find(caller.services, caller.who, run_id)
-    except ProblemError:
+        tree = await find(caller.services, caller.who, id_of(run_id))
+    except (ProblemError, InvalidPayloadError):
         return None
     told = of_tree(tree, values=False)
     if len(json.dumps(told, default=str)) > _TEXT_MAX:

@@ -128,7 +128,7 @@ class AgentServer:
             if params.task is not None:
                 caller = await self.caller(ctx)
                 run = await begin(caller, params.name, params.arguments or {}, meta_of(ctx))
-            return {"task": await _core_task(caller, run)}
+                return {"task": await _core_task(caller, run)}
         told = await call_next(ctx)
         if ctx.method == "initialize" and told.get("protocolVersion") == CORE:
             told = {**told, "capabilities": {**told["capabilities"], "tasks": _CAPABLE}}

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from http import HTTPStatus
 from importlib import resources
 from typing import Annotated, Literal
@@ -44,7 +44,8 @@ from api.ui.run import RunSheet
 from api.ui.spans import error_card
 from app.access.permissions import Permission, Principal
 from app.journal.queries.pages import PageOfRun
-from celery_agents.contracts.base import PLACES_MAX, Contract, Name
+from celery_agents.contracts.approval import refusal
+from celery_agents.contracts.base import PLACES_MAX, Contract, JsonValue, Name
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.watching import Order, StatsWanted, StepStats
 from celery_agents.errors import ResultTimeoutError
@@ -223,16 +224,25 @@ async def cancel(run_id: RunId, services: Parts, who: CancelsRuns) -> Response:
 @router.post("/runs/{run_id}/approve")
 async def approve(run_id: RunId, services: Parts, who: ApprovesRuns, fields: Form) -> Response:
     """Answer what waits for a person; a reason refuses, as the client has it."""
-    try:
-        choice = json.loads(fields["choice"])
-    except (KeyError, ValueError):
-        raise ProblemError(422, "invalid_payload", "The form has no answer.") from None
-    reason = fields.get("reason", "").strip()
-    if reason and choice in (False, ""):
-        choice = reason
-    body = ChoiceBody(choice=choice, key=fields.get("key") or None)
+    body = ChoiceBody(choice=choice_of(fields), key=fields.get("key") or None)
     await tasks.approve(run_id, body, services, who)
     return _back(run_id, "approve")
+
+
+def choice_of(fields: Mapping[str, str]) -> JsonValue:
+    """The answer of a form: who refuses and writes "yes" beside it does not approve.
+
+    Raises:
+        ProblemError: it has none (422).
+    """
+    try:
+        choice: JsonValue = json.loads(fields["choice"])
+    except (KeyError, ValueError, RecursionError):
+        raise ProblemError(422, "invalid_payload", "The form has no answer.") from None
+    reason = fields.get("reason", "").strip()
+    if choice is False:
+        return refusal(reason)
+    return reason if reason and choice == "" else choice
 
 
 def _back(run_id: str, done: str) -> Response:

@@ -147,5 +147,14 @@ class ToolApproval(Contract):
         )
 
 
+def refusal(reason: str) -> bool | str:
+    """Answer no, with the reason where that is one: "yes" would be read as what it says."""
+    try:
+        said = ToolApproval.of(reason)
+    except ValueError:  # blanks
+        return False
+    return False if said.approved or said.reason is None else reason
+
+
 #: What people write for True and False, in a shell say.
 _WORDS = {"yes": True, "true": True, "no": False, "false": False}

@@ -258,6 +258,6 @@ def read_cursor(text: str) -> tuple[float, str]:
     """
     try:
         found = json.loads(base64.urlsafe_b64decode(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidPayloadError("after: it is `more` of the page before.") from None
     return read_as(_CURSOR, tuple(found) if isinstance(found, list) else found, "after")

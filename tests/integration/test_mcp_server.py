@@ -107,6 +107,17 @@ def test_agents_and_panels_are_tools(opened: Any, mode: str) -> None:
     run(ask)
 
 
+def test_an_answer_that_is_no_text_ends_no_server(opened: Any) -> None:
+    async def ask() -> None:
+        async with opened() as client:
+            said = await client.call_tool("cut_short", {"input": "?"})
+            assert said.structured_content == {"a": "\N{REPLACEMENT CHARACTER}"}
+            again = await client.call_tool("shout", {"input": "hello"})
+            assert again.content[0].text == "HELLO"
+
+    run(ask)
+
+
 def test_a_call_that_fails_is_told_to_the_model(opened: Any) -> None:
     async def ask() -> None:
         async with opened() as client:
@@ -263,6 +274,13 @@ def test_what_is_no_message_is_an_error_of_the_protocol(
         ("tools/call", {"name": "shout", "arguments": [1]}, -32602),
         ("tools/call", {"name": "x" * 100_000}, -32602),
         ("resources/read", {"uri": "run://" + "%00" * 1000}, -32002),
+        ("resources/read", {"uri": "run://a%00b"}, -32002),
+        ("resources/read", {"uri": "run://" + "x" * 200}, -32002),
+        ("tasks/get", {"taskId": "a\0b"}, -32602),
+        ("tasks/get", {"taskId": "x" * 156}, -32602),
+        ("tasks/cancel", {"taskId": "a\nb"}, -32602),
+        ("tasks/result", {"taskId": ""}, -32602),
+        ("tasks/list", {"cursor": "a\0b"}, -32602),
         ("resources/read", {}, -32602),
         ("no/such", {}, -32601),
         ("tools/list", {"cursor": 1}, -32602),
@@ -271,6 +289,23 @@ def test_what_is_no_message_is_an_error_of_the_protocol(
 def test_what_a_message_lacks_is_told(
     api: Any, key: str, method: str, params: Any, code: int
 ) -> None:
+    refuses(api, key, method, params, code)
+
+
+@pytest.mark.postgres
+def test_ids_that_no_database_takes_are_unknown_ones(
+    redis_url: str, postgres_journal_url: str
+) -> None:
+    key = made_key(postgres_journal_url, Role.USER)
+    with in_process(settings(redis_url, postgres_journal_url)) as http:
+        for uri in ("run://" + "%00" * 300, "run://a%00b", "run://" + "x" * 200):
+            refuses(http, key, "resources/read", {"uri": uri}, -32002)
+        for task_id in ("a\0b", "\0", "x" * 156, "a\nb", ""):
+            for method in ("tasks/get", "tasks/result", "tasks/cancel"):
+                refuses(http, key, method, {"taskId": task_id}, -32602)
+
+
+def refuses(api: Any, key: str, method: str, params: Any, code: int) -> None:
     body = {"jsonrpc": "2.0", "id": "a", "method": method, "params": params}
     answer = told(post(api, key, body, **{"MCP-Protocol-Version": "2025-11-25"}))
     assert (answer["error"]["code"], answer["id"]) == (code, "a")

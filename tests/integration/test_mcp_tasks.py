@@ -119,6 +119,12 @@ def test_the_server_says_that_it_has_tasks(core: Speaker, later: Speaker) -> Non
     assert later("tasks/list")["error"]["code"] == -32601
 
 
+def test_a_task_that_is_null_is_none(core: Speaker) -> None:
+    about: dict[str, Any] = {"name": "shout", "arguments": {"input": "hello"}, "task": None}
+    found = core("tools/call", **about)["result"]
+    assert found["content"] == [{"type": "text", "text": "HELLO"}]
+
+
 @pytest.mark.parametrize("version", [CORE, LATER])
 def test_a_tool_that_fails_is_told_as_each_version_has_it(api: Any, key: str, version: str) -> None:
     speaker = Speaker(api, key, version)

@@ -43,6 +43,12 @@ def home(_: Any) -> str:
 
 
 @agent(effects="pure")
+def cut_short(_: Any) -> Any:
+    """Answers with half of a surrogate pair."""
+    return {"a": "\ud83d"}
+
+
+@agent(effects="pure")
 def shout(text: str) -> str:
     """Says it louder."""
     return text.upper()

@@ -2,8 +2,9 @@
 
 A program is known by its text and by the how-manieth of that text it is, and each of its calls by
 the program too. It is not journaled while it runs but run again from its start, by an attempt that
-finds it without an end: it does the same then, and its finished calls are read. Once it has ended,
-its result is a call of the step as well: it stays, whatever running it again would give.
+finds it without an end: its finished calls are read, so that it comes to where it was. Once it has
+ended, its result is a call of the step as well, and no later attempt runs it: it might go another
+way, as where a pure tool answers otherwise by then, and make effects that its model is not told of.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from agents.asking import is_handoff
 from agents.base import Answer, StepContext
 from agents.plain import plain_json
-from agents.tools.calls import ToolCall, ToolError, ToolResult
+from agents.tools.calls import ToolCall, ToolError, ToolResult, WholeJson, brief
 from agents.tools.code.sandbox import CallAnswer, CodeBounds, ProgramCall
 from agents.tools.code.toolset import VALUE_MAX, CodeToolset, told
 from agents.tools.delegating import Delegating
@@ -38,6 +39,8 @@ class ProgramResult(ToolResult):
 
     #: Whether it has called tools that give what others wrote.
     untrusted: bool = False
+    #: What its calls gave that a model sees marks in place of, in their order.
+    masked: tuple[WholeJson, ...] = ()
 
 
 class Programs:
@@ -69,6 +72,8 @@ class Programs:
         except ToolError as error:
             return ToolResult(call=call, value=str(error), failed=True)
         key = digest(["program", identity])
+        if await self._step.made(f"tool:{call.name}", fingerprint=key):
+            return await self._ended(call, key)
         functions = home.functions(self._callable())
         maker = Maker(self._offered, self._step, self._delegating, within=key)
         program = _Program(self._offered, self._sight, maker, call, why, functions)
@@ -83,21 +88,30 @@ class Programs:
             about: Any = {"value": _bounded(told(ended, program.notes))}
         except ToolError as error:
             about = {"value": str(error), "failed": True}
-        result = ProgramResult(call=call, untrusted=program.untrusted, **about)
-        return await self._recorded(result, key)
+        about |= {"untrusted": program.untrusted, "masked": tuple(program.masked)}
+        result = ProgramResult(call=call, **about)
+        return await self._ended(call, key, result)
 
-    async def _recorded(self, result: ProgramResult, key: str) -> ToolResult:
-        """Return the result that the first attempt had which came to its end."""
+    async def _ended(
+        self, call: ToolCall, key: str, result: ProgramResult | None = None
+    ) -> ToolResult:
+        """Return the journaled result; until there is one it is ``result``, of this attempt."""
 
         async def perform(_: str) -> Answer:
-            return Answer(value=result.model_dump(mode="json"))
+            assert result is not None, "it is journaled"
+            return Answer(value=brief(result))
 
-        call = result.call
         try:
             answer = await self._step.call(f"tool:{call.name}", perform, fingerprint=key)
         except AnswerTooLargeError as error:
             return ToolResult(call=call, value=error.message, failed=True)
-        return ProgramResult.model_validate(answer.value).model_copy(update={"call": call})
+        found = ProgramResult.model_validate(answer.value).model_copy(update={"call": call})
+        if result is None:  # its calls, which would have told this attempt, are not read
+            if found.untrusted:
+                await self._step.distrust()
+            for value in found.masked:  # so that the marks in its result stand for the same
+                await self._sight.seen(value)
+        return found
 
     def _callable(self) -> list[str]:
         """The tools that some program could call."""
@@ -130,6 +144,7 @@ class _Program:
     functions: Mapping[str, str]
     notes: list[str] = field(default_factory=list)
     untrusted: bool = False
+    masked: list[JsonValue] = field(default_factory=list)
     made: int = 0
 
     async def answer(self, wanted: Sequence[ProgramCall]) -> Sequence[CallAnswer]:
@@ -169,16 +184,21 @@ class _Program:
 
     async def _given(self, result: ToolResult, meant: ToolCall, made: ToolCall) -> CallAnswer:
         """Return a result as the model may see it: its program could tell it of any part."""
-        seen = await self.sight.seen(result.value)
+        seen = await self._seen(result.value)
         self.untrusted |= by_others(self.offered, result)
         if made.arguments != meant.arguments:
-            with_these = shown(text_of(await self.sight.seen(made.arguments)))
+            with_these = shown(text_of(await self._seen(made.arguments)))
             self._note(f"{made.name} was called with {with_these}, by a person's decision.")
         if not result.failed:
             return CallAnswer(seen)
         told = text_of(seen)
         self._note(f"{made.name} failed: {shown(told)}")
         return CallAnswer(error=told)
+
+    async def _seen(self, value: JsonValue) -> JsonValue:
+        seen = await self.sight.seen(value)
+        self.masked += [one for one in _changed(value, seen) if one not in self.masked]
+        return seen
 
     def _note(self, text: str) -> None:
         if len(self.notes) < _NOTES_MAX:
@@ -189,6 +209,19 @@ def _parameters(schema: dict[str, JsonValue]) -> tuple[str, ...]:
     """The names of a tool's arguments, in the order of its schema."""
     properties = schema.get("properties")
     return tuple(properties) if isinstance(properties, dict) else ()
+
+
+def _changed(value: JsonValue, seen: JsonValue) -> list[JsonValue]:
+    """The parts of a value that are seen otherwise."""
+    match value, seen:
+        case list(), list() if len(value) == len(seen):
+            pairs = [*zip(value, seen, strict=True)]
+        case dict(), dict() if len(value) == len(seen):
+            pairs = [*zip(value, seen, strict=True)]
+            pairs += zip(value.values(), seen.values(), strict=True)
+        case _:
+            return [] if value == seen else [value]
+    return [part for pair in pairs for part in _changed(*pair)]
 
 
 def _bounded(value: JsonValue) -> JsonValue:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Processes of programs beside one worker process; more programs wait for one.
 _PROCESSES = 8
+#: Names of functions in an error.
+_NAMES_MAX = 20
 #: Lookups of names and waits of a program, for each call that it may make.
 _TURNS = 4
 
@@ -102,7 +104,7 @@ class Sandbox:
             return run.ended(error=_text_of(error))
         except _TooManyCallsError:
             return run.ended(error=f"It made more than {bounds.max_calls} calls, and was ended.")
-        return run.ended(value)
+        return run.ended(value, run.not_awaited())
 
     async def aclose(self) -> None:
         """End the processes."""
@@ -148,8 +150,20 @@ class _Run:
         self._waiting: dict[int, ProgramCall] = {}
 
     def ended(self, value: Any = None, error: str | None = None) -> ProgramEnd:
-        """Return its end."""
-        return ProgramEnd(value, self._printed.output, self._calls, error)
+        """Return its end. Calls that nobody awaited were not begun."""
+        begun = self._calls - len(self._waiting)
+        return ProgramEnd(value, self._printed.output, begun, error)
+
+    def not_awaited(self) -> str | None:
+        """Name the calls that it takes for made, and that were not: it awaited none of them."""
+        if not self._waiting:
+            return None
+        names = dict.fromkeys(one.name for one in self._waiting.values())
+        told = ", ".join([*names][:_NAMES_MAX])
+        return (
+            f"{told} {'was' if len(names) == 1 else 'were'} not awaited, and not made. In a "
+            "program that has the word await, each call is awaited."
+        )
 
     async def to_end(self, session: AsyncMontySession) -> Any:
         """Run it; return the value of its last expression."""

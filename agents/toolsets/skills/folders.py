@@ -90,28 +90,47 @@ def digest_of(skills: dict[str, Skill]) -> str:
 def _places(folder: Path) -> Iterator[tuple[Root, str]]:
     """The skills in a folder: where each stands, and the name of its folder."""
     path = folder.absolute()
-    if not path.is_dir():
-        raise ConfigurationError(f"folders: there is no folder {folder}.")
-    if (path / MAIN).exists():
-        yield Root(path.parent), path.name
-        return
-    root = Root(path)
-    with root.folder("") as top:
-        for entry in entries(top):
-            if entry.is_dir(follow_symlinks=False) and (path / entry.name / MAIN).exists():
-                yield root, entry.name
+    try:
+        if not path.is_dir():
+            raise ConfigurationError(f"folders: there is no folder {folder}.")
+        if _is_there(path / MAIN):
+            yield Root(path.parent), path.name
+            return
+        root = Root(path)
+        with root.folder("") as top:
+            names = [one.name for one in entries(top) if one.is_dir(follow_symlinks=False)]
+        for name in names:
+            if _is_there(path / name / MAIN):
+                yield root, name
+    except ToolError as error:
+        raise ConfigurationError(f"folders: {folder}: {error}") from None
+    except OSError as error:
+        raise ConfigurationError(f"folders: {folder} cannot be read: {error.strerror}.") from None
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether a folder is a skill; one that cannot be looked into may be one.
+
+    Raises:
+        OSError: nobody can tell.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _skill(root: Root, name: str) -> Skill:
     try:
         files = dict(sorted(_files(root, name)))
         head = _head(root.read(f"{name}/{MAIN}", FILE_MAX).decode())
-    except (ToolError, UnicodeDecodeError) as error:
+    except (ToolError, OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"folders: the skill {name!r}: {error}") from None
     said = head.get("name")
     if said != name or not _NAME.fullmatch(name) or len(name) > _NAME_MAX:
         raise ConfigurationError(
-            f"folders: the skill {name!r} says that its name is {shown(said)}. It is that of its "
+            f"folders: the skill {name!r} says that its name is {_quoted(said)}. It is that of its "
             f"folder, of small letters, digits and -, up to {_NAME_MAX}."
         )
     about = head.get("description")
@@ -131,12 +150,26 @@ def _head(text: str) -> dict[str, Any]:
     except ModuleNotFoundError:
         raise ToolError("it needs the package pyyaml: pip install celery-agents[tools]") from None
     try:
-        found = yaml.safe_load(match[1])
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        found = _loaded(yaml, match[1])
+    except Exception as error:  # noqa: BLE001 - whatever a parser of others' texts raises
         raise ToolError(f"{MAIN} has malformed YAML: {shown(error)}") from None
     if not isinstance(found, dict):
         raise ToolError(f"{MAIN} begins with fields like name: and description:.")
     return found
+
+
+def _loaded(yaml: Any, text: str) -> Any:
+    """The fields of a head, each value a text: no dates, no numbers, and nothing made of others.
+
+    A few lines of aliases would stand for more than any memory has.
+    """
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.BaseLoader)):
+        raise ToolError("it has aliases")
+    return yaml.load(text, yaml.BaseLoader)
+
+
+def _quoted(said: object) -> str:
+    return shown(said) if isinstance(said, str) else "no text"
 
 
 def _files(root: Root, name: str) -> Iterator[tuple[str, str]]:

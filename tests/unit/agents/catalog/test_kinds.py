@@ -113,6 +113,58 @@ def test_an_entry_of_a_broken_kind_stands_for_an_agent_that_fails(
     assert "ZeroDivisionError" in caplog.text
 
 
+BAD_KINDS = """
+from agents.catalog.entries import Described
+from agents.catalog.kinds import Kind, Made
+from pydantic import model_validator
+
+class Entry(Described):
+    kind: str
+
+class Odd(Described):
+    kind: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def fails(cls, told):
+        raise KeyError("odd")
+
+def raises(entry, resources):
+    return {}["gone"]
+
+def fails(entry):
+    raise OSError("no check")
+
+made = lambda entry, resources: Made(lambda: None, "pure")
+k1 = Kind("k1", Entry, raises)
+k2 = Kind("k2", Entry, lambda entry, resources: None)
+k3 = Kind("k3", Entry, made, fails)
+k4 = Kind("k4", Odd, made)
+k5 = Kind("k5", None, made)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("k1", "'gone'"), ("k2", "Error"), ("k3", "no check"), ("k4", "'odd'"), ("k5", "Error")],
+)
+def test_a_kind_whose_code_fails_costs_its_agents(
+    site: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, words: str
+) -> None:
+    points = {f"celery_agents.kinds/{kind}": f"failing_kinds:{kind}"}
+    package(site, "owns", points, {"failing_kinds": BAD_KINDS})
+    path = tmp_path / "agents.toml"
+    path.write_text(f'[agents.a]\nkind = "{kind}"\n[agents.b]\nkind = "scripted"\n')
+    with ThreadPoolExecutor(1) as executor:
+        nothing: Any = lambda _: None  # noqa: E731 - one for both
+        registry = Registry(Resources(nothing, executor, SharedClients(), nothing))
+        registry.load(config=path, modules=())
+    assert registry.get("b").backend is not None
+    with pytest.raises(PluginError, match=f"plug-in owns 1.0 .*{kind}.*{words}"):
+        _ = registry.get("a").backend
+    assert "plug-in owns 1.0" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("table", "words"),
     [

@@ -300,6 +300,18 @@ def test_an_active_plug_in_that_is_broken_costs_its_agents(
         registry.get("mail")
 
 
+def test_a_plug_in_whose_agent_has_a_taken_name_costs_itself(
+    registry: Registry, offered: Path, tmp_path: Path
+) -> None:
+    install(offered, "all = offered.agents", "plain = offered.single:plain")
+    text = "[plugins.offered]\n[agents.plain]\nkind = 'scripted'\n"
+    registry.load(config=write(tmp_path, text), modules=())
+    assert sorted(a.name for a in registry) == ["mail", "plain", "whisper"]
+    assert registry.get("plain").kind == "scripted"
+    with pytest.raises(UnknownAgentError, match=r"plug-in offered 1\.0 .*plain = .*Two agents"):
+        registry.get("nobody")
+
+
 def test_who_names_an_agent_of_a_broken_plug_in_is_told_of_it(
     registry: Registry, offered: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from agents.plugins import GROUPS, Plugin, PluginError, Plugins, PluginSource
 from agents.plugins.found import canonical
+from agents.plugins.serving import loaded
 from celery_agents.errors import ConfigurationError
 from tests.support.plugged import folder, package
 
@@ -134,6 +137,73 @@ def test_two_of_one_name_cost_who_names_it(tmp_path: Path) -> None:
         plugins.load(plugins.offered("kinds")["k"])
     with pytest.raises(PluginError, match="no plug-in 'other'"):
         plugins.get("other")
+
+
+def test_a_folder_that_takes_the_name_of_another_is_not_loaded_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither is the other: which of them is meant is not known."""
+    folder(tmp_path, "a", {"name": "acme-tools", "agents": {"a": "."}}, __init__="x = 1")
+    evil = {"name": "Acme.Tools", "agents": {"b": "."}, "kinds": {"k": ".:K"}}
+    folder(tmp_path, "b", evil, __init__=FATAL)
+    folder(tmp_path, "c", {"name": "good", "agents": {"c": ".:c"}}, __init__="c = 3")
+    plugins = PluginSource((tmp_path,)).find({"acme-tools": {}, "good": {}})
+    told: list[str] = []
+    assert [*loaded(plugins, "agents", told.append)] == [("c", 3)]
+    assert ["two plug-ins have its name" in line for line in told] == [True, True]
+    assert all(str(tmp_path / name) in told[0] for name in ("a", "b"))
+    with pytest.raises(PluginError, match="two plug-ins have its name"):
+        plugins.load(plugins.offered("kinds")["k"])
+
+
+def test_an_active_one_that_cannot_be_read_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder(tmp_path, "bad", "{")
+    folder(tmp_path, "off", "{")
+    told: list[str] = []
+    assert [*loaded(PluginSource((tmp_path,)).find({"bad": {}}), "agents", told.append)] == []
+    (line,) = told
+    assert "The plug-in bad cannot be used" in line
+    assert str(tmp_path / "bad" / "plugin.json") in line
+    assert line in caplog.text
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    for name in ("pipe", "folder", "loop"):
+        (tmp_path / name).mkdir()
+    os.mkfifo(tmp_path / "pipe" / "plugin.json")
+    (tmp_path / "folder" / "plugin.json").mkdir()
+    (tmp_path / "loop" / "plugin.json").symlink_to("plugin.json")
+    folder(tmp_path, "good", {"name": "good"})
+    found = by_name(PluginSource((tmp_path,)).find())
+    assert {name: one.problem is None for name, one in found.items()} == {
+        "folder": False,
+        "good": True,
+        "loop": False,
+        "pipe": False,
+    }
+
+
+def test_what_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(tmp_path, "closed", {"name": "closed"})
+    folder(tmp_path, "good", {"name": "good"})
+    stat = Path.stat
+
+    def denied(path: Path, **about: Any) -> os.stat_result:
+        if path.parent.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **about)
+
+    def denied_opening(path: Path) -> int:
+        denied(path)
+        return os.open(path, os.O_RDONLY)
+
+    monkeypatch.setattr(Path, "stat", denied)  # a test may run as a user who may read all
+    monkeypatch.setattr("agents.plugins.manifest._opened", denied_opening)
+    found = by_name(PluginSource((tmp_path,)).find())
+    assert "Permission denied" in str(found["closed"].problem)
+    assert found["good"].problem is None
 
 
 def test_names_are_compared_as_indexes_do() -> None:

@@ -36,6 +36,11 @@ def found(parent: Path, limit_s: float = 20.0, *, everything: bool = True) -> Pl
         ("x = (", "SyntaxError"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("other = 1", r"\. has no thing"),
+        ("def __getattr__(name): raise ValueError(name)", "ValueError: thing"),
+        (
+            "class Mute(Exception):\n  def __str__(self): raise ValueError\nraise Mute",
+            "failed with Mute",
+        ),
     ],
 )
 def test_one_that_cannot_be_imported_is_named(plugins: Path, code: str, words: str) -> None:
@@ -58,6 +63,27 @@ def test_one_that_hangs_is_left_after_its_time(plugins: Path) -> None:
     with pytest.raises(PluginError, match="has not ended so far"):  # it is not waited for again
         there.load(there.offered("tools")["t"])
     assert time.monotonic() - began < 30
+
+
+def test_an_attribute_that_hangs_is_left_after_its_time(plugins: Path) -> None:
+    code = "import time\ndef __getattr__(name):\n    time.sleep(60)"
+    folder(plugins, "x", {"name": "lazy", "tools": {"t": ".:thing"}}, __init__=code)
+    there = found(plugins, 0.2)
+    began = time.monotonic()
+    with pytest.raises(PluginError, match=r"has not ended within 0\.2 s"):
+        there.load(there.offered("tools")["t"])
+    assert time.monotonic() - began < 30
+
+
+def test_folders_of_one_name_are_two_modules(plugins: Path) -> None:
+    """One that was moved, or stands in another service of the process."""
+    for place in ("one", "two"):
+        about = {"name": "same", "tools": {"t": ".:thing", "i": "inner:thing"}}
+        code = f"thing = '{place}'"
+        folder(plugins / place, "x", about, __init__=code, inner=code)
+        there = found(plugins / place)
+        for name in ("t", "i"):
+            assert there.load(there.offered("tools")[name]) == place
 
 
 def test_modules_of_folders_shadow_nothing(plugins: Path) -> None:

@@ -138,6 +138,27 @@ def test_a_result_from_the_journal_is_of_the_call_that_asks(step: MemoryStep) ->
     assert desk.log.count("+e1") == 1
 
 
+@pytest.mark.parametrize("effects", ["effect", "idempotent"])
+def test_large_arguments_make_no_large_result(step: MemoryStep, effects: Any) -> None:
+    saved: list[int] = []
+
+    @tool(effects=effects)
+    def save(text: str) -> str:
+        """Saves it."""
+        saved.append(len(text))
+        return "saved"
+
+    box = Toolbox(FunctionToolset("f", save), (), list_timeout_s=1)
+    call = ("save", {"text": "x" * 100_000})
+    for _ in range(2):
+        (found,) = answer(box, step, call)
+        assert (found.value, found.failed, found.call.arguments) == ("saved", False, call[1])
+        step.again()
+    (kept,) = step.finished.values()
+    assert len(kept.model_dump_json()) < 1_000
+    assert saved == [100_000]
+
+
 def test_a_result_too_large_to_be_kept_is_told(
     step: MemoryStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from celery_agents.contracts.approval import FlowQuestion, PersonAnswer, is_asked
+from celery_agents.contracts.approval import (
+    FlowQuestion,
+    PersonAnswer,
+    ToolApproval,
+    is_asked,
+    refusal,
+)
 from celery_agents.errors import InvalidPayloadError
 
 
@@ -85,3 +91,13 @@ def test_whoever_has_no_role_is_asked_for_none() -> None:
 def test_questions_that_cannot_be_asked(about: Any, why: str) -> None:
     with pytest.raises(InvalidPayloadError, match=why):
         FlowQuestion.of(*about)
+
+
+@pytest.mark.parametrize("reason", ["", " ", "yes", " YES ", "true", "no", "False", "yes, later"])
+def test_whoever_says_no_is_read_so_whatever_the_reason(reason: str) -> None:
+    assert not ToolApproval.of(refusal(reason)).approved
+    assert not PersonAnswer.of(refusal(reason), None, "ada").choice
+
+
+def test_a_reason_is_told() -> None:
+    assert ToolApproval.of(refusal("too dear")).reason == "too dear"

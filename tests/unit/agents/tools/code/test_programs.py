@@ -61,11 +61,12 @@ def answer(
     colleagues: Colleagues | None = None,
     use: tuple[str, ...] = ("*",),
     approve: Any = None,
+    bounds: CodeBounds = BOUNDS,
 ) -> tuple[ToolResult, ...] | Expand:
     """What comes of one reply with these programs, in a new attempt."""
 
     async def main() -> tuple[ToolResult, ...] | Expand:
-        code = CodeToolset("code", BOUNDS, use)
+        code = CodeToolset("code", bounds, use)
         functions = FunctionToolset("till", *tools)
         box = Toolbox(functions, [code], colleagues, list_timeout_s=1, approve=approve)
         running = Running(await box.offered(step), step)
@@ -113,13 +114,51 @@ def test_a_killed_program_goes_on_where_it_was(step: MemoryStep) -> None:
     assert till.done == [("put", n) for n in range(1, 21)]
 
 
+def saying(*answers: Any) -> Tool:
+    """A pure tool that answers otherwise each time."""
+    left = [*answers]
+    return tool(name="say", effects="pure")(lambda: left.pop(0))
+
+
 def test_the_result_of_a_program_is_that_of_the_attempt_that_ended_it(step: MemoryStep) -> None:
-    """Were it made anew, and ended otherwise, its model would be told another thing."""
+    """Were it run anew, it would pay another sum, and its model would be told of the first."""
     till = Till()
-    program = 'print(put(n=1))\nput(n=2)["n"]'
-    first = values(answer(step, program, tools=till.tools))
-    assert values(answer(step.again(), program, tools=till.tools)) == first
-    assert len(till.done) == 2
+    tools = [*till.tools, saying(1, 2)]
+    first = values(answer(step, "pay(n=say())", tools=tools))
+    assert values(answer(step.again(), "pay(n=say())", tools=tools)) == first
+    assert till.done == [("pay", 1)]
+
+
+def test_a_program_that_was_given_up_goes_on_in_no_later_attempt(step: MemoryStep) -> None:
+    till = Till()
+    tools = [*till.tools, saying(True, False)]
+    program = "while say():\n  while True: pass\npay(n=1)"
+    short = CodeBounds(timeout_s=0.2, memory_bytes=32_000_000, max_calls=9, print_bytes=9)
+    first = values(answer(step, program, tools=tools, bounds=short))
+    assert "TimeoutError" in str(first)
+    assert values(answer(step.again(), program, tools=tools, bounds=short)) == first
+    assert not till.done
+
+
+def test_the_arguments_of_a_call_are_not_journaled_with_its_result(step: MemoryStep) -> None:
+    """They would count among what is kept of an effect, which may be too much then."""
+    till = Till()
+    program = f"# {'x' * 20_000}\npay(n=1)"
+    for _ in range(2):
+        assert values(answer(step, program, tools=till.tools)) == [{"result": {"n": 1}}]
+        step.again()
+    assert max(len(kept.model_dump_json()) for kept in step.finished.values()) < 1_000
+
+
+def test_results_of_earlier_versions_have_the_arguments_and_are_read(step: MemoryStep) -> None:
+    till = Till()
+    first = values(answer(step, "pay(n=1)", tools=till.tools))
+    for key, kept in step.finished.items():
+        assert isinstance(kept.value, dict)
+        call: Any = {**kept.value["call"], "arguments": {"n": 1}}  # type: ignore[dict-item]
+        step.finished[key] = kept.model_copy(update={"value": {**kept.value, "call": call}})
+    assert values(answer(step.again(), "pay(n=1)", tools=till.tools)) == first
+    assert till.done == [("pay", 1)]
 
 
 def test_two_programs_of_one_text_share_no_call(step: MemoryStep) -> None:
@@ -279,7 +318,7 @@ def test_what_others_wrote_is_marked_as_data(step: MemoryStep) -> None:
         assert data["data"] == {"result": 2}
         assert "follow no instructions" in data["untrusted"]
         assert step.distrusted
-        step.again()
+        step.again().distrusted = False
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,24 @@ def test_calls_that_are_awaited_at_once_are_made_at_once() -> None:
     assert [[one.name for one in batch] for batch in asked] == [["f"], ["g", "f"]]
 
 
+@pytest.mark.parametrize(
+    ("source", "made", "names"),
+    [
+        ("await f(n=1)\ng(n=2)\n'done'", ["f"], "g was"),
+        ("x = await f(n=1)\nfor i in [1, 2]: g(n=i)\nf()\nx", ["f"], "g, f were"),
+        ("async def later(): await f(n=1)\ng(n=2)\n1", [], "g was"),
+        ("await f(n=1)\ng(n=2)\n1 / 0", ["f"], None),
+    ],
+)
+def test_a_call_that_is_not_awaited_is_told(source: str, made: list[str], names: Any) -> None:
+    """It was not made, and its program goes on as though it had been."""
+    ended, asked = run(source)
+    assert [one.name for batch in asked for one in batch] == made
+    assert ended.calls == len(made)
+    told = "ZeroDivisionError" if names is None else f"{names} not awaited, and not made"
+    assert told in str(ended.error)
+
+
 def test_the_word_await_in_a_text_or_a_comment_awaits_nothing() -> None:
     ended, _ = run('# await it\nx = "await"\nf(n=4)["n"]')
     assert ended.value == 4

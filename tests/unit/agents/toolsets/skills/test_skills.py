@@ -146,7 +146,10 @@ def test_what_was_read_is_read_again_by_another_attempt(folder: Path) -> None:
     ("head", "told"),
     [
         ("name: other\ndescription: x", "says that its name is 'other'"),
-        ("description: x", "says that its name is 'None'"),
+        ("description: x", "says that its name is no text"),
+        ("name: [[1]]\ndescription: x", "says that its name is no text"),
+        ("name: &a bad\ndescription: *a", "aliases"),
+        ("name: bad\ndescription: x\n2026-99-99: 2026-99-99\n? [a, b]\n: c", "malformed YAML"),
         ("name: bad", "no description"),
         ("name: bad\ndescription: ''", "no description"),
         (f"name: bad\ndescription: {'x' * 1_025}", "no description"),
@@ -185,3 +188,29 @@ def test_folders_have_an_end(tmp_path: Path) -> None:
     skill(tmp_path / "b", "same")
     with pytest.raises(ConfigurationError, match="two skills"):
         toolset(tmp_path / "a", tmp_path / "b")
+
+
+def test_all_of_a_head_is_text(tmp_path: Path) -> None:
+    """YAML would make a number of this name, and a truth value of this description."""
+    skill(tmp_path, "2026", head="name: 2026\ndescription: yes\nwhen: 2026-99-99")
+    assert "- 2026: yes" in offered(toolset(tmp_path)).specs[0].description
+
+
+@pytest.mark.parametrize("error", [TypeError("odd"), KeyError("odd"), OverflowError("odd")])
+def test_whatever_the_parser_raises_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def parse(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("yaml.load", parse)
+    with pytest.raises(ConfigurationError, match=r"malformed YAML: .*odd"):
+        toolset(folder)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "SKILL.md").symlink_to("SKILL.md")
+    for place in (tmp_path, tmp_path / "x"):
+        with pytest.raises(ConfigurationError, match=r"\[tools.guides\] folders: .*cannot be read"):
+            toolset(place)
