@@ -30,6 +30,7 @@ def tell(
 ) -> list[str]:
     """Put messages into mailboxes of actors; their ids. Its message may come twice."""
     whose, told = tenant_of(tenant), AddressedMessage.several(messages)
+    mailing.refuse_calls([self.request.id, *(one.id for one in told)])
     runtime = runtime_of(self.app, self.request.hostname)
     about = mailing.Postmark(whose, name_of(queue or names.QUEUE), wanted=wanted is True)
     ids = mailing.post(runtime, told, about, self.request.id)
@@ -72,6 +73,7 @@ def actor_state(
 def call(step: Step, request: ActorCall) -> Expand | Outcome:
     """Tell actors what another one has for them; see ``ActorCall``."""
     told = AddressedMessage.several(request.input)
+    mailing.refuse_calls(one.id for one in told)
     if (asker := step.claim.parent_id) is None or (request.wanted and len(told) != 1):
         raise InvalidPayloadError("It is asked for by actors alone.")
     if not request.wanted:

@@ -15,7 +15,7 @@ from app.execution.task import StepTask
 from app.maintenance.acts import recorded
 from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
-from celery_agents.contracts.base import PLACES_MAX, JsonValue, id_of, name_of, whole_of
+from celery_agents.contracts.base import PLACES_MAX, id_of, name_of, tenant_of, whole_of
 from celery_agents.contracts.flows.actors import ACTOR
 from celery_agents.contracts.flows.flow import Flow, Forked
 from celery_agents.contracts.outcome import Outcome
@@ -47,15 +47,17 @@ def flow(step: Step, request: Flow) -> Expand | Outcome:
 
 
 @shared_task(name=names.SIGNAL, bind=True, acks_late=True)
-def signal(self: Any, run_id: str, name: str, value: JsonValue = None, key: str = "") -> str:
+def signal(
+    self: Any, run_id: str, name: str, value: Any = None, key: str = "", *, tenant: Any = None
+) -> str:
     """Tell a flow something; say what became of that. Its message may come twice."""
     if (wrong := problem(value)) is not None:
         raise InvalidPayloadError(f"value: {wrong}.")
     run_id, known = id_of(run_id), id_of(key or self.request.id)
-    told = (name_of(name, "signal"), value)
+    told, whose = (name_of(name, "signal"), value), None if tenant is None else tenant_of(tenant)
     runtime = recorded(self, "run.signal", run_id, name=told[0], key=known)
     journal = runtime.journal
-    reply, after = journal.flows.signal(run_id, told, known, journal.rules)
+    reply, after = journal.flows.signal(run_id, told, known, journal.rules, tenant=whose)
     runtime.follow(after)
     runtime.intake.forget([self.request.id])
     return reply

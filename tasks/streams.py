@@ -10,6 +10,7 @@ from app.execution.runtime import runtime_of
 from app.journal.queries.entries import Position
 from app.journal.schema.rows import NewEntry
 from app.journal.stores.streams import StreamStore
+from app.maintenance.acts import recorded
 from celery_agents import names
 from celery_agents.contracts.base import PLACES_MAX, name_of, tenant_of, whole_of
 from celery_agents.contracts.flows.entries import (
@@ -70,13 +71,15 @@ def _done(told: Any) -> tuple[Position, int]:
 @shared_task(name=names.DELETE_STREAM, bind=True, acks_late=True)
 def delete_stream(self: Any, stream: str, tenant: str = "") -> int:
     """Delete a stream; return how many entries it had."""
-    return _streams_of(self).delete(tenant_of(tenant), stream_of(stream))
+    whose, where = tenant_of(tenant), stream_of(stream)
+    return recorded(self, "stream.delete", where, whose).journal.streams.delete(whose, where)
 
 
 @shared_task(name=names.FORGET_CURSOR, bind=True, acks_late=True)
 def forget_cursor(self: Any, cursor: str, tenant: str = "") -> bool:
     """Delete a cursor; return whether there was one."""
-    return _streams_of(self).forget(tenant_of(tenant), name_of(cursor, "cursor"))
+    whose, name = tenant_of(tenant), name_of(cursor, "cursor")
+    return recorded(self, "cursor.delete", name, whose).journal.streams.forget(whose, name)
 
 
 def _streams_of(task: Any) -> StreamStore:

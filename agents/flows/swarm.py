@@ -22,9 +22,10 @@ from celery_agents.contracts.teams.swarm import (
     Broadcasting,
     Consensus,
     SwarmFailure,
+    SwarmNews,
     WorkDone,
     Working,
-    members_of,
+    news_of,
     request_of,
 )
 from celery_agents.contracts.vote import Decision
@@ -110,7 +111,7 @@ def _consensus(decision: Decision, asked: Agreeing) -> Consensus:
 async def _worked(run: FlowContext, asked: Working) -> WorkDone:
     desk, by = Dealing(asked), dict[int, str]()
     found, asks = dict[int, _Answer](), dict[asyncio.Task[_Answer], int]()
-    news = asyncio.create_task(_news(run))
+    news, at = asyncio.create_task(_news(run)), -1
     while True:
         for unit, name in desk.begin():
             by[unit] = name
@@ -124,16 +125,19 @@ async def _worked(run: FlowContext, asked: Working) -> WorkDone:
             found[unit] = task.result()
             desk.end(by[unit])
         if news.done():
-            desk.know(news.result())
+            told = news.result()
+            if told.at > at:  # else it was overtaken on its way
+                at = told.at
+                desk.know(told.members)
             news = asyncio.create_task(_news(run))
     return _done(asked, found, by)
 
 
-async def _news(run: FlowContext) -> Mapping[str, str]:
+async def _news(run: FlowContext) -> SwarmNews:
     """The members now, by the next signal that says so."""
     while True:
         with suppress(InvalidPayloadError):  # whoever may signal may say anything
-            return members_of(await run.signal(NEWS))
+            return news_of(await run.signal(NEWS))
 
 
 def _done(asked: Working, found: Mapping[int, _Answer], by: Mapping[int, str]) -> WorkDone:

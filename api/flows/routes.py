@@ -16,7 +16,7 @@ from api.problems import JsonResponse, ProblemError
 from api.runs import RunId, find, queued
 from api.sending import id_of_key
 from api.services import Services
-from api.tasks import order_of, problems
+from api.tasks import check_run, order_of, problems
 from api.views import AcceptedView, ListView
 from app.access.permissions import Principal
 from celery_agents import names
@@ -64,6 +64,7 @@ async def signal(run_id: RunId, body: SignalBody, services: Parts, who: SignalsR
     taken before.
     """
     await flow_of(services, who, run_id)
+    await check_run(services, who, run_id)
     work = services.client.start.handle(run_id).signal
     reply = await services.ask(who, work, body.name, body.value, id=body.id)
     if reply in _REFUSED:

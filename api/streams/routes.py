@@ -16,14 +16,21 @@ from starlette.responses import Response, StreamingResponse
 from api.access import Parts
 from api.events import PING_S, SSE_HEADERS, held
 from api.operations import Limit, OfTenant
-from api.principals import ReadsStreams, WritesStreams
+from api.principals import DeletesStreams, ReadsStreams, WritesStreams
 from api.problems import JsonResponse, ProblemError, not_found
 from api.services import Services
 from api.tasks import problems, tenant_for
 from api.views import ListView
 from celery_agents.contracts.base import PLACES_MAX, Contract, Name, Tenant, Whole
 from celery_agents.contracts.flows.entries import APPENDED_MAX, StreamEvent, prefix_of, stream_of
-from celery_agents.errors import AgentsError, StreamConflictError
+from celery_agents.contracts.flows.topics import TOPIC
+from celery_agents.contracts.teams.swarm import STREAM as SWARMS
+from celery_agents.errors import (
+    AgentsError,
+    InvalidPayloadError,
+    PermanentError,
+    StreamConflictError,
+)
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -34,6 +41,7 @@ Following = Annotated[bool, Query(description="As server-sent events, those to c
 _EVENTS: Any = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 #: Seconds between two looks of one who follows.
 LOOK_S = 1.0
+_DELETED = "The stream was deleted while it was followed."
 #: Entries of a page of one who follows.
 _PAGE = 500
 
@@ -49,6 +57,19 @@ async def streams(
     """Streams whose names begin so, with how many events each has; none of the service's own."""
     about = (tenant_for(who, tenant), prefix_of(of), limit)
     return JsonResponse({"items": await services.read(services.streams.named, *about)})
+
+
+def written_of(value: object) -> str:
+    """The name of a stream that whoever has a key may write, or delete.
+
+    Raises:
+        InvalidPayloadError: it is none; or the service writes it, or clients do, as those of who is
+            in a swarm and of what swarms are told.
+    """
+    name = stream_of(value)
+    if name.startswith((SWARMS, TOPIC + SWARMS)):
+        raise InvalidPayloadError(f"stream: {name} is the service's own; choose another name.")
+    return name
 
 
 class AppendBody(Contract):
@@ -69,7 +90,7 @@ async def append(
 
     Of one kind and ``key`` a stream has one event: said again it is the same.
     """
-    where, tenant = stream_of(name), tenant_for(who, body.tenant)
+    where, tenant = written_of(name), tenant_for(who, body.tenant)
     for event in body.events:
         event.refuse_large(services.settings.payload_limit_bytes)
     work = services.client.events.append
@@ -96,8 +117,9 @@ async def read(
 ) -> Response:
     """Events of a stream behind a place, in their order, a page of them.
 
-    With ``follow`` as server-sent events, and those to come, until whoever reads goes or the key
-    holds no longer. An event's ``id`` is its place: ``Last-Event-ID`` goes on behind it. Places
+    With ``follow`` as server-sent events, and those to come, until whoever reads goes. An event
+    ``error`` is the last one where the key holds no longer, the stream was deleted, or an entry
+    cannot be read. An event's ``id`` is its place: ``Last-Event-ID`` goes on behind it. Places
     that are left out were trimmed.
     """
     where = (tenant_for(who, tenant), stream_of(name))
@@ -114,15 +136,24 @@ async def _lines(
     services: Services, where: tuple[str, str], after: int
 ) -> AsyncGenerator[str, None]:
     yield ": begins\n\n"
-    told_at = time.monotonic()
+    told_at, length = time.monotonic(), 0
     while True:
         found: list[dict[str, Any]] = []
         try:
             found = await services.read(services.streams.read, *where, after, _PAGE)
+            now = length if found else await services.read(services.streams.length, *where)
+            if now < length:
+                yield _refused(ProblemError(404, "not_found", _DELETED))
+                return
+            length = now
+        except PermanentError as error:  # as one that cannot be decrypted: it stays so
+            yield _refused(ProblemError(500, error.kind, error.message))
+            return
         except AgentsError as error:
             note(log, "api_follow", "A stream is not read", error=error)
         for entry in found:
             after, told_at = entry["seq"], time.monotonic()
+            length = max(length, after + 1)
             data = json.dumps(entry, separators=(",", ":"))
             yield f"id: {after}\nevent: entry\ndata: {data}\n\n"
         if not found:
@@ -139,10 +170,10 @@ def _refused(error: ProblemError) -> str:
 
 @router.delete("/streams/{name:path}", status_code=204, responses=problems(404))
 async def delete(
-    name: StreamName, services: Parts, who: WritesStreams, tenant: OfTenant = None
+    name: StreamName, services: Parts, who: DeletesStreams, tenant: OfTenant = None
 ) -> Response:
     """Delete a stream with all its events; a worker does it."""
-    where, whose = stream_of(name), tenant_for(who, tenant)
+    where, whose = written_of(name), tenant_for(who, tenant)
     if not await services.ask(who, services.client.events.delete, where, tenant=whose):
         raise not_found("such stream")
     return Response(status_code=204)

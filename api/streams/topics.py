@@ -12,7 +12,7 @@ from api.access import Parts
 from api.operations import Limit, OfTenant
 from api.principals import ReadsStreams, WritesStreams
 from api.problems import JsonResponse
-from api.streams.routes import After
+from api.streams.routes import After, written_of
 from api.tasks import problems, tenant_for
 from api.views import ListView
 from celery_agents.contracts.base import Contract, JsonValue, Name, Tenant, Whole
@@ -51,6 +51,7 @@ async def publish(
 ) -> Response:
     """Tell a message to all who listen to a topic, now and later; its place."""
     topic, whose = topic_of(name), tenant_for(who, body.tenant)
+    written_of(TOPIC + topic)
     about: Any = {"priority": body.priority, "key": body.key, "tenant": whose}
     place = await services.ask(who, services.client.topics.publish, topic, body.body, **about)
     return JsonResponse({"topic": topic, "place": place}, 201)

@@ -27,6 +27,7 @@ class Permission(StrEnum):
     SCHEDULES_WRITE = "schedules:write"
     STREAMS_READ = "streams:read"
     STREAMS_WRITE = "streams:write"
+    STREAMS_DELETE = "streams:delete"
     SUBSCRIPTIONS_WRITE = "subscriptions:write"
     STATS_READ = "stats:read"
     METRICS_READ = "metrics:read"
@@ -60,7 +61,7 @@ ROLES: Mapping[Role, frozenset[Permission]] = MappingProxyType(
         | {
             *(_P.RUNS_CREATE, _P.RUNS_CANCEL, _P.RUNS_SIGNAL, _P.RUNS_APPROVE),
             *(_P.SESSIONS_WRITE, _P.SCHEDULES_WRITE),
-            *(_P.STREAMS_WRITE, _P.SUBSCRIPTIONS_WRITE),
+            *(_P.STREAMS_WRITE, _P.STREAMS_DELETE, _P.SUBSCRIPTIONS_WRITE),
         },
         Role.READONLY: _READS | {_P.METRICS_READ},
         Role.SERVICE: frozenset(

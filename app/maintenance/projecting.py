@@ -21,10 +21,8 @@ from celery_agents.noted import note, noting
 
 log = logging.getLogger(__name__)
 
-#: Pages that a projection is given before the next one has its turn.
-PAGES_MAX = 20
 #: Projections of one worker that write by the journal's connections, of which there are few, at
-#: the same time.
+#: the same time. Where there are more, they take turns.
 INSIDE_MAX = 4
 
 
@@ -42,6 +40,7 @@ class Projector:
         self._thread = threading.Thread(target=self._work, name="agents-projector", daemon=True)
         self._under_way: dict[SubscriptionKey, threading.Thread] = {}
         self._inside = threading.BoundedSemaphore(INSIDE_MAX)
+        self._others_wait = threading.Event()
 
     def start(self) -> None:
         """Begin, in a thread; where there are no projections there is none."""
@@ -59,7 +58,9 @@ class Projector:
     def _work(self) -> None:
         while not self._stopped.is_set():
             try:
-                for key in self._due():
+                due = self._due()  # who was served last comes last
+                self._others_wait.clear()
+                for key in due:
                     self._begin(key)
             except Exception as error:  # noqa: BLE001 - it is noted
                 text = "Projections wait; they go on at the next turn"
@@ -94,6 +95,7 @@ class Projector:
         if not how.inside:
             return self._given(key, how)
         if not self._inside.acquire(blocking=False):
+            self._others_wait.set()
             return 0  # as many as may be have a connection of the journal's: at the next look
         try:
             return self._given(key, how)
@@ -103,13 +105,15 @@ class Projector:
     def _given(self, key: SubscriptionKey, how: Projecting) -> int:
         given = 0
         try:
-            for _ in range(PAGES_MAX):
+            while True:
                 found = self._store.project(key, how)
                 given += found.given
                 if found.error is not None:
                     told = "The projection %s failed at an entry"
                     note(log, "projection", told, key.name, error=found.error)
                 if not found.more or self._stopped.is_set():
+                    break
+                if how.inside and self._others_wait.is_set():
                     break
         except JournalUnavailableError as error:
             note(log, "projection", "The projection %s waits", key.name, error=error)

@@ -50,12 +50,13 @@ class EventBus:
         No more than their queues have room for: what waits in its stream is safe there, and holds
         up nobody else's work.
         """
-        started = 0
+        started, full = 0, set[str]()
         self._room.look()
         for _ in range(ROUNDS_MAX):
-            found = [self._one(key) for key in self._store.due("runs", SUBSCRIPTIONS_MAX)]
+            found = [self._one(key) for key in self._store.due("runs", SUBSCRIPTIONS_MAX, full)]
             started += sum(len(one.wakes) for one in found)
-            if not any(one.more for one in found):
+            full |= {one.full for one in found if one.full is not None}
+            if not any(one.more or one.full is not None for one in found):
                 break
         return started
 

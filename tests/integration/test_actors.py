@@ -137,6 +137,28 @@ def entries(stack: Stack, run_id: str) -> list[Any]:
     return [*stack.client.streams.read(f"actor/{run_id}", timeout=SOON_S)]
 
 
+def test_nobody_else_gives_a_message_the_id_of_a_step(acting: Stack, tmp_path: Path) -> None:
+    """The step of that id would be woken by its answer."""
+    path = tmp_path / "gate"
+    tell(acting, "ada", "gate", str(path))
+    run_id = actor_run_id("", "Account", "ada")
+    eventually(lambda: acting.members(run_id) and acting.state(run_id) == "waiting")
+    for taken in ("call:", f"call:{run_id}"):
+        with pytest.raises(InvalidPayloadError, match="begins those of steps"):
+            tell(acting, "bob", "deposit", 1, id=taken)
+    path.touch()
+    assert ask(acting, "bob", "deposit", 1) == 1
+
+
+def test_a_run_that_is_no_actor_is_told_nothing(acting: Stack) -> None:
+    """Though somebody gave it the id that an actor would have."""
+    run_id = actor_run_id("", "Account", "eve")
+    acting.client.ask("shout", "x", id=run_id).get(timeout=SOON_S)
+    with pytest.raises(IdInUseError, match=run_id):
+        tell(acting, "eve", "deposit", 1)
+    assert not [*acting.client.streams.read(f"signals/{run_id}", timeout=SOON_S)]
+
+
 def test_nobody_else_writes_its_answers_and_no_star_has_them(acting: Stack) -> None:
     run_id = actor_run_id("", "Account", "ada")
     event: Any = {"kind": "reply", "data": {"value": 1}, "key": "x"}
@@ -222,6 +244,15 @@ def test_reminders_come_and_loops_of_them_let_messages_in(acting: Stack) -> None
     assert found is not None
     assert [*found.reminders] == ["#1"]
     eventually(lambda: cents(acting, "ada") == 3)
+    tell(acting, "bob", "loop", 1_000_000)
+    eventually(lambda: (cents(acting, "bob") or 0) >= 3)
+    assert ask(acting, "bob", "deposit", 1_000_000) >= 1_000_003
+
+    def reminders() -> Any:
+        found = acting.client.actors.state("Account", "bob", timeout=SOON_S)
+        return None if found is None else found.reminders
+
+    eventually(lambda: reminders() == {})  # it heard of it amid its loop, and has ended that
 
 
 def test_an_answer_that_takes_too_long_may_be_asked_for_again(
@@ -310,6 +341,8 @@ def test_one_that_was_frozen_amid_messages_writes_nothing_twice(lasting: Stack) 
     frozen.resume()
     wanted = dict.fromkeys(("k0", "k1", "k2", "k3"), 20)
     eventually(lambda: {k: cents(lasting, k) for k in wanted} == wanted, timeout_s=2 * SOON_S)
+    time.sleep(3)  # for what it had under way when it was frozen
+    assert {k: cents(lasting, k) for k in wanted} == wanted
 
 
 def test_its_commands(acting: Stack) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from sqlalchemy import select, update
 
 from app.access.permissions import Role
 from app.journal.schema.models import Entry, StreamCursor
+from app.journal.stores.audit import AuditLog
+from celery_agents import StreamEvent
 from tests.integration.harness import SOON_S, Stack, eventually
 from tests.integration.test_encryption import OLD, Sealed, sealed
 from tests.integration.test_events import events, stood, values
@@ -42,6 +45,8 @@ ODD = [
     ("/topics/al*rts", {"body": 1}),
 ]
 OWN = ["session/mine", "flow/x", "signals/x", "graph/x"]
+#: Those that clients write, and nobody by HTTP.
+SWARMS = ["swarm/desk", "topic/swarm/desk"]
 
 
 @pytest.fixture
@@ -98,6 +103,33 @@ def test_our_own_are_nobody_elses(events: Stack, http: Any) -> None:
         ):
             assert told.status_code == 422, (stream, told.text)
             assert "service's own" in told.text
+
+
+def test_those_of_swarms_are_read_alone(events: Stack, http: Any) -> None:
+    user = asked(events, http, Role.ADMIN)
+    events.client.swarm("desk", ["noop"])
+    for stream in SWARMS:
+        for told in (
+            user("POST", f"/streams/{stream}", paid(1)),
+            user("DELETE", f"/streams/{stream}"),
+            user("POST", f"/topics/{stream.removeprefix('topic/')}", {"body": 1}),
+        ):
+            assert told.status_code == 422, (stream, told.text)
+            assert "service's own" in told.text
+    (entry,) = user("GET", "/streams/swarm/desk", status=200)["items"]
+    assert entry["kind"] == "joined"
+
+
+def test_deleting_is_for_people_and_written_down(events: Stack, http: Any) -> None:
+    user, program = asked(events, http), asked(events, http, Role.SERVICE)
+    program("POST", "/streams/order/1", paid(1), status=201)
+    assert program("DELETE", "/streams/order/1").status_code == 403
+    assert asked(events, http, Role.READONLY)("DELETE", "/streams/order/1").status_code == 403
+    user("DELETE", "/streams/order/1", status=204)
+    assert not events.client.events.forget("mine", timeout=SOON_S)
+    acts = [(a["action"], a["target"]) for a in AuditLog(events.engine).newest(9)]
+    assert ("stream.delete", "order/1") in acts
+    assert ("cursor.delete", "mine") in acts
 
 
 def test_what_is_no_request(events: Stack, http: Any) -> None:
@@ -195,6 +227,45 @@ def test_a_stream_is_followed(events: Stack, tmp_path: Path) -> None:
                 if len(took) == 2:
                     break
         assert [(e["seq"], e["data"]["n"]) for e in took] == [(1, 2), (2, 3)]
+
+
+def _last(http: Any, headers: dict[str, str], then: Any) -> tuple[str, dict[str, Any]]:
+    """The kind and data of the last event of one who follows; ``then``: once it has begun."""
+    lines = list[str]()
+    with http.stream("GET", "/streams/order/1?follow=true", headers=headers, timeout=30) as told:
+        for line in told.iter_lines():
+            lines.append(line)
+            if len(lines) == 1:
+                then()
+    told = [line for line in lines if line.startswith(("event: ", "data: "))]
+    return told[-2].removeprefix("event: "), json.loads(told[-1].removeprefix("data: "))
+
+
+def test_who_follows_is_told_that_a_stream_was_deleted(events: Stack, tmp_path: Path) -> None:
+    events.worker()
+    key = made_key(events.database_url, Role.USER)
+    with served(events.env, tmp_path) as http:
+        user = Asked(http, key)
+        user("POST", "/streams/order/1", paid(1, 2), status=201)
+        headers = {"Authorization": f"Bearer {key}", "Last-Event-ID": "0"}
+
+        def then() -> None:
+            time.sleep(2)  # it has been read
+            user("DELETE", "/streams/order/1", status=204)
+
+        kind, data = _last(http, headers, then)
+    assert (kind, data["kind"]) == ("error", "not_found")
+
+
+def test_who_follows_is_told_of_what_cannot_be_read(sealed: Sealed, tmp_path: Path) -> None:
+    sealed.worker()
+    sealed.client.events.append("order/1", [StreamEvent(kind="paid")], timeout=SOON_S)
+    with sealed.engine.begin() as connection:
+        connection.execute(update(Entry).values(stream="order/1", seq=1))  # of another place
+    key = made_key(sealed.database_url, Role.USER)
+    with served(sealed.env, tmp_path) as http:
+        kind, data = _last(http, {"Authorization": f"Bearer {key}"}, lambda: None)
+    assert (kind, data["kind"]) == ("error", "unreadable")
 
 
 def test_values_are_encrypted(sealed: Sealed) -> None:

@@ -56,6 +56,8 @@ def test_a_flow_is_told_something_and_read(desk: Desk, tmp_path: Path) -> None:
     body = {"name": "approve", "value": True, "id": "click"}
     assert desk.of("reader", Role.READONLY)("POST", place, body).status_code == 403
     assert other("POST", place, body).status_code == 404
+    narrow = desk.of("narrow", Role.USER, agents=["shout"])
+    assert narrow("POST", place, body).status_code == 403  # it may ask anybody
     program("POST", place, {"name": "unheard of", "value": 7}, status=200)
     assert program("POST", place, body, status=200) == {"id": run_id, "signal": "taken"}
     assert program("POST", place, body, status=200)["signal"] == "known"

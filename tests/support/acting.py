@@ -79,5 +79,11 @@ class Account:
     async def later(self, me: ActorContext, after_s: float, cents: int) -> str:
         return me.remind(after_s, "deposit", cents)
 
+    async def loop(self, me: ActorContext, most: int) -> None:
+        """Reminds itself at once, again and again, until it has so much."""
+        self.cents += 1
+        if self.cents < most:
+            me.remind(0, "loop", most)
+
     async def astray(self, me: ActorContext) -> None:
         me.actor("Nobody", "x").tell("deposit", 1)

@@ -38,6 +38,7 @@ EXPLAINED = {
     ("agents/toolsets/skills/folders.py", "_is_there"): "the answer to the question",
     ("agents/toolsets/openapi/requests.py", "_raw"): "what is no base64 is the text itself",
     ("agents/toolsets/openapi/schemas.py", "_drop_malformed"): "a pattern nobody can hold goes",
+    ("celery_agents/client/swarms/roll.py", "add"): "whoever may append may have written anything",
     ("app/caching/shared.py", "_found"): "of a key that is gone: a miss, which is counted",
     ("app/caching/shared.py", "_vector"): "the same: it is looked at no more",
     ("app/concurrency/usage.py", "memory_bytes"): "no Linux says it otherwise",

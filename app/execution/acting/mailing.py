@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from celery_agents import names
 from celery_agents.contracts.flows.actors import ACTOR, AddressedMessage, actor_run_id
 from celery_agents.contracts.flows.flow import Flow
 from celery_agents.contracts.outcome import ErrorInfo
-from celery_agents.errors import AgentsError, RetryableError
+from celery_agents.errors import AgentsError, InvalidPayloadError, RetryableError
 
 #: Of an actor's row: as often as any step may be tried without getting on, and in the middle.
 _TRIES, _PRIORITY = 100, 5
@@ -50,6 +50,17 @@ def post(
         mail.messages.append(MailboxEntry(ids[-1], _data(one, ids[-1], about)))
     runtime.follow(ActorStore(runtime.journal).post([*mails.values()]))
     return ids
+
+
+def refuse_calls(ids: Iterable[str | None]) -> None:
+    """Refuse ids of messages that only steps give, each of its own.
+
+    Raises:
+        InvalidPayloadError: there is such a one.
+    """
+    for one in ids:
+        if one is not None and one.startswith(CALLED):
+            raise InvalidPayloadError(f"id: {CALLED!r} begins those of steps; choose another.")
 
 
 def called(

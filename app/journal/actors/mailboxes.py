@@ -22,6 +22,7 @@ from app.journal.steps import joins
 from app.journal.steps.anyhow import MESSAGE
 from app.journal.steps.entries import append
 from app.journal.steps.inserts import insert_steps
+from celery_agents import names
 from celery_agents.contracts.flows.entries import SIGNALS
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import ActorEndedError, IdInUseError
@@ -57,7 +58,8 @@ def post(connection: Connection, mails: Sequence[Mail], rules: joins.Rules) -> M
 
     Raises:
         ActorEndedError: an actor has ended; nothing is told.
-        IdInUseError: a message of that id was another one; nothing is told.
+        IdInUseError: a message of that id was another one, or a run that is no actor has an
+            actor's id; nothing is told.
     """
     mails = sorted(mails, key=lambda mail: mail.new.id)
     posted = Mailed()
@@ -93,9 +95,20 @@ def _unknown(connection: Connection, mail: Mail) -> list[NewEntry]:
 
 
 def _states(connection: Connection, mails: Sequence[Mail]) -> dict[str, str]:
-    ids = [mail.new.id for mail in mails]
-    rows = connection.execute(select(_S.id, _S.state).where(_S.id.in_(ids)))
-    return {row.id: row.state for row in rows}
+    """The states of actors that are there.
+
+    Raises:
+        IdInUseError: a run that is no actor has the id of one.
+    """
+    wanted = {mail.new.id: mail.new for mail in mails}
+    query = select(_S.id, _S.state, _S.task, _S.agent, _S.tenant).where(_S.id.in_(wanted))
+    found = dict[str, str]()
+    for row in connection.execute(query):
+        new = wanted[row.id]
+        if (row.task, row.agent, row.tenant) != (new.task, new.agent, new.tenant):
+            raise IdInUseError.of(row.id)
+        found[row.id] = row.state
+    return found
 
 
 def _make(
@@ -146,8 +159,9 @@ _MINE = select(_E.seq, _E.key, _E.data).where(
 
 
 def wake_caller(connection: Connection, step_id: str, rules: joins.Rules) -> Mailed:
-    """Let a step that waits for an answer look for it."""
-    row = connection.execute(select(_S.run_id).where(_S.id == step_id)).first()
+    """Let a step that waits for an answer look for it; no other step, whoever names it."""
+    waits = select(_S.run_id).where(_S.id == step_id, _S.task == names.CALL)
+    row = connection.execute(waits).first()
     if row is None:
         return Mailed()
     locks.lock(connection, [(step_id, row.run_id)])

@@ -3,15 +3,21 @@
 One that writes by the journal's connection has both in one transaction, under the lock of the
 cursor's row. One that writes elsewhere is given a page outside of any; its cursor is moved only if
 nobody else moved it meanwhile.
+
+A transaction that writes holds up those who follow: on PostgreSQL they stay below the oldest one,
+on SQLite nobody else writes. So a page ends with the time, whatever the function does.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from app.journal.following import poison, subscribed
 from app.journal.following.subscribed import Subscribed, SubscriptionKey
@@ -24,6 +30,11 @@ from app.journal.schema.transactions import in_transaction
 PAGE = 100
 #: A page that is given outside of a transaction is nobody else's for so long.
 HELD_S = 60.0
+#: A page ends after so much work: followers see nothing that was written since it began.
+WORK_S = 1.0
+#: Seconds that a function may let the database wait amid a transaction, and those of a statement of
+#: its: then PostgreSQL ends it, and the entry has failed. Emptying a table takes longer.
+BLOCKED_S, EMPTYING_S = 10.0, 300.0
 _AGAIN = "again"
 
 
@@ -49,6 +60,28 @@ class Page:
     #: Whether it may have more to be given at once.
     more: bool = False
     error: Exception | None = None
+
+
+class ProjectionBlockedError(Exception):
+    """The database has ended a transaction amid which a function did something else for long."""
+
+    def __init__(self, row: Any, rows: list[Any], place: int) -> None:
+        super().__init__(f"it let the database wait for more than {BLOCKED_S:g} s amid its writes")
+        self.row, self.rows, self.place = row, rows, place
+
+
+@dataclass(slots=True)
+class _Giving:
+    """How entries of a page are given; the one that it is at, and since when."""
+
+    apply: Callable[[dict[str, Any]], object]
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
+    place: int = -1
+    began: float = 0.0
+
+    def blocked(self) -> bool:
+        """Return whether that entry has taken as long as the database waits."""
+        return self.place >= 0 and time.monotonic() - self.began >= BLOCKED_S
 
 
 def register(connection: Connection, key: SubscriptionKey, wanted: Subscribed) -> None:
@@ -84,35 +117,110 @@ def rebuild(connection: Connection, key: SubscriptionKey) -> None:
 def project(engine: Engine, key: SubscriptionKey, how: Projecting) -> Page:
     """Give a projection its next entries, unless another process just does."""
     if how.inside:
-        return in_transaction(engine, lambda c: _inside(c, key, how))
+        try:
+            return in_transaction(engine, lambda c: _inside(c, key, how, PAGE))
+        except ProjectionBlockedError as error:
+            if error.place:  # those before it; then it is the first one of a page
+                return in_transaction(engine, partial(_inside, key=key, how=how, most=error.place))
+            return in_transaction(engine, partial(_refused, key=key, how=how, error=error))
     taken = in_transaction(engine, lambda c: _taken(c, key, how))
     if taken is None:
         return Page()
     row, rows, last = taken
     if _AGAIN in row.target:
         how.reset(None)
-    found = _given(engine, row, rows, lambda event: how.apply(event, None))
+    found = _given(engine, row, rows, _Giving(lambda event: how.apply(event, None)))
     in_transaction(engine, lambda c: _moved(c, key, row, (rows, last, found), how))
     return found
 
 
-def _inside(connection: Connection, key: SubscriptionKey, how: Projecting) -> Page:
+def _inside(connection: Connection, key: SubscriptionKey, how: Projecting, most: int) -> Page:
     row = _row(connection, key, how)
     if row is None:
         return Page()
     if _AGAIN in row.target:
+        _bound(connection, EMPTYING_S)
         how.reset(connection)
     here, which = Position(row.xid, row.pos), subscribed.which(row)
-    rows, last = behind(connection, key.tenant, which, here, PAGE)
+    rows, last = behind(connection, key.tenant, which, here, most)
+    _bound(connection, BLOCKED_S)
+    found = _at_once(connection, row, rows, how) if rows else Page()
+    if found is None:  # all of it was undone
+        found = _one_by_one(connection, row, rows, how)
+    _moved(connection, key, row, (rows, last, found), how)
+    return found
+
+
+def _bound(connection: Connection, statement_s: float) -> None:
+    """Have PostgreSQL end this transaction where it is let wait, and statements of so long."""
+    if connection.dialect.name == "postgresql":
+        limits = {"idle_in_transaction_session_timeout": BLOCKED_S}
+        limits["statement_timeout"] = statement_s
+        told = [f"SET LOCAL {name} = {1_000 * limit:.0f}" for name, limit in limits.items()]
+        connection.execute(text("; ".join(told)))
+
+
+def _at_once(connection: Connection, row: Any, rows: list[Any], how: Projecting) -> Page | None:
+    """Give a page under one savepoint; None: an entry failed, and nothing of it is left."""
+    giving, found = _Giving(lambda event: how.apply(event, connection)), Page()
+    try:
+        with connection.begin_nested() as nested:
+            found = _given(connection, row, rows, giving)
+            if found.error is None:
+                _refuse_broken(connection)
+            else:
+                nested.rollback()
+    except Exception as error:  # noqa: BLE001 - as below
+        _refuse_lost(connection, giving, row, rows, error)
+        return None
+    _refuse_lost(connection, giving, row, rows, found.error)
+    return found if found.error is None else None
+
+
+def _one_by_one(connection: Connection, row: Any, rows: list[Any], how: Projecting) -> Page:
+    """Give a page entry by entry, up to the one that fails."""
 
     def apply(event: dict[str, Any]) -> None:
-        with connection.begin_nested():
-            how.apply(event, connection)
+        how.apply(event, connection)
+        _refuse_broken(connection)
 
-    found = _given(connection, row, rows, apply)
-    if connection.invalidated and found.error is not None:
-        raise found.error  # not the function's: the transaction is tried again as a whole
-    _moved(connection, key, row, (rows, last, found), how)
+    giving = _Giving(apply, connection.begin_nested)
+    found = _given(connection, row, rows, giving)
+    _refuse_lost(connection, giving, row, rows, found.error)
+    return found
+
+
+def _refuse_broken(connection: Connection) -> None:
+    """See that the function has hidden no error of a statement: PostgreSQL goes no further then.
+
+    Raises:
+        SQLAlchemyError: it has.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT 1"))
+
+
+def _refuse_lost(
+    connection: Connection, giving: _Giving, row: Any, rows: list[Any], error: Exception | None
+) -> None:
+    """Go no further with a connection that broke off.
+
+    Raises:
+        ProjectionBlockedError: the function is to blame.
+        Exception: nobody is: the transaction is tried again as a whole.
+    """
+    if error is not None and connection.invalidated:
+        if giving.blocked():
+            raise ProjectionBlockedError(row, rows, giving.place) from error
+        raise error
+
+
+def _refused(
+    connection: Connection, key: SubscriptionKey, how: Projecting, error: ProjectionBlockedError
+) -> Page:
+    """Note that the first entry of a page has failed."""
+    found = Page(error=error)
+    _moved(connection, key, error.row, (error.rows, BEGINNING, found), how)
     return found
 
 
@@ -132,15 +240,18 @@ def _taken(connection: Connection, key: SubscriptionKey, how: Projecting) -> Any
     return row, rows, last
 
 
-def _given(
-    of: Connection | Engine, row: Any, rows: list[Any], apply: Callable[[dict[str, Any]], object]
-) -> Page:
-    seals = sealed_by(of)
+def _given(of: Connection | Engine, row: Any, rows: list[Any], giving: _Giving) -> Page:
+    """Give entries of a page, up to the one that fails, or as many as its time allows."""
+    seals, until = sealed_by(of), time.monotonic() + WORK_S
     for place, entry in enumerate(rows):
+        giving.place, giving.began = place, time.monotonic()
         try:
-            apply(entry_of(seals, row.tenant, entry))
+            with giving.around():
+                giving.apply(entry_of(seals, row.tenant, entry))
         except Exception as error:  # noqa: BLE001 - it is somebody else's code, and is told
             return Page(place, more=True, error=error)
+        if time.monotonic() >= until:
+            return Page(place + 1, more=True)
     return Page(len(rows), more=bool(rows))
 
 
@@ -153,6 +264,9 @@ def _moved(
 ) -> None:
     """Move the cursor behind what was given, unless it is not where it was."""
     rows, last, found = page
+    if found.error is None and found.given < len(rows):
+        rows = rows[: found.given]
+        last = Position(rows[-1].xid, rows[-1].pos)
     now = subscribed.of_name(connection, key)
     if now is None or (now.xid, now.pos, now.target) != (row.xid, row.pos, row.target):
         return

@@ -50,6 +50,8 @@ class RunsStarted:
     more: bool = False
     #: Why an entry starts no run: it is tried again, or was passed over.
     error: AgentsError | None = None
+    #: The queue of its runs, which has no room for any.
+    full: str | None = None
 
 
 def serve(connection: Connection, key: SubscriptionKey, serving: Starting) -> RunsStarted:
@@ -58,9 +60,9 @@ def serve(connection: Connection, key: SubscriptionKey, serving: Starting) -> Ru
     row = subscribed.held(connection, key, at, "runs")
     if row is None:
         return RunsStarted()
-    if (room := serving.room(row.target["queue"])) <= 0:
-        subscribed.write(connection, key, {"look_at": at}, at)  # others have their turn before it
-        return RunsStarted()
+    queue = row.target["queue"]
+    if (room := serving.room(queue)) <= 0:
+        return RunsStarted(full=queue)  # it keeps its turn, which is before that of who was served
     here, which = Position(row.xid, row.pos), subscribed.which(row)
     rows, last = behind(connection, key.tenant, which, here, min(PAGE, room))
     steps, error = _made(connection, row, rows, serving)

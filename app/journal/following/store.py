@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +55,12 @@ class SubscriptionStore:
         """Tell whether there is one, and the run that it starts; of a projection none."""
         return in_transaction(reading(self.engine), lambda c: subscribed.started_by(c, key))
 
-    def due(self, serves: subscribed.Serves, limit: int) -> list[SubscriptionKey]:
+    def due(
+        self, serves: subscribed.Serves, limit: int, full: Collection[str] = ()
+    ) -> list[SubscriptionKey]:
         """Subscriptions that have something to be served; see :func:`subscribed.due`."""
         return in_transaction(
-            reading(self.engine), lambda c: subscribed.due(c, read_clock(c), serves, limit)
+            reading(self.engine), lambda c: subscribed.due(c, read_clock(c), serves, limit, full)
         )
 
     def serve(self, key: SubscriptionKey, serving: Starting) -> RunsStarted:

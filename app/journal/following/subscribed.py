@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -101,8 +102,14 @@ def which(row: Any) -> Which:
     return partial(among, streams=StreamSet.known(row.of), kind=row.kind)
 
 
-def due(connection: Connection, at: float, serves: Serves, limit: int) -> list[SubscriptionKey]:
-    """Subscriptions that have something to be served, as far as can be seen without a look."""
+def due(
+    connection: Connection, at: float, serves: Serves, limit: int, full: Collection[str] = ()
+) -> list[SubscriptionKey]:
+    """Subscriptions that have something to be served, as far as can be seen without a look.
+
+    Who has waited longest comes first; none whose runs go to a queue that is ``full`` is among
+    them, so that these keep no others out of a page.
+    """
     top = top_of(connection) or BEGINNING
     behind = tuple_(_C.xid, _C.pos) < tuple_(*map(literal, top))
     found = (
@@ -111,6 +118,9 @@ def due(connection: Connection, at: float, serves: Serves, limit: int) -> list[S
         .order_by(_C.look_at, _C.changed_at)
         .limit(limit)
     )
+    if full:
+        queue = _C.target["queue"].as_string()
+        found = found.where(or_(queue.is_(None), queue.not_in(full)))
     return [SubscriptionKey(*row) for row in connection.execute(found)]
 
 

@@ -52,9 +52,18 @@ def told(engine: Engine, give: Callable[[Connection], Signalled]) -> Signalled:
 
 
 def signal(
-    connection: Connection, step_id: str, what: tuple[str, JsonValue], key: str, rules: joins.Rules
+    connection: Connection,
+    step_id: str,
+    what: tuple[str, JsonValue],
+    key: str,
+    rules: joins.Rules,
+    *,
+    tenant: str | None = None,
 ) -> Signalled:
-    """Give a flow a signal; one of the same id is the same, said again."""
+    """Give a flow a signal, if it is of this tenant; one of the same id is the same, said again."""
+    owner = select(_S.tenant).where(_S.id == step_id)
+    if tenant is not None and connection.execute(owner).scalar() != tenant:
+        return Signalled("unknown", Aftermath())
     said = _Said(SIGNAL, {"name": what[0], "value": what[1]}, key)
     return _give(connection, step_id, said, rules)
 

@@ -204,10 +204,19 @@ class FlowStore:
         return self._read(read)
 
     def signal(
-        self, step_id: str, told: tuple[str, JsonValue], key: str, rules: joins.Rules
+        self,
+        step_id: str,
+        told: tuple[str, JsonValue],
+        key: str,
+        rules: joins.Rules,
+        *,
+        tenant: str | None = None,
     ) -> tuple[SignalReply, Aftermath]:
         """Give a flow a signal; see :func:`app.journal.steps.signals.signal`."""
-        found = signals.told(self.engine, lambda c: signals.signal(c, step_id, told, key, rules))
+        give = partial(
+            signals.signal, step_id=step_id, what=told, key=key, rules=rules, tenant=tenant
+        )
+        found = signals.told(self.engine, give)
         return found.reply, found.aftermath
 
     def diverged(self, step_id: str, run_id: str) -> dict[str, Any] | None:

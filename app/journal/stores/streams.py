@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete
+from sqlalchemy import Connection, Engine, delete, func, select
 
 from app.journal.following import cursors, snapshots, trimming
 from app.journal.following.snapshots import Folded, Reducing
@@ -51,6 +51,14 @@ class StreamStore:
         return in_transaction(
             reading(self.engine), lambda c: entries.read(c, tenant, stream, after, limit)
         )
+
+    def length(self, tenant: str, stream: str) -> int:
+        """The place of its next entry; 0 of one that was deleted, or never was."""
+        of = [(model.tenant == tenant) & (model.stream == stream) for model in (Entry, StreamEnd)]
+        last = select(func.max(Entry.seq) + 1).where(of[0]).scalar_subquery()
+        ended = select(StreamEnd.length).where(of[1]).scalar_subquery()
+        found = in_transaction(reading(self.engine), lambda c: c.execute(select(last, ended)).one())
+        return max(found[0] or 0, found[1] or 0)
 
     def follow(
         self,

@@ -13,10 +13,11 @@ from celery_agents.client.connection import Connection
 from celery_agents.client.control import Control
 from celery_agents.client.flows.run import FlowRun
 from celery_agents.client.options import RunOptions
-from celery_agents.client.run import Reader
+from celery_agents.client.run import Reader, Run
 from celery_agents.client.verb import Verb
 from celery_agents.contracts.base import JsonValue, id_of, name_of
 from celery_agents.contracts.flows.flow import Flow
+from celery_agents.contracts.flows.history import SignalReply
 from celery_agents.wire.messages import Message
 
 #: For a worker to say of which flow a run is.
@@ -97,6 +98,13 @@ class StartVerb(Verb[FlowRun]):
     def handle(self, run_id: str) -> FlowRun:
         """The handle of a flow that was started before. Nothing is looked up."""
         return self._made(FlowRun(self._reader, id_of(run_id)))
+
+    def tell(
+        self, run_id: str, name: str, value: JsonValue, key: str, tenant: str
+    ) -> Run[SignalReply]:
+        """Signal a flow of a tenant without waiting; that of another one's is ``unknown``."""
+        about, whose = (id_of(run_id), name, value, key), {"tenant": tenant}
+        return self._control.ask(names.SIGNAL, *about, recorded=True, options={**whose})
 
     def _runs(self, messages: Iterable[Message], answer: Any) -> list[FlowRun]:
         return [self._made(run) for run in super()._runs(messages, answer)]

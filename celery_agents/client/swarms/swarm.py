@@ -12,11 +12,14 @@ from celery_agents.client.flows.run import FlowRun
 from celery_agents.client.flows.verb import StartVerb
 from celery_agents.client.options import RunOptions
 from celery_agents.client.runs import Runs
+from celery_agents.client.swarms.roll import SwarmRoll
 from celery_agents.client.swarms.run import BroadcastRun, ConsensusRun, WorkRun
-from celery_agents.contracts.base import JsonValue, name_of, tenant_of
+from celery_agents.contracts.base import JsonValue, id_of, name_of, tenant_of
 from celery_agents.contracts.flows.entries import StreamEntry, StreamEvent
 from celery_agents.contracts.teams.swarm import (
+    ASKED,
     BEGAN,
+    ENDED,
     JOINED,
     LEFT,
     NEWS,
@@ -33,8 +36,8 @@ from celery_agents.wire.ids import new_id
 R = TypeVar("R", bound=FlowRun)
 #: Members, by their names alone where these are their agents', too.
 GivenMembers = Iterable[str] | Mapping[str, str]
-#: Work begun that is told who joins and leaves: the newest of it.
-_TOLD_MAX = 100
+#: Work begun that is told who joins and leaves: the newest of it; and seconds to wait for each.
+_TOLD_MAX, _TELL_S = 100, 10.0
 
 
 class Swarm:
@@ -57,7 +60,7 @@ class Swarm:
 
     def members(self) -> dict[str, str]:
         """Its members by their names, in the order in which they joined, and their agents."""
-        return self._known()[0]
+        return self._known().members
 
     def join(self, members: GivenMembers) -> dict[str, str]:
         """Add members; who is one has the agent that is said now. Returns all there are.
@@ -108,7 +111,7 @@ class Swarm:
             InvalidPayloadError: there are no members, or a part of it is wrong.
         """
         about = {"verb": "broadcast", "input": message, "sender": sender}
-        return self._asked(BroadcastRun, about, member_timeout_s, options)
+        return self._asked(BroadcastRun, {**about, "timeout_s": member_timeout_s}, options)
 
     def request_consensus(
         self,
@@ -127,12 +130,11 @@ class Swarm:
         Raises:
             InvalidPayloadError: there are fewer members, or a part of it is wrong.
         """
-        members = self.members()
-        needed = len(members) // 2 + 1 if required_votes is None else required_votes
-        about: dict[str, Any] = {"verb": "consensus", "input": question, "required_votes": needed}
+        about: dict[str, Any] = {"verb": "consensus", "input": question}
+        about |= {"required_votes": required_votes, "timeout_s": member_timeout_s}
         if choices is not None:
             about["choices"] = [*choices]
-        return self._asked(ConsensusRun, about, member_timeout_s, options, members)
+        return self._asked(ConsensusRun, about, options)
 
     def distribute_work(
         self,
@@ -157,60 +159,68 @@ class Swarm:
             InvalidPayloadError: there are no members, or a part of it is wrong.
             PayloadTooLargeError: the units are too big for one message.
         """
-        run_id = options.get("id") or new_id()
-        options["id"] = run_id
         about = {"verb": "work", "input": [*tasks], "strategy": strategy, "at_a_time": at_a_time}
-        members = self.members()
-        made = self._told(about, member_timeout_s, members)
-        began = StreamEvent(kind=BEGAN, data={"run_id": run_id}, key=f"@{run_id}"[:180])
-        self._events.append(self._stream, [began], tenant=self.tenant)
-        return self._started(WorkRun, made, options)
+        return self._asked(WorkRun, {**about, "timeout_s": member_timeout_s}, options)
 
-    def _known(self) -> tuple[dict[str, str], int, list[str]]:
-        """Its members, the length of its stream, and the newest runs that share work."""
-        members, length, runs = dict[str, str](), 0, list[str]()
+    def _known(self, of: str | None = None) -> SwarmRoll:
+        """Its members, the work that is under way, and who were members of a run."""
+        roll = SwarmRoll(of)
         for entry in self._events.read(self._stream, tenant=self.tenant):
-            length = entry.seq + 1
-            _fold(entry, members, runs)
-        return members, length, runs[-_TOLD_MAX:]
+            roll.add(entry)
+        return roll
 
     def _changed(self, wanted: Any) -> dict[str, str]:
         while True:
-            had, length, runs = self._known()
-            if not (new := wanted(had)):
-                return had
+            roll = self._known()
+            new = wanted(roll.members)
             try:
-                self._events.append(self._stream, new, expected=length, tenant=self.tenant)
+                if new:
+                    self._append(new, roll.length)
             except StreamConflictError:  # somebody was quicker
                 continue
-            for event in new:
-                told = StreamEntry(stream=self._stream, seq=0, at=0.0, **event.model_dump())
-                _fold(told, had, runs)
-            self._tell(runs, had)
-            return had
+            for seq, event in enumerate(new, roll.length):
+                about = event.model_dump()
+                roll.add(StreamEntry(stream=self._stream, seq=seq, at=0.0, **about))
+            self._tell(roll)  # also what somebody wrote, who died before he told it
+            return roll.members
 
-    def _tell(self, runs: Iterable[str], members: dict[str, str]) -> None:
-        """Tell work that is under way who is a member now; what has ended is told in vain."""
-        for run_id in runs:
-            self._start.handle(run_id).signal(NEWS, {**members})
+    def _append(self, new: list[StreamEvent], expected: int | None = None) -> list[int]:
+        about: Any = {"expected": expected, "tenant": self.tenant}
+        return self._events.append(self._stream, new, **about)
 
-    def _asked(
-        self,
-        kind: type[R],
-        about: dict[str, Any],
-        timeout_s: float | None,
-        options: RunOptions,
-        members: dict[str, str] | None = None,
-    ) -> R:
-        members = self.members() if members is None else members
-        return self._started(kind, self._told(about, timeout_s, members), options)
+    def _tell(self, roll: SwarmRoll) -> None:
+        """Tell work that is under way who is a member now, and note which has ended."""
+        news: JsonValue = {"members": {**roll.members}, "at": roll.length}
+        said = {
+            run_id: self._start.tell(run_id, NEWS, news, f"{NEWS}-{roll.length}", self.tenant)
+            for run_id in [*roll.runs][-_TOLD_MAX:]
+        }
+        ended = [
+            StreamEvent(kind=ENDED, data={"run_id": run_id}, key=f"@{run_id}")
+            for run_id, run in said.items()
+            if run.get(timeout=_TELL_S) == "too_late"
+        ]
+        if ended:
+            self._append(ended)
 
-    def _told(
-        self, about: dict[str, Any], timeout_s: float | None, members: dict[str, str]
-    ) -> dict[str, Any]:
-        told = {**about, "swarm": self.name, "members": members, "timeout_s": timeout_s}
-        request = request_of(told)
-        return {"verb": request.verb, **request.compact()}
+    def _asked(self, kind: type[R], about: dict[str, Any], options: RunOptions) -> R:
+        """Ask its members, as they are now; or as they were, where that was asked before.
+
+        So what is said again under an ``id`` is the same, whoever has joined since.
+        """
+        work = about["verb"] == "work"
+        if work and not options.get("id"):
+            options["id"] = new_id()
+        run_id = options.get("id")
+        known = None if run_id is None else id_of(run_id)
+        roll = self._known(known)
+        told = _told(self.name, about, roll.members if roll.then is None else roll.then)
+        if known is not None and roll.then is None:
+            first: Any = {"kind": BEGAN if work else ASKED, "data": {"run_id": known}}
+            (place,) = self._append([StreamEvent(key=f"@{known}", **first)])
+            if place != roll.length:  # who joined or left meanwhile was not told of it
+                told = _told(self.name, about, self._known(known).then or roll.members)
+        return self._started(kind, told, options)
 
     def _started(self, kind: type[R], told: dict[str, Any], options: RunOptions) -> R:
         options["tenant"] = self.tenant
@@ -251,12 +261,14 @@ def _named(members: GivenMembers) -> dict[str, str]:
     return dict(members) if isinstance(members, Mapping) else {name: name for name in members}
 
 
-def _fold(entry: StreamEntry, members: dict[str, str], runs: list[str]) -> None:
-    """Take note of an entry of a swarm's stream."""
-    data: Any = entry.data
-    if entry.kind == JOINED:
-        members[str(data.get("member"))] = str(data.get("agent"))
-    elif entry.kind == LEFT:
-        members.pop(str(data.get("member")), None)
-    elif entry.kind == BEGAN:
-        runs.append(str(data.get("run_id")))
+def _told(swarm: str, about: dict[str, Any], members: dict[str, str]) -> dict[str, Any]:
+    """A request as the flow is told it.
+
+    Raises:
+        InvalidPayloadError: it is none.
+    """
+    told = {**about, "swarm": swarm, "members": members}
+    if about["verb"] == "consensus" and about["required_votes"] is None:
+        told["required_votes"] = len(members) // 2 + 1
+    request = request_of(told)
+    return {"verb": request.verb, **request.compact()}

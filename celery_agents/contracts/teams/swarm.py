@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, TypeAdapter, model_validator
 
 from celery_agents.contracts.base import (
+    PLACES_MAX,
     Contract,
     JsonValue,
     Name,
@@ -22,8 +23,9 @@ from celery_agents.contracts.vote import Decision
 SWARM = "agents.swarm"
 #: Before the name of the stream with who is in a swarm, and of its topic.
 STREAM = "swarm/"
-#: Kinds of that stream's entries: a member, a member that is none any more, work that was begun.
-JOINED, LEFT, BEGAN = "joined", "left", "began"
+#: Kinds of that stream's entries: a member, and one that is none any more; work that was begun, and
+#: that has ended; something else that was asked under an id.
+JOINED, LEFT, BEGAN, ENDED, ASKED = "joined", "left", "began", "ended", "asked"
 #: The signal by which work under way is told who is in the swarm now.
 NEWS = "members"
 MEMBERS_MAX, UNITS_MAX = 1_000, 20_000
@@ -121,6 +123,25 @@ def request_of(value: Any) -> Broadcasting | Agreeing | Working:
         InvalidPayloadError: it is nothing of the kind.
     """
     return read_as(_REQUEST, value, "swarm")
+
+
+class SwarmNews(Contract):
+    """The members of a swarm, and the length of its stream when they were these."""
+
+    members: Members
+    at: Annotated[int, Field(ge=0, le=PLACES_MAX), Whole]
+
+
+_NEWS: TypeAdapter[SwarmNews] = TypeAdapter(SwarmNews)
+
+
+def news_of(value: Any) -> SwarmNews:
+    """The members of a swarm, as a signal says it.
+
+    Raises:
+        InvalidPayloadError: it is nothing of the kind.
+    """
+    return read_as(_NEWS, value, "members")
 
 
 class SwarmFailure(Contract):

@@ -21,7 +21,8 @@ from tests.chaos.subscriber import NAME, TOPIC
 from tests.support.forks import Fork
 from tests.support.service import CHECKOUT
 
-WRITERS, FOLLOWERS = 4, 3
+#: Two of those who write add to the same stream.
+WRITERS, WRITTEN, FOLLOWERS = 4, 3, 3
 #: Events of one append, and messages told at a time.
 PORTION = 100
 #: Messages of a page, among which the urgent ones come first.
@@ -56,12 +57,13 @@ def followers(stand: Stand) -> Numbers:
         for thread in threads:
             thread.join(timeout=stand.size(600, 120))
     assert not failed, failed
-    written = {(f"order/{n}", seq) for n in range(WRITERS) for seq in range(count // WRITERS)}
+    lengths = Counter(_stream_of(n) for n in range(WRITERS) for _ in range(count // WRITERS))
+    written = {(stream, seq) for stream, length in lengths.items() for seq in range(length)}
     for took in heard:
         assert Counter(took) == Counter(written), "an event was told another number of times"
         assert took == heard[0], "followers were told another order"
-        for n in range(WRITERS):
-            assert _rises(seq for stream, seq in took if stream == f"order/{n}")
+        for stream in lengths:
+            assert _rises(seq for one, seq in took if one == stream)
     took_s = time.monotonic() - began
     return {"events": count, "followers": FOLLOWERS, "kill": kills, "took_s": took_s}
 
@@ -109,10 +111,15 @@ def _write(stand: Stand, number: int, count: int) -> None:
         each = count // WRITERS
         for at in range(0, each, PORTION):
             told = [
-                StreamEvent(kind="told", data={"n": n}, key=str(n))
+                StreamEvent(kind="told", data={"n": n}, key=f"{number}/{n}")
                 for n in range(at, min(at + PORTION, each))
             ]
-            _until_done(lambda told=told: client.events.append(f"order/{number}", told, timeout=5))
+            about: Any = (_stream_of(number), told)
+            _until_done(lambda about=about: client.events.append(*about, timeout=5))
+
+
+def _stream_of(writer: int) -> str:
+    return f"order/{writer % WRITTEN}"
 
 
 def _follow(stand: Stand, number: int, took: list[_Place], count: int) -> None:

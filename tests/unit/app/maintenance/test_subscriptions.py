@@ -13,11 +13,11 @@ from sqlalchemy import select, update
 
 import tasks
 from app.execution.runtime import Runtime
-from app.journal.following import trimming
+from app.journal.following import projections, trimming
 from app.journal.following.subscribed import Subscribed, SubscriptionKey
 from app.journal.schema.models import Step, StreamCursor
 from app.journal.schema.rows import NewEntry
-from app.maintenance import subscriptions
+from app.maintenance import projecting, subscriptions
 from app.maintenance.projecting import Projector
 from app.maintenance.subscriptions import EventBus
 from celery_agents import projection
@@ -32,15 +32,27 @@ KEY = SubscriptionKey("", "s")
 TARGET = {"task": "agents.ask", "kwargs": {"agent": "a"}, "queue": "agents", "priority": 5}
 
 
-def put(runtime: Runtime, target: dict[str, Any] | None = None, **rule: Any) -> None:
+def put(
+    runtime: Runtime,
+    target: dict[str, Any] | None = None,
+    *,
+    name: str = "s",
+    of: str = "order/*",
+    **rule: Any,
+) -> None:
     told = SubscriptionRule.read({"since": "start", **rule})
-    wanted = Subscribed(StreamSet.of("order/*"), None, told, "runs", target or TARGET)
-    runtime.journal.streams.subscriptions.put(KEY, wanted)
+    wanted = Subscribed(StreamSet.of(of), None, told, "runs", target or TARGET)
+    runtime.journal.streams.subscriptions.put(SubscriptionKey("", name), wanted)
 
 
-def write(runtime: Runtime, count: int) -> None:
-    new = [NewEntry("", "order/7", "paid", {"n": n}) for n in range(count)]
-    runtime.journal.streams.append("", "order/7", new)
+def write(runtime: Runtime, count: int, stream: str = "order/7") -> None:
+    new = [NewEntry("", stream, "paid", {"n": n}) for n in range(count)]
+    runtime.journal.streams.append("", stream, new)
+
+
+def served(runtime: Runtime) -> dict[str, int]:
+    listed = runtime.journal.streams.subscriptions.listed("", None, 99)
+    return {info["name"]: info["served"] for info in listed}
 
 
 @pytest.fixture
@@ -105,6 +117,45 @@ def test_runs_are_started_as_far_as_their_queue_has_room(
         connection.execute(update(Step).values(state="running"))
     assert bus.serve() == 3_000 - most - 7
     assert len(set(sent)) == 3_000
+
+
+def test_a_busy_one_keeps_no_other_one_from_their_queue(
+    runtime: Runtime, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(runtime.intake), "depth", lambda *_: 0)
+    put(runtime, name="big")
+    put(runtime, name="small", of="refund/*")
+    write(runtime, 600)
+    write(runtime, 1, "refund/1")
+    bus = EventBus(runtime)
+    bus._room._most = 50
+    for _ in range(2):
+        assert bus.serve() == 50
+        with runtime.journal.engine.begin() as connection:
+            connection.execute(update(Step).values(state="running"))
+    assert served(runtime) == {"big": 99, "small": 1}
+    changed = select(StreamCursor.changed_at).where(StreamCursor.name == "big")
+    bus._room._most = 0
+    with runtime.journal.engine.connect() as connection:
+        before = connection.execute(changed).scalar_one()
+    assert bus.serve() == 0
+    with runtime.journal.engine.connect() as connection:
+        assert connection.execute(changed).scalar_one() == before  # nothing is written in vain
+
+
+def test_those_of_a_full_queue_keep_no_others_out_of_a_page(
+    runtime: Runtime, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depths = {"agents": 0, "full": 1_000_000}
+    monkeypatch.setattr(type(runtime.intake), "depth", lambda _, queue: depths[queue])
+    monkeypatch.setattr(subscriptions, "SUBSCRIPTIONS_MAX", 3)
+    for n in range(7):
+        put(runtime, {**TARGET, "queue": "full"}, name=f"s{n}")
+    put(runtime, name="other")
+    write(runtime, 2)
+    bus = EventBus(runtime)
+    assert [bus.serve() for _ in range(2)] == [2, 0]
+    assert served(runtime) == {"other": 2} | {f"s{n}": 0 for n in range(7)}
 
 
 def test_one_that_fails_altogether_is_put_off(
@@ -227,6 +278,56 @@ def test_one_that_blocks_keeps_no_other_one(runtime: Runtime) -> None:
     finally:
         free.set()
         projector.stop()
+
+
+def test_those_that_write_inside_take_turns(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is far behind keeps no other one from the few connections there are for them."""
+    monkeypatch.setattr(projections, "PAGE", 1)
+    monkeypatch.setattr(projecting, "INSIDE_MAX", 1)
+    given, behind = list[str](), list[int]()
+
+    @projection("order/*", name="a")
+    def first(_: Any, connection: Any) -> None:
+        assert connection is not None
+        given.append("a")
+        time.sleep(0.05)
+
+    @projection("refund/*", name="b")
+    def second(_: Any, connection: Any) -> None:
+        assert connection is not None
+        behind.append(given.count("a"))
+
+    module = ModuleType("shop")
+    vars(module).update(first=first, second=second)
+    runtime.agents.registry.add_module(module)
+    write(runtime, 100)
+    write(runtime, 1, "refund/1")
+    projector = Projector(runtime)
+    projector._every_s = 0.01
+    projector.start()
+    try:
+        until = time.monotonic() + 30
+        while (not behind or given.count("a") < 100) and time.monotonic() < until:
+            time.sleep(0.01)
+    finally:
+        projector.stop()
+    assert given.count("a") == 100
+    assert behind[0] < 100
+
+
+def test_one_goes_on_while_there_is_more(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projections, "PAGE", 1)
+
+    @projection("order/*")
+    def seen(_: Any) -> None: ...
+
+    module = ModuleType("shop")
+    vars(module)["seen"] = seen
+    runtime.agents.registry.add_module(module)
+    write(runtime, 30)
+    assert Projector(runtime).project() == 30
 
 
 def test_one_that_cannot_be_emptied_is_tried_again_soon(runtime: Runtime) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from sqlalchemy import event as on_event
 from sqlalchemy import select, text, update
+from sqlalchemy.exc import DBAPIError
 
+from app.journal.following import projections
 from app.journal.following.projections import Page, Projecting
 from app.journal.following.snapshots import Reducing
 from app.journal.following.store import SubscriptionStore
@@ -178,6 +183,88 @@ def test_poison_leaves_nothing_behind(world: World, sums: Sums) -> None:
     with world.engine.connect() as c:
         (letter,) = c.execute(select(DeadLetter.__table__)).all()
     assert (letter.reason, letter.task) == ("ValueError: unlucky", "projection sums")
+
+
+def test_a_page_has_one_savepoint_as_long_as_none_fails(world: World, sums: Sums) -> None:
+    sums.register(failures_max=9)
+    write(world, *range(10), 14, 15)
+    savepoints: list[str] = []
+    on_event.listen(world.engine, "savepoint", lambda _, name: savepoints.append(name))
+    sums.project()
+    assert len(savepoints) == 1
+    sums.fails = True
+    write(world, 1, 13)
+    assert sums.project().given == 1
+    assert len(savepoints) == 1 + 1 + 2
+
+
+def test_what_fails_is_undone_though_the_function_hides_it(world: World, sums: Sums) -> None:
+    """On PostgreSQL the transaction is of no use then; the one that hid it has failed."""
+    sums.register(failures_max=9)
+    write(world, 1, 13, 2)
+
+    def hides(event: dict[str, Any], connection: Any) -> None:
+        sums.apply(event, connection)
+        if event["data"]["id"] == 13:
+            with suppress(DBAPIError):
+                connection.execute(text("SELECT nothing FROM nowhere"))
+
+    found = sums.project(Projecting(1, hides, sums.reset, True, 100))
+    if world.engine.dialect.name == "sqlite":
+        assert sums.table() == {"order/7": 16}
+    else:
+        assert (found.given, sums.table()) == (1, {"order/7": 1})
+        assert sums.stood().served == 1
+
+
+def test_a_page_ends_with_its_time(
+    world: World, sums: Sums, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projections, "WORK_S", 0.05)
+    sums.register()
+    write(world, *range(30))
+
+    def slow(event: dict[str, Any], connection: Any) -> None:
+        time.sleep(0.02)
+        sums.apply(event, connection)
+
+    how = Projecting(1, slow, sums.reset, True, 100)
+    found = sums.store.project(KEY, how)
+    assert 0 < found.given <= 3
+    assert found.more
+    assert sums.stood().served == found.given
+    sums.project(how)
+    assert (sums.table(), sums.stood().served) == ({"order/7": sum(range(30))}, 30)
+
+
+@pytest.mark.parametrize("how", ["idle", "statement"])
+def test_one_that_blocks_holds_up_no_follower(
+    world: World, sums: Sums, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """PostgreSQL ends its transaction, the others' entries are kept, and its entry has failed."""
+    if world.engine.dialect.name == "sqlite":
+        pytest.skip("it reads beside its writer")
+    monkeypatch.setattr(projections, "BLOCKED_S", 0.5)
+    sums.register(failures_max=2)
+    write(world, 1, 13, 2)
+
+    def blocks(event: dict[str, Any], connection: Any) -> None:
+        sums.apply(event, connection)
+        if event["data"]["id"] == 13 and how == "idle":
+            time.sleep(1.5)
+        elif event["data"]["id"] == 13:
+            connection.execute(text("SELECT pg_sleep(30)"))
+
+    asked, begun = Projecting(1, blocks, sums.reset, True, 100), time.monotonic()
+    assert sums.store.project(KEY, asked).given == 1
+    assert sums.table() == {"order/7": 1}
+    for _ in range(2):
+        assert sums.store.project(KEY, asked).given == 0
+        sums.at_once()
+    assert (sums.stood().passed, sums.stood().served) == (1, 1)
+    sums.project(asked)
+    assert sums.table() == {"order/7": 3}
+    assert time.monotonic() - begun < 25
 
 
 def test_one_that_writes_elsewhere(world: World, sums: Sums) -> None:

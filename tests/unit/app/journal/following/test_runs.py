@@ -330,13 +330,19 @@ def test_no_more_than_there_is_room_for(world: World, store: SubscriptionStore) 
     assert started(store.serve(KEY, little)) == [*range(3, 9)]
 
 
-def test_one_without_room_lets_others_go_first(world: World, store: SubscriptionStore) -> None:
+def test_one_without_room_keeps_its_turn_and_holds_up_no_other_queue(
+    world: World, store: SubscriptionStore
+) -> None:
     other = SubscriptionKey("", "a")
     put(store)
     put(store, other)
     write(world, 1)
     assert store.due("runs", 1) == [KEY]
-    store.serve(KEY, Starting(make, 10.0, 100, lambda _: 0))
+    assert store.serve(KEY, Starting(make, 10.0, 100, lambda _: 0)).full == "agents"
+    assert store.due("runs", 1) == [KEY]
+    assert store.due("runs", 9, {"agents"}) == []
+    assert store.due("runs", 9, {"others"}) == [KEY, other]
+    store.serve(KEY, STARTING)
     assert store.due("runs", 1) == [other]
 
 
