@@ -98,15 +98,18 @@ def test_one_client_of_many_loops_keeps_the_last_ones(redis_url: str) -> None:
 
 
 def test_loops_of_uvloop_in_turn(redis_url: str) -> None:
-    """Their transports have no socket that could be closed behind a loop."""
+    """Their transports show no socket to be closed, and are closed with their loop."""
     uvloop = pytest.importorskip("uvloop")
+    open_now = []
     with Client(redis_url) as client:
-        for _ in range(3):
+        for _ in range(4):
             loop = uvloop.new_event_loop()
             try:
                 loop.run_until_complete(use_on_loop(client))
             finally:
                 loop.close()
+            open_now.append(descriptors())
+    assert open_now[1] == open_now[-1]
 
 
 @pytest.mark.usefixtures("_no_collection")
