@@ -54,8 +54,9 @@ def followers(stand: Stand) -> Numbers:
             eventually(lambda m=most: len(heard[0]) >= m or failed, "a part", timeout_s=300)  # type: ignore[misc]
             strike("kill", stand, workers)
             kills += 1
+        until = time.monotonic() + stand.size(600, 120)
         for thread in threads:
-            thread.join(timeout=stand.size(600, 120))
+            thread.join(timeout=max(until - time.monotonic(), 0.0))
     assert not failed, failed
     lengths = Counter(_stream_of(n) for n in range(WRITERS) for _ in range(count // WRITERS))
     written = {(stream, seq) for stream, length in lengths.items() for seq in range(length)}
