@@ -155,8 +155,8 @@ def _spans(stack: Stack, collector: Sink) -> str:
     """The spans of all runs that have ended."""
     query = "SELECT id FROM steps WHERE agent = 'noop' AND state = 'succeeded'"
     ids = {span_of(i) for i in stack.read(lambda c: c.exec_driver_sql(query).scalars().all())}
-    told = "all spans"
-    eventually(lambda: ids <= {s.span_id for s in collector.spans}, told, timeout_s=60)
+    told = "all spans"  # by a process of the lowest priority: on a busy machine it has to wait
+    eventually(lambda: ids <= {s.span_id for s in collector.spans}, told, timeout_s=180)
     assert len(ids) > len(secrets_of(stack))
     return repr(collector.spans)
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +17,7 @@ from app.messaging.results import JournalBackend
 from app.messaging.transport import Transport
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
+from deploy.local.state import ROOT
 from tests.support.plugged import folder
 
 HERE = "redis://127.0.0.1:1/0"
@@ -63,19 +67,30 @@ def test_the_same_app_serves_both(make: Any) -> None:
     assert {"clean-journal", "probe-health"} <= app.conf.beat_schedule.keys()
 
 
-def test_patterns_of_active_plug_ins_are_served(
-    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+#: In a process of its own: tasks that are shared are those of all apps of a process, for good.
+PLUGGED = """
+from celery import Celery
+from app.embedding import install
+
+app = install(Celery("theirs", broker={broker!r}))
+app.loader.import_default_modules()
+print(*app.tasks)
+"""
+
+
+def test_patterns_of_active_plug_ins_are_served(tmp_path: Path) -> None:
     code = "from celery import shared_task\n@shared_task(name='theirs.twice')\ndef twice(): ...\n"
     about = {"name": "theirs", "patterns": {"twice": ".", "bad": "bad"}}
     folder(tmp_path / "plugins", "theirs", about, __init__=code, bad="1 / 0")
     folder(tmp_path / "plugins", "other", {"name": "other", "patterns": {"x": "."}}, __init__="x")
     (tmp_path / "agents.toml").write_text("[plugins.theirs]\n")
-    monkeypatch.setenv("AGENTS_CONFIG", str(tmp_path / "agents.toml"))
-    monkeypatch.setenv("AGENTS_PLUGIN_DIRS", str(tmp_path / "plugins"))
-    app = install(make())
-    app.loader.import_default_modules()
-    assert {"theirs.twice", "agents.ask"} <= app.tasks.keys()
+    env = {**os.environ, "AGENTS_CONFIG": str(tmp_path / "agents.toml")}
+    env |= {"AGENTS_PLUGIN_DIRS": str(tmp_path / "plugins")}
+    argv = [sys.executable, "-c", PLUGGED.format(broker=HERE)]
+    done = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert {"theirs.twice", "agents.ask"} <= {*done.stdout.split()}, done.stderr
+    assert "plug-in theirs" in done.stderr  # of bad
+    assert "other" not in done.stderr
 
 
 def test_what_the_app_says_of_its_own_tasks_stays(make: Any) -> None:
