@@ -115,6 +115,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+C = TypeVar("C", bound="Contract")
 _ID: TypeAdapter[str] = TypeAdapter(Id)
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
@@ -182,6 +183,19 @@ def read_as(kind: TypeAdapter[T], value: object, what: str) -> T:
         return kind.validate_python(value)
     except ValidationError as error:
         raise InvalidPayloadError(f"{what}: {mistakes(error)[0][1]}") from None
+
+
+def read_contract(form: type[C], value: object, what: str) -> C:
+    """Read a part of a message that has a form of its own.
+
+    Raises:
+        InvalidPayloadError: it has another one; it names the field.
+    """
+    try:
+        return form.model_validate(value)
+    except ValidationError as error:
+        place, why = mistakes(error, form)[0]
+        raise InvalidPayloadError(f"{what}: {place}: {why}") from None
 
 
 _IN_OUR_WORDS = {

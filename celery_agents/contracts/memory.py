@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, StringConstraints, TypeAdapter, field_validator
 
-from celery_agents.contracts.base import Contract, Name, mistakes, read_as
+from celery_agents.contracts.base import Contract, Name, read_as, read_contract
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.visible import CONTROLS
 
@@ -137,11 +137,7 @@ class NewMemories(Contract):
         Raises:
             InvalidPayloadError: they are none.
         """
-        try:
-            return cls.model_validate(value)
-        except ValidationError as error:
-            place, why = mistakes(error, cls)[0]
-            raise InvalidPayloadError(f"memories: {place}: {why}") from None
+        return read_contract(cls, value, "memories")
 
 
 def scope_of(value: Any) -> dict[str, str]:

@@ -7,8 +7,8 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +17,7 @@ from deploy.local import first as first_agent
 from deploy.local import procfile
 from deploy.local.output import say
 from deploy.local.stack import FLOWER_USER, Stack, fresh_directory, local_stack, reap
-from deploy.local.state import ROOT, STATE
+from deploy.local.state import ROOT, STATE, exported
 
 _IN_USE = 3  # `./run clean` knows it
 _USAGE = (
@@ -72,11 +72,11 @@ def demo(argv: Sequence[str]) -> int:
     from examples.triage import demo as triage
 
     with (
-        _exported({"AGENTS_CONFIG": str(triage.agents_config(argv))}),
+        exported({"AGENTS_CONFIG": str(triage.agents_config(argv))}),
         fresh_directory() as directory,
         local_stack(directory=directory, grace_s=10.0) as stack,
     ):
-        with _exported({name: stack.environ[name] for name in ("REDIS_URL", "DATABASE_URL")}):
+        with exported({name: stack.environ[name] for name in ("REDIS_URL", "DATABASE_URL")}):
             code = triage.main(argv)
         if code:
             print(f"The worker's last lines:\n{stack.last_lines('worker')}", file=sys.stderr)
@@ -94,7 +94,7 @@ def example(argv: Sequence[str]) -> int:
 def first(words: Sequence[str]) -> int:
     """Ask an agent of a file on a stack of its own; the stack's files are kept when it fails."""
     with (
-        _exported(first_agent.environment(Path(words[0]))),
+        exported(first_agent.environment(Path(words[0]))),
         fresh_directory() as directory,
         local_stack(directory=directory, grace_s=10.0) as stack,
     ):
@@ -110,20 +110,6 @@ def clear() -> int:
             print(f"run: {directory} is in use; stop what runs there first.", file=sys.stderr)
             return _IN_USE
     return 0
-
-
-@contextmanager
-def _exported(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def main(argv: Sequence[str]) -> int:

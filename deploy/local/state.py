@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 #: The checkout: the working directory of every process that is started.
@@ -42,3 +43,18 @@ def write_environment(path: Path, environ: Mapping[str, str]) -> None:
     """Leave variables for other terminals, which read them with ``. .local/env``."""
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(environ.items())]
     write_private(path, "".join(lines))
+
+
+@contextmanager
+def exported(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process, and put them back as they were."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -18,8 +18,8 @@ import sys
 import time
 import urllib.request
 import webbrowser
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -30,8 +30,9 @@ from rich.table import Table
 
 from celery_agents import Client, StreamEvent
 from celery_agents.contracts.watching import RunInfo
-from celery_agents.errors import AgentsError, ResultTimeoutError, redact
+from celery_agents.errors import AgentsError, ResultTimeoutError
 from deploy.local.stack import Stack, fresh_directory, local_stack
+from deploy.local.state import exported
 from examples.fraud_desk import desk
 from examples.fraud_desk.models import REFUSALS, ModelServer
 from examples.fraud_desk.receiver import Receiver
@@ -113,7 +114,7 @@ def main(argv: Sequence[str]) -> int:
         ModelServer() as models,
         Receiver(secret) as receiver,
         fresh_directory() as directory,
-        _exported(_environment(directory, models, secret)),
+        exported(_environment(directory, models, secret)),
         local_stack(("worker", "web"), directory=directory, grace_s=10.0) as stack,
     ):
         seen = _work(stack, models, receiver, directory / LEDGER)
@@ -298,18 +299,4 @@ def _stay(stack: Stack) -> None:
     try:
         Event().wait()
     except KeyboardInterrupt:
-        print(redact("Stopping."))
-
-
-@contextmanager
-def _exported(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        print("Stopping.")

@@ -22,6 +22,13 @@ _method = click.argument("method")
 _args = click.argument("args", nargs=-1)
 
 
+def _message(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what a message is made of."""
+    for part in (_tenant, _id, _args, _method, _key, _actor):  # the last one is asked for first
+        command = part(command)
+    return command
+
+
 def actors_group(opening: Opening) -> click.Group:
     """Make the commands over a client."""
     group = click.Group("actors", help="Objects of a key, whose state lasts.")
@@ -53,12 +60,7 @@ def _list_command(opening: Opening) -> click.Command:
 
 def _tell_command(opening: Opening) -> click.Command:
     @click.command("tell", cls=Command)
-    @_actor
-    @_key
-    @_method
-    @_args
-    @_id
-    @_tenant
+    @_message
     @click.pass_context
     def tell(ctx: click.Context, /, actor: str, key: str, **about: Any) -> Shown:
         """Put a message into the mailbox of ACTOR's KEY; ARGS are JSON, or else texts."""
@@ -72,12 +74,7 @@ def _tell_command(opening: Opening) -> click.Command:
 
 def _ask_command(opening: Opening) -> click.Command:
     @click.command("ask", cls=Command)
-    @_actor
-    @_key
-    @_method
-    @_args
-    @_id
-    @_tenant
+    @_message
     @click.option("--timeout", type=float, default=60.0, show_default=True)
     @click.pass_context
     def ask(ctx: click.Context, /, actor: str, key: str, **about: Any) -> Shown:

@@ -6,7 +6,7 @@ import json
 import uuid
 from typing import Annotated, Any, Self
 
-from pydantic import Field, StrictBool, ValidationError
+from pydantic import Field, StrictBool
 
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.base import (
@@ -15,7 +15,7 @@ from celery_agents.contracts.base import (
     JsonValue,
     Name,
     TrustedJson,
-    mistakes,
+    read_contract,
 )
 from celery_agents.contracts.outcome import ErrorInfo
 from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
@@ -64,11 +64,7 @@ class AddressedMessage(ActorMessage):
         Raises:
             InvalidPayloadError: it is none.
         """
-        try:
-            return cls.model_validate(value)
-        except ValidationError as error:
-            place, why = mistakes(error, cls)[0]
-            raise InvalidPayloadError(f"message: {place}: {why}") from None
+        return read_contract(cls, value, "message")
 
     @classmethod
     def several(cls, values: Any) -> list[Self]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Self
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from celery_agents.contracts.base import (
     Contract,
     JsonObject,
     Name,
-    mistakes,
     read_as,
+    read_contract,
 )
 from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
 from celery_agents.visible import CONTROLS
@@ -71,11 +71,7 @@ class StreamEvent(Contract):
         Raises:
             InvalidPayloadError: it is none.
         """
-        try:
-            return cls.model_validate(value)
-        except ValidationError as error:
-            place, why = mistakes(error, cls)[0]
-            raise InvalidPayloadError(f"event: {place}: {why}") from None
+        return read_contract(cls, value, "event")
 
     @classmethod
     def several(cls, values: Any) -> list[Self]:
