@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from app.concurrency.fibers import in_thread
@@ -67,10 +68,15 @@ class SharedMemory(Generic[Known, Seen]):
         self.at_hand = self._after(self.at_hand, seen)
         if len(self._new) < _KEPT:
             self._new.append(seen)
-        due = min(max(self._count(self.at_hand) // _SHARE, 1), _MOST)
-        if len(self._new) >= due and not self._writing:
+        if self._due and not self._writing:
             self._writing = True
             process_loop().submit(self._write())
+
+    @property
+    def _due(self) -> bool:
+        """True when so much is new that the journal is to hear of it."""
+        due = min(max(self._count(self.at_hand) // _SHARE, 1), _MOST)
+        return len(self._new) >= due
 
     def _take(self, found: dict[str, Any]) -> None:
         """Go on from what the journal has, with what it has not heard of yet."""
@@ -81,11 +87,12 @@ class SharedMemory(Generic[Known, Seen]):
         journal = self._journal()
         try:
             async with self._turn:
-                new = [*self._new]
-                change = journal.memos.change
-                told = await in_thread(change, self._key, lambda m: self._with(m, new))
-                del self._new[: len(new)]
-                self._take(told)
+                while self._due:  # much may be new since it began
+                    new = [*self._new]
+                    change = partial(self._with, seen=new)
+                    told = await in_thread(journal.memos.change, self._key, change)
+                    del self._new[: len(new)]
+                    self._take(told)
         except AgentsError as error:
             note(log, "lessons", "What requests taught was not written", error=error)
         finally:

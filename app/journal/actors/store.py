@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _S, _E = table(Step).c, table(Entry).c
 #: Looks at actors that move meanwhile, and those of a chain of calls.
 _LOOKS, _CHAIN = 20, 100
+#: Seconds between looks at a circle.
+_LOOK_S = 0.05
 
 
 class _MovingError(RetryableError):
@@ -69,13 +72,19 @@ class ActorStore:
     def refuse_circle(self, step_id: str, waiting: str, target: str) -> None:
         """See that an actor does not wait for one that waits for it; ``step_id`` is its call.
 
-        All of a circle have written that they call before a message of theirs is delivered, so the
-        last one that looks sees it. Of several that look at once one gives way.
+        All of a circle have written that they call before one of them looks, so the last one that
+        looks sees it. Of several that look at once the one of the greatest id gives way; another
+        one looks again, since that one may have looked before there was a circle.
 
         Raises:
             ActorCycleError: it does, through others or at once.
+            RetryableError: it is not known yet; the message comes again.
         """
-        self.journal.read(lambda c: _refuse_circle(c, step_id, waiting, target))
+        for _ in range(_LOOKS):
+            if self.journal.read(lambda c: _refuse_circle(c, step_id, waiting, target)):
+                return
+            time.sleep(_LOOK_S)
+        raise _MovingError("One of a circle of actors is still looking.")
 
     def knows(self, tenant: str, run_id: str, message_id: str) -> bool:
         """Return whether a message stands in an actor's mailbox."""
@@ -153,9 +162,9 @@ def _answer(
     return None
 
 
-def _refuse_circle(connection: Connection, step_id: str, waiting: str, target: str) -> None:
-    """Follow who waits for whom, from the target on."""
-    paths, seen = [([target], step_id)], {target}
+def _refuse_circle(connection: Connection, step_id: str, waiting: str, target: str) -> bool:
+    """Follow who waits for whom, from the target on; False: another one is to decide first."""
+    paths, seen, decided = [([target], step_id)], {target}, True
     while paths and len(seen) < _CHAIN:
         path, last = paths.pop()
         for call in connection.execute(_OPEN_CALLS, {"b_parent": path[-1]}):
@@ -165,9 +174,11 @@ def _refuse_circle(connection: Connection, step_id: str, waiting: str, target: s
             still = last if looked else max(last, call.id)
             if to == waiting and still == step_id:
                 raise ActorCycleError.of(_named(connection, [waiting, *path, waiting]))
+            decided = decided and to != waiting
             if to and to != waiting and to not in seen:
                 seen.add(to)
                 paths.append(([*path, to], still))
+    return decided
 
 
 _OPEN_CALLS = select(_S.id, _S.state, _S.token, _S.member).where(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,8 @@ class Memos:
         self.data: dict[str, dict[str, Any]] = {}
         self.away = False
         self.written = self.reads = 0
+        self.may_write = threading.Event()
+        self.may_write.set()
         self.memos = self
 
     def read(self, key: str) -> dict[str, Any]:
@@ -35,6 +38,7 @@ class Memos:
     ) -> dict[str, Any]:
         if self.away:
             raise JournalUnavailableError
+        assert self.may_write.wait(30)
         self.written += 1
         self.data[key] = revise(self.data.get(key, {}))
         return self.data[key]
@@ -99,6 +103,14 @@ def test_a_journal_that_is_away_loses_nothing(memos: Memos) -> None:
     add(lessons, 5)
     eventually(lambda: memos.calls >= 20)
     assert known(lessons, newest=True).calls == 25
+
+
+def test_what_is_new_since_a_write_began_is_written_behind_it(memos: Memos) -> None:
+    lessons = worker(memos)
+    memos.may_write.clear()
+    add(lessons, 20)
+    memos.may_write.set()
+    eventually(lambda: memos.calls >= 19)
 
 
 def test_while_it_is_away_for_long_no_more_than_some_is_kept(memos: Memos) -> None:
