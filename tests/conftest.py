@@ -18,6 +18,7 @@ settings.register_profile(FULL, settings.get_profile("tests"))
 settings.load_profile("tests")
 
 forks.nursery = forks.Nursery()
+forks.know_redis()
 
 
 @pytest.hookimpl(trylast=True)

@@ -213,8 +213,9 @@ def read_active(tables: Any) -> dict[str, bool]:
 def _installed() -> Iterable[Plugin]:
     """Distributions that have entry points of ours."""
     points: dict[str, list[tuple[str, EntryPoint]]] = {}
+    every = entry_points()  # once: it reads a file of each distribution that there is
     for group, entry_group in GROUPS.items():
-        for point in entry_points(group=entry_group):
+        for point in every.select(group=entry_group):
             name = "" if point.dist is None else point.dist.name
             points.setdefault(name, []).append((group, point))
     for name, theirs in points.items():

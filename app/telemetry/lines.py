@@ -62,4 +62,6 @@ def write_lines(logger: logging.Logger) -> None:
 def hush_http() -> None:
     """URLs with their queries, headers and bodies are not logged at any level."""
     for name in HTTP_LOGGERS:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logger = logging.getLogger(name)
+        if logger.level != logging.WARNING:  # setting it clears what all loggers have cached
+            logger.setLevel(logging.WARNING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -31,8 +32,9 @@ def _config(connection: Connection | None = None) -> Config:
     return config
 
 
+@cache
 def head() -> str | None:
-    """Return the revision that this version needs."""
+    """Return the revision that this version needs; all migrations are read once."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
