@@ -65,13 +65,18 @@ class Future(Generic[T]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the error, or None for a value; block until either is there."""
-        if not self._done:
-            gate = allocate_lock()
-            gate.acquire()
-            self.add_done_callback(lambda _: gate.release())
-            if not gate.acquire(timeout=-1 if timeout is None else timeout):
-                raise TimeoutError
+        if not self.come_within(-1 if timeout is None else timeout):
+            raise TimeoutError
         return self._error
+
+    def come_within(self, seconds: float) -> bool:
+        """Block until it has come, for so long; -1: for ever. Return whether it has."""
+        if self._done:
+            return True
+        gate = allocate_lock()
+        gate.acquire()
+        self.add_done_callback(lambda _: gate.release())
+        return gate.acquire(timeout=seconds)
 
     def _set(self, value: Any, error: BaseException | None) -> bool:
         with self._lock:

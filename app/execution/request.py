@@ -19,7 +19,7 @@ from celery_agents import names
 from celery_agents.errors import AgentsError, InvalidPayloadError
 from celery_agents.noted import note
 from celery_agents.sealing import CANVAS
-from celery_agents.wire.shown import HIDDEN, shown_text
+from celery_agents.wire.shown import HIDDEN, shown_text, watched
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class ShownRequest(Request):
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
         """As Celery's."""
-        if self._eventer and self._eventer.enabled:
+        if watched(self._eventer):
             if "result" in fields and self._app.seals is not None:
                 fields["result"] = HIDDEN
             for name in _TELLING:

@@ -13,7 +13,7 @@ from celery.worker import state
 from app.concurrency.fibers import current
 from app.execution.attempts.ends import Ended, Ending
 from app.journal.schema.rows import Claimed
-from celery_agents.wire.shown import HIDDEN, shown_args, shown_kwargs, shown_text
+from celery_agents.wire.shown import HIDDEN, shown_args, shown_kwargs, shown_text, watched
 
 #: Characters of a result, as of steps that have a message.
 _RESULT = 200
@@ -27,7 +27,7 @@ def tell_sequel(
     In the worker's main process alone, which has the connection for that; and in its main thread.
     """
     eventer = getattr(state.requests.get(message_id), "_eventer", None)
-    if eventer is None or not eventer.enabled:
+    if not watched(eventer):  # as without -E: nobody is to be woken
         return
     ended_at = time.time()
     work = (eventer, _events(claim, ending, took_s, hides=app.seals is not None), ended_at, took_s)

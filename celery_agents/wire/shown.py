@@ -45,3 +45,14 @@ def _short(value: Any, name: str = "") -> str:
     if value is None or type(value) in {bool, float}:
         return f"{name}{value!r}"
     return redact(f"{name}{value!r}", limit=len(name) + SHOWN)
+
+
+def watched(eventer: Any) -> bool:
+    """Return whether a worker tells others of its tasks, by this dispatcher of its events.
+
+    One without ``-E`` has a dispatcher too, which tells of the worker alone.
+    """
+    if eventer is None or not eventer.enabled:
+        return False
+    groups = getattr(eventer, "groups", None)
+    return not groups or "task" in groups

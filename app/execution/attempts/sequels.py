@@ -13,7 +13,7 @@ import time
 from agents.flows.history import LINES_WARN, Line
 from agents.flows.pattern import Advanced, advance, dropped
 from agents.plan import Member
-from app.concurrency.fibers import blocking, current, wait
+from app.concurrency.fibers import brief, current, wait
 from app.execution.flows import Instances, Kept, entry_of
 from app.execution.runtime import Runtime
 from app.journal.schema.engine import as_json
@@ -102,7 +102,7 @@ def _advanced(kept: Kept, told: Line, at: float) -> Advanced:
         assert kept.flow is not None, "as above"
         return advance(kept.instance, kept.code, kept.flow.told, [told], at + EARLY_S)
 
-    return blocking(work)  # users' code: the loop has others to serve, and the lease to keep
+    return brief(work)  # users' code: the loop has others to serve, and the lease to keep
 
 
 def _alone(runtime: Runtime, kept: Kept, found: Advanced) -> Member | None:

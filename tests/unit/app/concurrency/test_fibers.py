@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from greenlet import GreenletExit, getcurrent
 
+from app.concurrency import fibers
 from app.concurrency.fibers import (
     Fiber,
     Gathered,
     alone,
     arrival,
     blocking,
+    brief,
     in_fiber,
     sleep,
     wait,
@@ -235,6 +237,64 @@ class TestBlocking:
         for one in come:
             one.result(SOON)
         assert 0.09 < time.monotonic() - begin < 4  # 5 s one after another
+
+
+class TestBrief:
+    def test_who_blocks_lets_the_loop_go_on(self) -> None:
+        gate = threading.Event()
+
+        def block() -> str:
+            assert gate.wait(SOON)
+            return threading.current_thread().name
+
+        loop = process_loop()
+        _, come = start(loop, lambda: brief(block))
+        assert run(loop, in_fiber)
+        assert not come.done()
+        gate.set()
+        assert come.result(SOON).startswith("agents-blocking")
+
+    def test_what_is_over_soon_is_waited_for_in_its_place(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(fibers, "BRIEF_S", SOON)
+        assert in_a_fiber(_turned) == ["done"]
+
+    def test_not_where_others_wait_for_the_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fibers, "BRIEF_S", SOON)
+        reply: Future[None] = Future()
+        _, ended = start(process_loop(), lambda: wait(reply))
+        turned = in_a_fiber(_turned)
+        reply.set_result(None)
+        ended.result(SOON)
+        assert turned == ["turn", "done"]
+
+    def test_errors(self) -> None:
+        with pytest.raises(ZeroDivisionError):
+            in_a_fiber(lambda: brief(lambda: 1 // 0))
+
+    def test_elsewhere_it_is_a_call(self) -> None:
+        assert brief(threading.get_ident) == threading.get_ident()
+
+
+def _turned() -> list[Any]:
+    """The call, and before it a turn of the loop, if there was one meanwhile."""
+    found: list[Any] = []
+    turned = threading.Event()
+
+    def turn() -> None:
+        found.append("turn")
+        turned.set()
+
+    def call() -> None:
+        if not alone_then:
+            assert turned.wait(SOON)
+
+    alone_then = alone()
+    process_loop().post(turn)
+    brief(call)
+    found.append("done")
+    return [*found]  # later turns are not meanwhile
 
 
 class TestWhose:

@@ -186,3 +186,15 @@ def test_no_event_where_nobody_watches(request_of: Any) -> None:
     eventer.enabled = False
     request_of(eventer=eventer).send_event("task-succeeded", result="x")
     assert eventer.sent == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "told"), [(None, True), (set(), True), ({"worker"}, False), ({"task"}, True)]
+)
+def test_a_worker_without_events_of_tasks_prepares_none(
+    request_of: Any, groups: Any, told: bool
+) -> None:
+    eventer = Eventer()
+    vars(eventer)["groups"] = groups
+    request_of(eventer=eventer).send_event("task-succeeded", result="x")
+    assert len(eventer.sent) == told
