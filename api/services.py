@@ -51,6 +51,8 @@ T = TypeVar("T")
 _READERS, _ASKERS = 8, 16
 #: Seconds after which somebody's first refusal is written down.
 _DENIALS_S = 1.0
+#: Seconds for which a transaction may stand still: a frozen process would hold up workers.
+_IDLE_S = 10.0
 #: Requests of one process that Redis answers at a time.
 _CONNECTIONS = 16
 
@@ -63,7 +65,7 @@ class Services:
         self.tokens = AccessTokens(settings)
         self._readers = ThreadPoolExecutor(_READERS, "api-journal")
         self._askers = ThreadPoolExecutor(_ASKERS, "api-workers")
-        engine = connect_as(settings)
+        engine = connect_as(settings, idle_s=_IDLE_S)
         self.desk = Desk(
             engine,
             wake_grace_s=settings.wake_grace_s,

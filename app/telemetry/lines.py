@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from celery_agents.redaction import MOST, redact
+from celery_agents.redaction.cleaning import brief
 from celery_agents.visible import visible, visible_block
 
 #: HTTP clients and SDKs tell whole URLs at INFO, and what they send and get at DEBUG.
@@ -44,7 +47,21 @@ def message_of(record: logging.LogRecord) -> str:
     """The message of a record, as it may be shown."""
     if record.msg == _APPLY and isinstance(record.args, tuple) and record.args:
         return APPLY % shown(record.args[0])
-    return shown(record.getMessage())
+    text = str(record.msg)
+    if not record.args:
+        return shown(text)
+    if isinstance(record.args, Mapping):
+        args: Any = brief(record.args)
+    else:
+        args = tuple(_brief(one) for one in record.args)
+    try:
+        return shown(text % args)
+    except (KeyError, TypeError, ValueError):  # what was left out, or hidden, was no text
+        return shown(record.getMessage())
+
+
+def _brief(one: Any) -> Any:
+    return brief(one) if isinstance(one, dict | list | tuple | str) else one
 
 
 def shown(text: object) -> str:

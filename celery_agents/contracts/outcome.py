@@ -12,6 +12,7 @@ from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.conversation import Conversation
 from celery_agents.errors import AgentFailedError, AgentsError, RetryableError, redact
+from celery_agents.redaction.cleaning import hidden
 from celery_agents.values import jsonable
 
 
@@ -104,7 +105,7 @@ class ErrorInfo(Contract):
 
 def _told(details: Any) -> dict[str, Any]:
     """Return an error's details as JSON; whoever raised it may have put anything there."""
-    told = jsonable(details) if details else {}
+    told = hidden(jsonable(details)) if details else {}
     return told if isinstance(told, dict) else {"told": told}
 
 

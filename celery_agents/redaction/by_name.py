@@ -71,6 +71,8 @@ def _key(key: str, name: str) -> str:
 
 def _is_secret(name: str, value: str | float) -> bool:
     kind, text = kind_of(name), str(value)
+    if kind is NameKind.MAYBE and len(text.split(maxsplit=1)) > 1:
+        return False  # prose, or code: their secrets are found by their looks
     if kind is None or kind is NameKind.MAYBE:
         return text not in redact(f"{name.lstrip('-')}={text}", limit=MOST)
     if isinstance(value, str):

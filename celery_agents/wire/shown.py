@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from celery_agents.errors import redact
+from celery_agents.redaction.cleaning import brief
 from celery_agents.sealing import MARK, is_sealed
 
 #: Characters of one argument that are shown.
@@ -44,6 +45,8 @@ def _short(value: Any, name: str = "") -> str:
         return HIDDEN
     if value is None or type(value) in {bool, float}:
         return f"{name}{value!r}"
+    if isinstance(value, dict | list | str):
+        value = brief(value, name.removesuffix(": "))
     return redact(f"{name}{value!r}", limit=len(name) + SHOWN)
 
 

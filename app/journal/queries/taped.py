@@ -16,8 +16,7 @@ from app.journal.schema.sealed import opened_answer, sealed_by
 from app.journal.schema.transactions import in_transaction
 from celery_agents.contracts.base import Contract, JsonValue
 from celery_agents.redaction import MOST, redact
-from celery_agents.redaction.by_name import hide_by_name
-from celery_agents.redaction.cleaning import clean
+from celery_agents.redaction.cleaning import clean, hidden
 from celery_agents.sealing import Seals, opened_payload
 
 #: Characters of an input by which people, and the search for the nearest call, know it.
@@ -63,12 +62,12 @@ class CassetteLine(Contract):
 
 
 def _told(value: Any) -> Any:
-    return hide_by_name(clean(value, limit=MOST))
+    return clean(value, limit=MOST)
 
 
 def shown(asked: Any) -> str:
     """The beginning of an input, without secrets."""
-    return redact(text_of(hide_by_name(asked)), limit=_SHOWN)
+    return redact(text_of(hidden(asked)), limit=_SHOWN)
 
 
 def written(calls: Iterable[TapedCall]) -> str:

@@ -89,10 +89,13 @@ def read_clock(connection: Connection) -> float:
 _clocks: WeakKeyDictionary[Pool, tuple[float, float]] = WeakKeyDictionary()
 
 
-def connect(url: str, *, timeout_s: float = 10.0, seals: Seals | None = None) -> Engine:
+def connect(
+    url: str, *, timeout_s: float = 10.0, seals: Seals | None = None, idle_s: float | None = None
+) -> Engine:
     """Make the engine for a journal URL; nothing is opened before its first use.
 
-    With ``seals`` what steps are asked and answer is encrypted there.
+    With ``seals`` what steps are asked and answer is encrypted there. PostgreSQL undoes a
+    transaction of it that stands still for ``idle_s`` seconds: its locks hold up others.
 
     Raises:
         ConfigurationError: the URL is of neither database, or cannot be read.
@@ -101,22 +104,25 @@ def connect(url: str, *, timeout_s: float = 10.0, seals: Seals | None = None) ->
     if read.get_backend_name() == "sqlite":
         made = _sqlite(read, read.database, timeout_s)
     else:
-        made = _postgres(read, timeout_s)
+        made = _postgres(read, timeout_s, idle_s)
     if seals is not None:
         made.update_execution_options(**{SEALS: seals})
     return made
 
 
-def connect_as(settings: Settings, *, timeout_s: float | None = None) -> Engine:
+def connect_as(
+    settings: Settings, *, timeout_s: float | None = None, idle_s: float | None = None
+) -> Engine:
     """Make the engine for the journal of these settings, with their keys. Raises as above."""
     return connect(
         settings.database_url.get_secret_value(),
         timeout_s=settings.database_timeout_s if timeout_s is None else timeout_s,
         seals=settings.seals,
+        idle_s=idle_s,
     )
 
 
-def _postgres(url: URL, timeout_s: float) -> Engine:
+def _postgres(url: URL, timeout_s: float, idle_s: float | None) -> Engine:
     shared = POOLED in url.query
     engine = create_engine(
         url.difference_update_query([POOLED]),
@@ -133,6 +139,8 @@ def _postgres(url: URL, timeout_s: float) -> Engine:
     _ping_seldom(engine)
     if shared:
         engine.update_execution_options(**{SHARED: True})
+    if idle_s is not None:
+        _limit_idle(engine, idle_s, shared=shared)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -158,6 +166,25 @@ def _postgres(url: URL, timeout_s: float) -> Engine:
             driver.set_session(isolation_level="DEFAULT", readonly="DEFAULT")
 
     return engine
+
+
+def _limit_idle(engine: Engine, idle_s: float, *, shared: bool) -> None:
+    """Have transactions that write undone where they stand still: their locks hold up others."""
+    limit = f"idle_in_transaction_session_timeout = {1_000 * idle_s:.0f}"
+
+    @event.listens_for(engine, "connect")
+    def connected(driver: Any, _: ConnectionPoolEntry) -> None:
+        if not shared:
+            with driver.cursor() as cursor:
+                cursor.execute(f"SET {limit}")
+            driver.commit()  # a rollback would take it back
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        reads = connection.get_execution_options().get(READ_ONLY)
+        driver = cast("Any", connection.connection.driver_connection)
+        if shared and not reads and not driver.autocommit:
+            connection.exec_driver_sql(f"SET LOCAL {limit}")
 
 
 def _ping_seldom(engine: Engine) -> None:

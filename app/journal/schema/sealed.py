@@ -11,6 +11,8 @@ from app.journal.schema.engine import SEALS
 from app.journal.schema.rows import Claim, Claimed, Finished, NewEntry, NewExchange, NewStep
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome
+from celery_agents.redaction import MOST
+from celery_agents.redaction.cleaning import clean
 from celery_agents.sealing import (
     EVENT,
     EXCHANGE,
@@ -238,4 +240,5 @@ def event_shown(seals: Seals | None, found: Row[Any]) -> dict[str, Any]:
     data, step_id = row["data"], row["step_id"]
     if not data:
         return row
-    return {**row, "data": {n: shown(seals, v, step_id, EVENT) for n, v in data.items()}}
+    told = {n: shown(seals, v, step_id, EVENT) for n, v in data.items()}
+    return {**row, "data": clean(told, limit=MOST)}

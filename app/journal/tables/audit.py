@@ -20,8 +20,8 @@ from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, upd
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import AuditEntry, AuditHead, table
 from app.journal.schema.upsert import insert_new
-from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import redact
+from celery_agents.redaction.cleaning import clean
 from celery_agents.values import jsonable
 
 #: Characters of what an entry says, as its columns take them.
@@ -75,7 +75,7 @@ def _hold(connection: Connection) -> End:
 
 
 def _row(act: Act, seq: int, at: float) -> dict[str, Any]:
-    data = json.dumps(_shown(act.data), sort_keys=True, separators=(",", ":"))
+    data = json.dumps(clean(jsonable(act.data), limit=_TEXT), sort_keys=True, separators=(",", ":"))
     return {
         "seq": seq,
         "at": at,
@@ -86,16 +86,6 @@ def _row(act: Act, seq: int, at: float) -> dict[str, Any]:
         "data": data,
         "data_digest": digest(data),
     }
-
-
-def _shown(value: Any) -> JsonValue:
-    """Return data as they may be kept: no secrets, no long texts."""
-    told = jsonable(value)
-    if isinstance(told, dict):
-        return {redact(name, limit=_TEXT): _shown(one) for name, one in told.items()}
-    if isinstance(told, list):
-        return [_shown(one) for one in told]
-    return redact(told, limit=_TEXT) if isinstance(told, str) else told
 
 
 def digest(data: str) -> str:

@@ -18,7 +18,7 @@ KEY = "sk-live-" + "0123456789abcdef0123456789"
         ((), {}, "() {}"),
         (("hello", 1), {"agent": "a"}, "('hello', 1) {agent: 'a'}"),
         (("password=hunter2",), {"token": "b7"}, "('password=***') {token: '***'}"),
-        ((), {"api_key": "b7" * 250}, "() {api_key: '***…}"),
+        ((), {"api_key": "b7" * 250}, "() {api_key: '***'}"),
         ((["a", {"apiKey": "b1"}],), {}, "(['a', {'apiKey': '***'}]) {}"),
     ],
 )
