@@ -51,8 +51,19 @@ async def invoke(
     return await _awaited(result) if inspect.isawaitable(result) else result
 
 
+async def invoke_here(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function that is not async on the loop, which waits for it: it has to be quick.
+
+    As in a thread, what it does to context variables stays its own.
+    """
+    return contextvars.copy_context().run(_guarded, function, *args, **kwargs)
+
+
 def is_async(function: Callable[..., Any]) -> bool:
     """Return whether calling it gives a coroutine; also for objects with an async ``__call__``."""
+    code = getattr(function, "__code__", None)
+    if getattr(code, "co_flags", 0) & inspect.CO_COROUTINE:  # most are such, and this is quick
+        return True
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         type(function).__call__
     )

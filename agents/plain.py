@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
 from celery_agents.contracts.base import JsonValue
-from celery_agents.values import problem
+from celery_agents.values import DEPTH, TAG, problem
 
 
 def plain_json(value: Any) -> JsonValue:
@@ -19,6 +20,8 @@ def plain_json(value: Any) -> JsonValue:
         ValueError: it has no JSON form (an arbitrary object, an iterator, NaN, an infinity), or
             cannot be kept.
     """
+    if _is_told_plainly(value, DEPTH):
+        return value  # type: ignore[no-any-return]  # looked at
     if not _stays(value) and _has_iterator(value):
         raise ValueError("an iterator is no JSON value: it may have no end; give a list")
     try:
@@ -39,6 +42,21 @@ def _stays(value: Any) -> bool:
 
 
 _WORD_BITS = 64
+
+
+def _is_told_plainly(value: Any, depth: int) -> bool:
+    """Return whether it would be the same once it is written and read.
+
+    Most results are small, and a look at their parts takes less time than that.
+    """
+    kind = type(value)
+    if kind is list:
+        return depth > 0 and all(_is_told_plainly(part, depth - 1) for part in value)
+    if kind is dict:
+        keys = depth > 0 and all(type(key) is str and key.isascii() for key in value)
+        parts = value.values()
+        return keys and value.keys() != TAG and all(_is_told_plainly(p, depth - 1) for p in parts)
+    return isfinite(value) if kind is float else _stays(value)
 
 
 def _has_iterator(value: Any) -> bool:

@@ -14,6 +14,8 @@ async def in_time(limit_s: float | None, act: Awaitable[T], late: Callable[[], E
 
     A ``TimeoutError`` of the act itself stays one.
     """
+    if limit_s is None:
+        return await act
     limit = asyncio.timeout(limit_s)
     try:
         async with limit:

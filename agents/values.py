@@ -23,13 +23,13 @@ _LANGUAGE = re.compile(r"[ \t]*[\w+-]*[ \t]*")
 
 def digest(value: Any) -> str:
     """A short stable digest (128 bits of SHA-256) of a JSON value, whatever its key order."""
-    text = json.dumps(to_jsonable_python(value), sort_keys=True, separators=(",", ":"))
+    text = _SORTED.encode(to_jsonable_python(value))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def text_of(value: JsonValue) -> str:
     """A value as a model reads it: text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else _UNESCAPED.encode(value)
 
 
 def parse_json(text: str | bytes, *, who: str) -> JsonValue:
@@ -145,5 +145,7 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-#: One decoder for all: making one takes as long as reading a short text.
+#: One for all: making one takes as long as reading or writing a short text.
+_UNESCAPED = json.JSONEncoder(ensure_ascii=False)
+_SORTED = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _STRICT = json.JSONDecoder(parse_constant=_refuse)

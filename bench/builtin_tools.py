@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median, quantiles
 
-from agents.invoke import is_async
 from agents.tools.base import Tool
 from agents.tools.calls import ToolCall
 from agents.tools.running import Running
@@ -70,7 +69,7 @@ async def _measured(
                 cpu.append(1e6 * (time.process_time() - used))
             assert isinstance(found, tuple)
             assert not found[0].failed, found
-    where = "loop" if is_async(tool.function) else "thread"
+    where = "loop" if tool.runs_on_loop(given) else "thread"
     return tool.name, where, median(took), quantiles(took, n=100)[98], median(cpu)
 
 

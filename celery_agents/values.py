@@ -63,13 +63,14 @@ def has_halves(text: str) -> bool:
 
 def mended(value: Any) -> Any:
     """The same with halves that belong together as one character, and U+FFFD for the others."""
-    match value:
-        case str() if has_halves(value):
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        case list():
-            return [mended(item) for item in value]
-        case dict():
-            return {mended(key): mended(item) for key, item in value.items()}
+    if isinstance(value, str):
+        if not has_halves(value):
+            return value
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [mended(item) for item in value]
+    if isinstance(value, dict):
+        return {mended(key): mended(item) for key, item in value.items()}
     return value
 
 

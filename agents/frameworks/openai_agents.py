@@ -84,7 +84,7 @@ async def _approved(
     for item in wanted:
         call_id, arguments = str(item.call_id), _arguments(item.arguments)
         asked = ToolCall(id=call_id, name=item.qualified_name, arguments=arguments)
-        key = approvals.key_of(asked, times[identity := identity_of(asked, 0)])
+        key = approvals.key_of(identity_of(asked, times[identity := identity_of(asked, 0)]))
         times[identity] += 1
         if (verdict := approvals.verdict(ended, key)) is None:
             wishes.append(approvals.wish(asked, key, ""))

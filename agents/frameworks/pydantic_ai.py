@@ -242,7 +242,7 @@ async def _approved(
     ended, wishes, results = await step.answered(), [], DeferredToolResults()
     for call in wanted.approvals:
         asked = ToolCall(id=call.tool_call_id, name=call.tool_name, arguments=call.args_as_dict())
-        key = approvals.key_of(asked, times[identity := identity_of(asked, 0)])
+        key = approvals.key_of(identity_of(asked, times[identity := identity_of(asked, 0)]))
         times[identity] += 1
         if (verdict := approvals.verdict(ended, key)) is None:
             wishes.append(approvals.wish(asked, key, ""))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agents.plan import Member
-from agents.tools.calls import ToolCall, identity_of
+from agents.tools.calls import ToolCall
 from celery_agents import names
 from celery_agents.contracts.approval import ToolApproval
 from celery_agents.contracts.outcome import Outcome
@@ -18,9 +18,9 @@ from celery_agents.contracts.outcome import Outcome
 _WHY_MAX = 500
 
 
-def key_of(call: ToolCall, times: int, within: str = "") -> str:
+def key_of(identity: str) -> str:
     """The key of the wish for a call; that of the agent whom it asks has no such sign."""
-    return f"@{identity_of(call, times, within)}"
+    return f"@{identity}"
 
 
 def wish(call: ToolCall, key: str, why: str) -> Member:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, get_args, get_type_hints, overload
@@ -15,7 +15,7 @@ from pydantic_core import ArgsKwargs
 from typing_extensions import Unpack
 
 from agents.base import StepContext
-from agents.invoke import invoke
+from agents.invoke import invoke, invoke_here, is_async
 from agents.tools.calls import ToolError, heard
 from agents.tools.policy import Approve, ToolPolicy
 from celery_agents.agent import Effects
@@ -62,6 +62,9 @@ class Tool:
             docstring tells the model what it is for.
         name: the function's own by default.
         policy: how it is called; undeclared, it counts as one with effects, the cautious kind.
+        run_in_thread: of a function that is not async. False: it runs on the worker's loop, which
+            takes a tenth of the time and holds up all other steps until it ends. Or a function
+            that says so by the arguments of a call; its first call is in a thread.
 
     A parameter whose type is :class:`CallContext` is not the model's: it gets the key of the call.
 
@@ -75,15 +78,23 @@ class Tool:
         *,
         name: str | None = None,
         policy: ToolPolicy | None = None,
+        run_in_thread: bool | Callable[[Mapping[str, Any]], bool] = True,
     ) -> None:
         if not inspect.isroutine(function):
             raise ConfigurationError(f"A tool is a Python function, not {function!r}")
         self.function = function
         self.policy = policy or ToolPolicy()
         self.name = name or function.__name__
+        self._run_in_thread = run_in_thread
+        self._warm = False  # it has been called, so that what it imports is there
         self.description = inspect.cleandoc(function.__doc__ or self.name)
         if not NAME.fullmatch(self.name):
             raise ConfigurationError(f"{self.name!r} is no name for a tool: use {NAME.pattern}")
+        if run_in_thread is False and self.policy.timeout_s and not is_async(function):
+            raise ConfigurationError(
+                f"The tool {self.name!r} has timeout_s and run_in_thread=False: nothing can end a "
+                "function that runs on the loop."
+            )
         try:
             self._context = _context_of(function)
             if self._context is not None and self.policy.tries is None:
@@ -110,7 +121,7 @@ class Tool:
         context: CallContext | None = None,
         executor: Executor | None = None,
     ) -> JsonValue:
-        """Call it with a model's arguments, validated; a sync function runs in a thread.
+        """Call it with a model's arguments, validated; mostly a sync function runs in a thread.
 
         Raises:
             ToolError: wrong arguments, an error of the function, or a result without JSON form.
@@ -120,7 +131,12 @@ class Tool:
         given = dict(bound.kwargs or {})
         if self._context is not None:
             given[self._context] = context
-        return await heard(invoke(self.function, *bound.args, executor=executor, **given))
+        act = functools.partial(self.function, *bound.args, **given)
+        if self._is_quick(given):
+            return await heard(invoke_here(act))
+        result = await heard(invoke(act, executor=executor))
+        self._warm = True
+        return result
 
     def problem(self, arguments: JsonValue) -> str | None:
         """Say what is wrong with a model's arguments, if anything is."""
@@ -129,6 +145,16 @@ class Tool:
         except ToolError as error:
             return str(error)
         return None
+
+    def runs_on_loop(self, arguments: JsonValue) -> bool:
+        """Return whether a call with these arguments is made on the loop, as the tool is now."""
+        return is_async(self.function) or self._is_quick(self._bound(arguments).kwargs or {})
+
+    def _is_quick(self, given: Mapping[str, Any]) -> bool:
+        asked = self._run_in_thread
+        if asked is True or is_async(self.function):
+            return False
+        return asked is False or (self._warm and not asked(given))
 
     def _bound(self, arguments: JsonValue) -> ArgsKwargs:
         if not isinstance(arguments, dict):
@@ -151,25 +177,29 @@ class Tool:
 def tool(function: Callable[..., Any]) -> Tool: ...
 @overload
 def tool(
-    *, name: str | None = None, **policy: Unpack[PolicyOptions]
+    *, name: str | None = None, run_in_thread: bool = True, **policy: Unpack[PolicyOptions]
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
     *,
     name: str | None = None,
+    run_in_thread: bool = True,
     **policy: Unpack[PolicyOptions],
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Decorator, with or without options: declare a function as a tool, and how it is called.
 
-    The options beside ``name`` are the fields of :class:`ToolPolicy`.
+    The options beside ``name`` and ``run_in_thread``, which are of :class:`Tool`, are the fields
+    of :class:`ToolPolicy`.
 
     Raises:
         ConfigurationError: an option is wrong.
     """
     try:
-        make = functools.partial(Tool, name=name, policy=ToolPolicy(**policy))
+        known = ToolPolicy(**policy)
     except ValidationError as error:
-        raise wrong_option("@tool", error, ToolPolicy, names={"name"}) from None
+        names = {"name", "run_in_thread"}
+        raise wrong_option("@tool", error, ToolPolicy, names=names) from None
+    make = functools.partial(Tool, name=name, policy=known, run_in_thread=run_in_thread)
     return make if function is None else make(function)
 
 

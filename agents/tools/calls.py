@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -54,9 +55,24 @@ def asked_for(call: ToolCall, within: str = "") -> str:
     return digest([*filter(None, [within]), call.name, call.arguments])
 
 
-def identity_of(call: ToolCall, times: int, within: str = "") -> str:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a call asks for, made out once: it is known by that in many places."""
+
+    name: str
+    digest: str
+    #: The how-manieth call of its answer that asks for this.
+    times: int
+
+    @property
+    def identity(self) -> str:
+        """The same in each attempt."""
+        return f"{self.name}/{self.digest[:_DIGITS]}.{self.times}"
+
+
+def identity_of(call: ToolCall, times: int) -> str:
     """The same in each attempt: the ``times``-th call of its tool with its arguments."""
-    return f"{call.name}/{asked_for(call, within)[:_DIGITS]}.{times}"
+    return Asked(call.name, asked_for(call), times).identity
 
 
 def wrong_arguments(call: ToolCall, spec: ToolSpec) -> str | None:

@@ -109,9 +109,8 @@ class Delegating:
         return home.question(call.name, call.arguments)
 
     def _agent(self, call: ToolCall) -> str | None:
-        tool = self._offered.tools.get(call.name)
-        home = None if tool is None else tool.home
-        return home.agent_of(call.name) if isinstance(home, Colleagues) else None
+        home = self._offered.home(call.name, Colleagues)
+        return None if home is None else home.agent_of(call.name)
 
 
 def _refused(outcome: Outcome) -> bool:

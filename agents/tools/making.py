@@ -17,6 +17,7 @@ from agents.plan import Member
 from agents.timing import in_time
 from agents.tools.approvals import key_of, verdict, wish
 from agents.tools.calls import (
+    Asked,
     ToolCall,
     ToolError,
     ToolFailedError,
@@ -24,7 +25,6 @@ from agents.tools.calls import (
     asked_for,
     brief,
     heard,
-    identity_of,
     too_late,
     wrong_arguments,
 )
@@ -103,11 +103,11 @@ class Maker:
         self._programs = programs
         self._same: Counter[str] = Counter()
 
-    def times(self, call: ToolCall) -> int:
-        """The how-manieth call of its tool with its arguments it is."""
-        asked = self._asked(call)
-        self._same[asked] += 1
-        return self._same[asked]
+    def asked(self, call: ToolCall) -> Asked:
+        """Take note of a call: of what it asks for, and the how-manieth that asks for this."""
+        digest = asked_for(call, self._within)
+        self._same[digest] += 1
+        return Asked(call.name, digest, self._same[digest])
 
     def problem(self, call: ToolCall) -> ToolResult | None:
         """Answer a call whose wrong arguments no person is to see."""
@@ -123,7 +123,7 @@ class Maker:
     async def settle(
         self,
         meant: Sequence[ToolCall],
-        times: Sequence[int],
+        asked: Sequence[Asked],
         told: list[ToolResult | None],
         *,
         why: str,
@@ -132,13 +132,15 @@ class Maker:
 
         Where a person has to approve one, none is made. Agents are asked once all others are made.
         """
-        identities = [
-            identity_of(call, n, self._within) for call, n in zip(meant, times, strict=True)
-        ]
-        calls, wishes = await self._decided(meant, times, told, why)
+        identities = [one.identity for one in asked]
+        calls, wishes = await self._decided(meant, asked, told, why)
         if wishes:
             return Batch(meant, identities, calls, told, {}, wishes)
-        found = await self._made(calls, told, identities, why)
+        digests = [
+            one.digest if call is wished else asked_for(call, self._within)
+            for call, wished, one in zip(calls, meant, asked, strict=True)
+        ]
+        found = await self._made(calls, told, identities, digests, why)
         await _read(self._step, self._offered, found.values())
         asks = await self._delegating.ask(calls, identities, told, found)
         return Batch(meant, identities, calls, told, found, asks)
@@ -148,6 +150,7 @@ class Maker:
         calls: Sequence[ToolCall],
         told: Sequence[ToolResult | None],
         identities: Sequence[str],
+        digests: Sequence[str],
         why: str,
     ) -> dict[int, ToolResult]:
         """Make those calls of which nothing is told yet, but by other agents."""
@@ -161,7 +164,9 @@ class Maker:
                 if self._programs is not None and self._programs.takes(call):
                     made = await self._programs.run(call, identities[place], why)
                 else:
-                    made = await self._result(tool, call, identities[place])
+                    # The same pure calls of a reply have one key, those of a program one each.
+                    about = identities[place] if self._within else digests[place]
+                    made = await self._result(tool, call, digests[place], about)
                 found[place] = made
                 self._step.tell("tool_result", call_id=call.id, name=call.name, failed=made.failed)
 
@@ -169,10 +174,10 @@ class Maker:
             for place in places:
                 await make(place)
 
-        rest = [n for n, call in enumerate(calls) if self._in_order(call)]
         if len(calls) == 1:  # nothing to run beside it
             await make(0)
         else:
+            rest = [n for n, call in enumerate(calls) if self._in_order(call)]
             acts = [*(make(n) for n in range(len(calls)) if n not in rest), in_order(rest)]
             _raise_first(await asyncio.gather(*acts, return_exceptions=True))
         return found
@@ -180,7 +185,7 @@ class Maker:
     async def _decided(
         self,
         calls: Sequence[ToolCall],
-        times: Sequence[int],
+        asks: Sequence[Asked],
         told: list[ToolResult | None],
         why: str,
     ) -> tuple[list[ToolCall], list[Member]]:
@@ -191,12 +196,14 @@ class Maker:
         made, wishes = [*calls], []
         for place, call in enumerate(calls):
             tool = self._offered.tools.get(call.name)
-            key = key_of(call, times[place], self._within)
-            if told[place] is not None or tool is None or not await _asks(self._step, tool, key):
+            if told[place] is not None or tool is None or tool.policy.approve == "never":
+                continue
+            key = key_of(asks[place].identity)
+            if not await _asks(self._step, tool, key):
                 continue
             said = verdict(await self._step.answered(), key)
             if said is None:
-                asked = [self._asked(one) for one in (*made[:place], call)]
+                asked = [asked_for(one, self._within) for one in (*made[:place], call)]
                 if not await _made_before(self._step, tool, asked, told):
                     wishes.append(wish(call, key, why))
             elif not said.approved:
@@ -216,17 +223,12 @@ class Maker:
         tool = self._offered.tools.get(call.name)
         return tool is not None and tool.policy.effects == "effect"
 
-    def _asked(self, call: ToolCall) -> str:
-        return asked_for(call, self._within)
-
-    async def _result(self, tool: OfferedTool, call: ToolCall, identity: str) -> ToolResult:
+    async def _result(
+        self, tool: OfferedTool, call: ToolCall, asked: str, about: str
+    ) -> ToolResult:
         """Make a call, journaled unless it is pure. The model is told of most errors."""
-        asked = self._asked(call)
         if tool.policy.effects == "pure" and tool.policy.cache_s is None:
-            # The same calls of a reply have one key, those of a program have one each.
-            return await self._tried(
-                tool, call, _key(self._step.step_id, identity if self._within else asked)
-            )
+            return await self._tried(tool, call, _key(self._step.step_id, about))
 
         async def perform(key: str) -> Answer:
             return Answer(value=brief(await self._tried(tool, call, key)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from agents.plain import plain_json
 from agents.tools.base import NAME, Tool, worst
@@ -18,6 +18,8 @@ from agents.values import shown
 from celery_agents.contracts.nearest import meant
 from celery_agents.errors import ConfigurationError, InvalidPayloadError
 from celery_agents.values import mended
+
+T = TypeVar("T", bound=Toolset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,23 @@ class Offered:
     #: Names of those that are searched.
     searched: frozenset[str] = frozenset()
     indexes: KeptIndex = field(default_factory=KeptIndex)
+    _homes: dict[tuple[str, type], Toolset | None] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def home(self, name: str, kind: type[T]) -> T | None:
+        """The toolset that has the tool of that name, if it is of that kind.
+
+        It is looked up once: toolsets are protocols, whose instances are told slowly.
+        """
+        try:
+            found: Any = self._homes[name, kind]
+        except KeyError:
+            tool = self.tools.get(name)
+            found = None if tool is None or not isinstance(tool.home, kind) else tool.home
+            if tool is not None:
+                self._homes[name, kind] = found
+        return found  # type: ignore[no-any-return]
 
     @cached_property
     def specs(self) -> tuple[ToolSpec, ...]:

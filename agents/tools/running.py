@@ -59,11 +59,13 @@ class Running:
         """
         self._sight.spoken()
         meant = [self._meant(call) for call in original[: self._most]]
-        times = [self._maker.times(call) for call in meant]
-        asked = zip(meant, times, strict=True)
-        told = [_repeated(call, n) or self._maker.problem(call) for call, n in asked]
+        asked = [self._maker.asked(call) for call in meant]
+        told = [
+            _repeated(call, one.times) or self._maker.problem(call)
+            for call, one in zip(meant, asked, strict=True)
+        ]
         try:
-            batch = await self._maker.settle(meant, times, told, why=why)
+            batch = await self._maker.settle(meant, asked, told, why=why)
         except WaitsError as waiting:
             return Expand(members=waiting.members)
         if batch.waits:
@@ -96,6 +98,8 @@ class Running:
         # A program has been told marks of this turn; those of its calls' results are ours already.
         seen = await self._sight.seen(result.value, but_own=self._programs.takes(result.call))
         value = self._own.long.told(call.name, seen, policy)
+        if value is result.value:
+            return result
         return ToolResult(call=result.call, value=value, failed=result.failed)
 
 

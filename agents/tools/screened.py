@@ -52,7 +52,9 @@ class Sight:
     ) -> ToolResult:
         """Answer the call that a model wrote, with arguments that a person has changed."""
         value = result.value
-        if made.arguments != meant.arguments:
+        if made is not meant and made.arguments != meant.arguments:
             called_with = await self.seen(made.arguments)
             value = {"called_with": called_with, "by": "a person's decision", "result": value}
+        if result.call is wished and value is result.value:
+            return result
         return result.model_copy(update={"call": wished, "value": value})

@@ -127,8 +127,7 @@ class Programs:
         return replace(bounds, timeout_s=bounds.timeout_s * _PATIENCE)
 
     def _home(self, call: ToolCall) -> CodeToolset | None:
-        tool = self._offered.tools.get(call.name)
-        return tool.home if tool is not None and isinstance(tool.home, CodeToolset) else None
+        return self._offered.home(call.name, CodeToolset)
 
 
 @dataclass
@@ -156,9 +155,9 @@ class _Program:
     async def _answers(self, calls: Sequence[ToolCall]) -> list[CallAnswer]:
         if not calls:
             return []
-        times = [self.maker.times(call) for call in calls]
+        asked = [self.maker.asked(call) for call in calls]
         told = [self.maker.problem(call) for call in calls]
-        batch = await self.maker.settle(calls, times, told, why=self.why)
+        batch = await self.maker.settle(calls, asked, told, why=self.why)
         if batch.waits:
             raise WaitsError(batch.waits)
         return [

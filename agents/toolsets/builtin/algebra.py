@@ -20,6 +20,8 @@ Rows = Annotated[
     list[Annotated[list[Entry], Field(min_length=1, max_length=20)]],
     Field(min_length=1, max_length=20),
 ]
+#: Numbers up to which these are found at once.
+_QUICK, _SEARCHED = 10**6, {"factors", "divisors", "next_prime"}
 _Exact = list[list[Fraction]]
 _MOST = 10**18
 #: A number, or a quotient; an exponent has two digits, so that no entry is too big.
@@ -29,7 +31,7 @@ _WITNESSES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41)
 _SURE = 3_317_044_064_679_887_385_961_981
 
 
-@offer({"equations": [[2, 1], [1, -1]], "right": [5, 1]})
+@offer({"equations": [[2, 1], [1, -1]], "right": [5, 1]}, inline=150)
 def solve_linear(equations: Rows, right: list[Entry]) -> dict[str, Any]:
     """Solves linear equations exactly: a row of coefficients each, and the right side of each."""
     rows = _exact(equations)
@@ -46,7 +48,7 @@ def solve_linear(equations: Rows, right: list[Entry]) -> dict[str, Any]:
     return {"solutions": "one", "x": [shown(row[-1]) for row in reduced[:unknowns]]}
 
 
-@offer({"action": "inverse", "rows": [[1, 2], [3, 4]]})
+@offer({"action": "inverse", "rows": [[1, 2], [3, 4]]}, inline=150)
 def matrix(
     action: Literal["product", "sum", "inverse", "determinant", "transpose", "rank"],
     rows: Rows,
@@ -58,7 +60,11 @@ def matrix(
     return _ACTIONS[action](first, second)
 
 
-@offer({"action": "factors", "number": 360})
+@offer(
+    {"action": "factors", "number": 360},
+    inline=100,
+    unless=lambda given: given["number"] > _QUICK and given["action"] in _SEARCHED,
+)
 def number_theory(
     action: Literal["factors", "is_prime", "next_prime", "divisors", "gcd", "lcm", "modpow"],
     number: Annotated[int, Field(ge=0, le=_MOST)],

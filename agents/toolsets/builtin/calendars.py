@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from agents.tools.calls import ToolError
 from agents.toolsets.builtin.business import add_business_days, holidays_of
 from agents.toolsets.builtin.dates import Country, Moment, Zone, described
-from agents.toolsets.builtin.moments import Duration, date_of, duration_of, time_of
+from agents.toolsets.builtin.moments import Duration, date_of, duration_of, time_of, unread_zones
 from agents.toolsets.builtin.offer import offer
 
 _WEEKDAYS_MOST = 10_000
@@ -40,7 +40,13 @@ class TakenTime(BaseModel):
     end: str
 
 
-@offer({"date": "2026-01-31", "duration": "P1M"}, "dateutil", "holidays")
+@offer(
+    {"date": "2026-01-31", "duration": "P1M"},
+    "dateutil",
+    "holidays",
+    inline=150,
+    unless=lambda given: given["country"] or abs(given["business_days"]) > 100,  # noqa: PLR2004
+)
 def add_to_date(
     date: Moment,
     duration: Annotated[str, Field(max_length=100)] = "P0D",
@@ -56,7 +62,7 @@ def add_to_date(
         raise ToolError("There are only the years 1 to 9999.") from None
 
 
-@offer({"text": "1 hour 30 minutes"})
+@offer({"text": "1 hour 30 minutes"}, inline=100)
 def parse_duration(text: Annotated[str, Field(max_length=100)]) -> dict[str, Any]:
     """Reads a duration: P1DT2H, 1 day 2 hours, or seconds; gives it in seconds, ISO and words."""
     found = duration_of(text)
@@ -96,7 +102,9 @@ def next_times(
         "start": "2026-05-04T08:00",
         "end": "2026-05-04T12:00",
         "minutes": 60,
-    }
+    },
+    inline=500,
+    unless=unread_zones,
 )
 def find_free_time(
     busy: Annotated[list[TakenTime], Field(max_length=10_000)],

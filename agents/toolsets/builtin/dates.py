@@ -10,7 +10,7 @@ from pydantic import Field
 
 from agents.tools.calls import ToolError
 from agents.toolsets.builtin.business import count_business_days, holidays_of
-from agents.toolsets.builtin.moments import date_of, local_problem, time_of, zone_of
+from agents.toolsets.builtin.moments import date_of, local_problem, time_of, unread_zones, zone_of
 from agents.toolsets.builtin.offer import offer
 
 Moment = Annotated[str, Field(max_length=100)]
@@ -19,13 +19,13 @@ Country = Annotated[str, Field(pattern="^[A-Za-z]{2}$")]
 _DIRECTIVES = "aAbBdHIjmMpSUuVWGwyYzZ%f"
 
 
-@offer({"zone": "Europe/Berlin"}, effects="idempotent")
+@offer({"zone": "Europe/Berlin"}, effects="idempotent", inline=100, unless=unread_zones)
 def now(zone: Zone = "UTC") -> dict[str, Any]:
     """Tells the time now, with weekday, week and offset; tried again, the step sees the same."""
     return described(datetime.now(zone_of(zone)))
 
 
-@offer({"text": "4 May 2026, 10:30"}, "dateutil")
+@offer({"text": "4 May 2026, 10:30"}, "dateutil", inline=60)
 def parse_date(text: Moment, order: Literal["day", "month"] | None = None) -> dict[str, Any]:
     """Reads a date as people write it; of 04/05/2026 it asks for the order, and tells both."""
     from dateutil.parser import ParserError, parse
@@ -50,7 +50,7 @@ def parse_date(text: Moment, order: Literal["day", "month"] | None = None) -> di
     return described(found if timed else found.date())
 
 
-@offer({"date": "2026-05-04", "form": "%A, %d %B %Y"})
+@offer({"date": "2026-05-04", "form": "%A, %d %B %Y"}, inline=150)
 def format_date(date: Moment, form: Annotated[str, Field(max_length=100)] = "%A, %d %B %Y") -> str:
     """Writes a date in a form of strftime's, or as iso, rfc2822, week or unix."""
     found = date_of(date)
@@ -69,7 +69,12 @@ def format_date(date: Moment, form: Annotated[str, Field(max_length=100)] = "%A,
     return found.strftime(form)
 
 
-@offer({"date": "2026-12-25", "country": "DE"}, "holidays")
+@offer(
+    {"date": "2026-12-25", "country": "DE"},
+    "holidays",
+    inline=60,
+    unless=lambda given: given["country"] is not None,
+)
 def describe_date(
     date: Moment, country: Country | None = None, region: str | None = None
 ) -> dict[str, Any]:
@@ -82,7 +87,13 @@ def describe_date(
     return told
 
 
-@offer({"start": "2026-05-04", "end": "2026-06-01", "country": "DE"}, "dateutil", "holidays")
+@offer(
+    {"start": "2026-05-04", "end": "2026-06-01", "country": "DE"},
+    "dateutil",
+    "holidays",
+    inline=150,
+    unless=lambda given: given["country"] is not None or unread_zones(given),
+)
 def date_difference(
     start: Moment, end: Moment, country: Country | None = None, zone: Zone = "UTC"
 ) -> dict[str, Any]:
@@ -105,7 +116,11 @@ def date_difference(
     return told
 
 
-@offer({"time": "2026-05-04T10:00", "from_zone": "Europe/Berlin", "to_zone": "Asia/Tokyo"})
+@offer(
+    {"time": "2026-05-04T10:00", "from_zone": "Europe/Berlin", "to_zone": "Asia/Tokyo"},
+    inline=150,
+    unless=unread_zones,
+)
 def convert_timezone(time: Moment, from_zone: Zone, to_zone: Zone) -> dict[str, Any]:
     """Converts a local time between zones, and says where it comes twice or is left out."""
     start = time_of(time, from_zone)

@@ -10,13 +10,17 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from functools import partial
+from typing import Any
 
 from agents.tools.calls import ToolError
 
 Number = Fraction | float
+_Act = Callable[[Mapping[str, "Number"]], "Number"]
 #: Bits of a numerator or denominator: some 3,000 decimal digits.
 _MAX_BITS = 10_000
 _MAX_LENGTH = 2_000
@@ -37,17 +41,25 @@ def value_of(text: str, names: Mapping[str, Number] | None = None) -> Number:
 
 
 class Expression:
-    """An expression, read once and evaluated with any values of its names."""
+    """An expression, read once and evaluated with any values of its names.
 
-    def __init__(self, text: str) -> None:
+    Not ``exact``: its own numbers are floats, as those are that it is evaluated with.
+    """
+
+    def __init__(self, text: str, *, exact: bool = True) -> None:
         if len(text) > _MAX_LENGTH:
             raise ToolError(f"An expression has up to {_MAX_LENGTH} characters.")
         self._text = text.replace("^", "**").replace("×", "*").replace("÷", "/").strip()
-        try:
-            self._tree = ast.parse(self._text, mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            said = error.msg if isinstance(error, SyntaxError) else "it is nested too deep"
-            raise ToolError(f"This is no expression: {said}. Write e.g. 2 * (3 + 4) ^ 2") from None
+        self._exact = exact
+        with self._told():
+            try:
+                tree = ast.parse(self._text, mode="eval").body
+            except (SyntaxError, ValueError, MemoryError) as error:
+                said = error.msg if isinstance(error, SyntaxError) else "it is nested too deep"
+                raise ToolError(
+                    f"This is no expression: {said}. Write e.g. 2 * (3 + 4) ^ 2"
+                ) from None
+            self._act = self._made(tree)
 
     def __call__(self, names: Mapping[str, Number]) -> Number:
         """Evaluate it.
@@ -55,8 +67,13 @@ class Expression:
         Raises:
             ToolError: it cannot be.
         """
+        with self._told():
+            return self._act({**CONSTANTS, **names})
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
         try:
-            return self._value(self._tree, {**CONSTANTS, **names})
+            yield
         except ZeroDivisionError:
             raise ToolError("It divides by zero.") from None
         except (OverflowError, InvalidOperation):
@@ -66,19 +83,26 @@ class Expression:
         except RecursionError:
             raise ToolError("The expression is nested too deep.") from None
 
-    def _value(self, node: ast.expr, names: Mapping[str, Number]) -> Number:
+    def _made(self, node: ast.expr) -> _Act:
+        """A function that gives the value of a part, with the values of names."""
         if isinstance(node, ast.Constant):
-            return self._constant(node)
+            constant = self._constant(node)
+            return lambda _names: constant
         if isinstance(node, ast.Name):
-            return _named(node.id, names)
+            return partial(_named, node.id)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-            value = self._value(node.operand, names)
-            return -value if isinstance(node.op, ast.USub) else value
+            inner = self._made(node.operand)
+            return (lambda names: -inner(names)) if isinstance(node.op, ast.USub) else inner
         if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-            left, right = self._value(node.left, names), self._value(node.right, names)
-            return _bounded(_OPERATORS[type(node.op)](left, right))
+            act, left, right = (
+                _OPERATORS[type(node.op)],
+                self._made(node.left),
+                self._made(node.right),
+            )
+            return lambda names: _bounded(act(left(names), right(names)))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-            return self._called(node.func.id, [self._value(arg, names) for arg in node.args])
+            called, given = _function(node.func.id), [self._made(arg) for arg in node.args]
+            return lambda names: _bounded(called(*(one(names) for one in given)))
         written = ast.get_source_segment(self._text, node) or ""
         raise ToolError(f"{written[:80]!r} is not known here. There are {', '.join(_KNOWN)}.")
 
@@ -88,12 +112,19 @@ class Expression:
             raise ToolError(f"{written[:80]!r} is no number. Write e.g. 1250.75")
         if abs(int((re.search(r"[eE]([+-]?\d+)$", written) or [0, 0])[1])) > _MAX_BITS // 4:
             raise ToolError(_TOO_BIG)
-        return _bounded(Fraction(written.replace("_", "")))
+        found = _bounded(Fraction(written.replace("_", "")))
+        return found if self._exact else float(found)
 
-    def _called(self, name: str, given: list[Number]) -> Number:
-        if name not in FUNCTIONS:
-            raise ToolError(f"There is no function {name!r}. There are {', '.join(FUNCTIONS)}.")
-        return _bounded(FUNCTIONS[name](*given))
+
+def is_big(given: Mapping[str, Any]) -> bool:
+    """Return whether the numbers of a short expression may have hundreds of digits."""
+    text = given["expression"].replace("^", "**")
+    powers = text.count("**")
+    return powers > 1 or powers > len(_SMALL_POWER.findall(text)) or bool(_GROWS.search(text))
+
+
+_SMALL_POWER = re.compile(r"\*\*\s*\d(?![\w.])")
+_GROWS = re.compile(r"factorial|\d[eE]|\.[eE]")
 
 
 def shown(value: Number, digits: int = 15) -> str:
@@ -130,12 +161,12 @@ def _endless(denominator: int) -> bool:
 
 
 def _bounded(value: Number | complex) -> Number:
-    if isinstance(value, complex):
-        raise ToolError("It has no real value.")
     if isinstance(value, float):
-        if math.isnan(value) or math.isinf(value):
+        if not math.isfinite(value):
             raise ToolError(_TOO_BIG)
         return value
+    if isinstance(value, complex):
+        raise ToolError("It has no real value.")
     found = Fraction(value)
     if max(found.numerator.bit_length(), found.denominator.bit_length()) > _MAX_BITS:
         raise ToolError(_TOO_BIG)
@@ -143,7 +174,7 @@ def _bounded(value: Number | complex) -> Number:
 
 
 def _power(base: Number, exponent: Number) -> Number:
-    if isinstance(base, Fraction) and isinstance(exponent, Fraction) and exponent.denominator == 1:
+    if type(base) is Fraction and isinstance(exponent, Fraction) and exponent.denominator == 1:
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
         if base not in {0, 1, -1} and abs(exponent) * bits > _MAX_BITS:
             raise ToolError(_TOO_BIG)
@@ -173,6 +204,12 @@ def _factorial(value: Number) -> Number:
 def _rounded(value: Number, digits: Number = Fraction(0)) -> Number:
     """By half to even, of the exact value."""
     return Fraction(round(Fraction(value), max(-100, min(100, int(digits)))))
+
+
+def _function(name: str) -> Callable[..., Number]:
+    if name not in FUNCTIONS:
+        raise ToolError(f"There is no function {name!r}. There are {', '.join(FUNCTIONS)}.")
+    return FUNCTIONS[name]
 
 
 def _named(name: str, names: Mapping[str, Number]) -> Number:

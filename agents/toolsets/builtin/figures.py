@@ -22,7 +22,7 @@ Form = Literal["decimal", "binary", "octal", "hex", "roman", "scientific", "word
 Money = Annotated[float, Field(ge=-1e15, le=1e15)]
 
 
-@offer({"number": "1.234,5", "decimal_mark": ",", "to": "grouped"})
+@offer({"number": "1.234,5", "decimal_mark": ",", "to": "grouped"}, inline=100)
 def convert_number(
     number: Annotated[str, Field(max_length=_MAX_DIGITS)],
     to: Form,
@@ -44,7 +44,11 @@ def convert_number(
     return format(whole, {"binary": "#b", "octal": "#o", "hex": "#x"}[to])
 
 
-@offer({"distribution": "binomial", "n": 10, "p": 0.5, "x": 3})
+@offer(
+    {"distribution": "binomial", "n": 10, "p": 0.5, "x": 3},
+    inline=100,
+    unless=lambda given: given["x"] > 100,  # noqa: PLR2004 - few
+)
 def probability(
     distribution: Literal["binomial", "poisson", "normal", "combinations", "permutations"],
     x: float,
@@ -72,7 +76,11 @@ def probability(
     return {"exactly": exactly, "at_most": at_most, "more": max(0.0, 1 - at_most)}
 
 
-@offer({"action": "annuity", "rate": 0.05, "periods": 12, "amount": 1000})
+@offer(
+    {"action": "annuity", "rate": 0.05, "periods": 12, "amount": 1000},
+    inline=200,
+    unless=lambda given: given["action"] == "irr",
+)
 def finance(
     action: Literal["npv", "irr", "annuity", "future_value", "present_value"],
     rate: Annotated[float, Field(gt=-1, le=10)] = 0,

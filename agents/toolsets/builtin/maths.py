@@ -12,7 +12,7 @@ from pydantic import Field
 
 from agents.tools.base import CallContext
 from agents.tools.calls import ToolError
-from agents.toolsets.builtin.expressions import Expression, shown, value_of
+from agents.toolsets.builtin.expressions import Expression, is_big, shown, value_of
 from agents.toolsets.builtin.offer import offer
 from agents.toolsets.builtin.units import converted
 
@@ -22,7 +22,7 @@ _SAMPLES = 200
 Drawn = Literal["integers", "floats", "normal", "choices", "shuffle"]
 
 
-@offer({"expression": "0.1 + 0.2 * 3 ^ 2"})
+@offer({"expression": "0.1 + 0.2 * 3 ^ 2"}, inline=60, unless=is_big)
 def calculate(expression: str) -> dict[str, str | bool]:
     """Calculates exactly with fractions and decimals: + - * / // % ^, sqrt, sin, ln, round."""
     value = value_of(expression)
@@ -33,7 +33,7 @@ def calculate(expression: str) -> dict[str, str | bool]:
     return told
 
 
-@offer({"values": [1, 2, 4, 9], "others": [2, 4, 8, 18]})
+@offer({"values": [1, 2, 4, 9], "others": [2, 4, 8, 18]}, inline=200)
 def statistics(values: Values, others: Values | None = None) -> dict[str, Any]:
     """Describes numbers: mean, quantiles, deviation; with others: correlation and line of trend."""
     found: dict[str, Any] = {
@@ -66,7 +66,7 @@ def convert_units(value: str, unit: str, to: str) -> dict[str, str]:
 @offer({"expression": "x ^ 2 - 2", "low": 0, "high": 2})
 def find_root(expression: str, low: float, high: float) -> dict[str, float]:
     """Finds an x between low and high at which an expression of x is 0, by bisection."""
-    function = Expression(expression)
+    function = Expression(expression, exact=False)
 
     def at(x: float) -> float:
         return float(function({"x": x}))
@@ -80,12 +80,18 @@ def find_root(expression: str, low: float, high: float) -> dict[str, float]:
     sign = 1 if at(left) < 0 else -1
     for _ in range(_STEPS):
         middle = (left + right) / 2
+        if middle in {left, right}:  # there is no number between them
+            break
         left, right = (middle, right) if sign * at(middle) < 0 else (left, middle)
     root = left if at(left) == 0 else right
     return {"x": root, "value": at(root), "sign_changes": len(crossed)}
 
 
-@offer({"kind": "integers", "count": 3, "low": 1, "high": 6})
+@offer(
+    {"kind": "integers", "count": 3, "low": 1, "high": 6},
+    inline=1_000,
+    unless=lambda given: given["count"] > 100,  # noqa: PLR2004 - few
+)
 def random_values(
     kind: Drawn,
     count: Annotated[int, Field(ge=1, le=10_000)] = 1,
@@ -110,7 +116,10 @@ def random_values(
     return [draw[kind]() for _ in range(count)]
 
 
-@offer({"latitude": 52.52, "longitude": 13.405, "to_latitude": 48.137, "to_longitude": 11.575})
+@offer(
+    {"latitude": 52.52, "longitude": 13.405, "to_latitude": 48.137, "to_longitude": 11.575},
+    inline=100,
+)
 def geo_distance(
     latitude: Annotated[float, Field(ge=-90, le=90)],
     longitude: Annotated[float, Field(ge=-180, le=180)],

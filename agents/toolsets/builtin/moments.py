@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -90,10 +91,23 @@ def zone_of(name: str) -> ZoneInfo:
     Raises:
         ToolError: there is none.
     """
+    if (known := _READ_ZONES.get(name)) is not None:
+        return known
     try:
-        return ZoneInfo(name)
+        found = _READ_ZONES[name] = ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ToolError(f"There is no zone {name[:80]!r}. Write e.g. Europe/Berlin.") from None
+    return found
+
+
+def unread_zones(given: Mapping[str, Any]) -> bool:
+    """Return whether arguments name a zone that is to be read from a file first."""
+    named = {given[name] for name in ("zone", "from_zone", "to_zone") if name in given}
+    return not named <= _READ_ZONES.keys()
+
+
+#: Those that this process has read; there are some 600.
+_READ_ZONES: dict[str, ZoneInfo] = {}
 
 
 def date_of(text: str) -> date:

@@ -45,17 +45,50 @@ class Offer:
     needs: tuple[str, ...] = ()
     #: What its first parameter is, which a toolset has by its configuration; empty: nothing.
     home: str = ""
+    #: Size of the arguments up to which a call runs on the loop: it ends within a millisecond.
+    inline: int = 0
+    #: Arguments of that size with which it may take longer all the same.
+    unless: Callable[[Mapping[str, Any]], object] | None = None
+
+    def in_thread(self, given: Mapping[str, Any]) -> bool:
+        """Return whether a call with these arguments may hold up the loop."""
+        size = self.inline + _WEIGHT * len(given)
+        return not within([*given.values()], size) or bool(self.unless and self.unless(given))
+
+
+def within(value: Any, most: int) -> bool:
+    """Return whether a value is of a size: its characters, and 8 for each part of it."""
+    todo = [value]
+    while todo and most >= 0:
+        one = todo.pop()
+        if isinstance(one, str):
+            most -= len(one)
+        elif isinstance(one, list | tuple | Mapping):
+            most -= _WEIGHT * len(one)
+            if most >= 0 and isinstance(one, Mapping):
+                todo += [*one, *one.values()]
+            elif most >= 0:
+                todo += one
+        elif isinstance(one, int):
+            most -= one.bit_length() // 8
+    return most >= 0
+
+
+#: Of a part of a list or an object, beside its characters.
+_WEIGHT = 8
 
 
 def offer(
     example: Mapping[str, JsonValue],
     *needs: str,
     home: str = "",
+    inline: int = 0,
+    unless: Callable[[Mapping[str, Any]], object] | None = None,
     **policy: Unpack[PolicyOptions],
 ) -> Callable[[F], F]:
     """Mark a function as a built-in tool; undeclared, it has no effects."""
     policy.setdefault("effects", "pure")
-    marked = Offer(ToolPolicy(**policy), example, needs, home)
+    marked = Offer(ToolPolicy(**policy), example, needs, home, inline, unless)
 
     def mark(function: F) -> F:
         function.offer = marked  # type: ignore[attr-defined]  # functions take attributes
@@ -76,7 +109,9 @@ def made(function: Callable[..., Any], homes: Mapping[str, Any] | None = None) -
     if known.home:
         home = (homes or {}).get(known.home) or _Nowhere(known.home)
         function = MethodType(function, home)
-    return Tool(function, policy=known.policy)
+    return Tool(
+        function, policy=known.policy, run_in_thread=known.in_thread if known.inline else True
+    )
 
 
 class _Nowhere:

@@ -95,13 +95,13 @@ def html_to_markdown(html: Document, links: bool = True) -> str:
     return re.sub(r"\n{3,}", "\n\n", told).strip()
 
 
-@offer({"text": "Crème brûlée!", "change": "slug"})
+@offer({"text": "Crème brûlée!", "change": "slug"}, inline=200)
 def transform_text(text: Text, change: Changed) -> str:
     """Changes case or form: slug, snake, dedent, Unicode's forms, without accents or gaps."""
     return _CHANGES[change](text)
 
 
-@offer({"text": "hé", "scheme": "base64"})
+@offer({"text": "hé", "scheme": "base64"}, inline=2_000)
 def encode_text(
     text: Text,
     scheme: Literal["base64", "base64url", "hex", "url", "html"],

@@ -26,7 +26,7 @@ _FINDERS = {"emails": emails, "ibans": ibans}
 _SCORE_SHOWN = 1
 
 
-@offer({"text": "Two words. Three more words!"})
+@offer({"text": "Two words. Three more words!"}, inline=1_000)
 def count_text(text: Text) -> dict[str, int]:
     """Counts characters, bytes, words, lines and sentences; tokens are an estimate."""
     return {
@@ -39,7 +39,11 @@ def count_text(text: Text) -> dict[str, int]:
     }
 
 
-@offer({"text": "One. Two. Three.", "size": 2, "overlap": 1, "by": "sentences"})
+@offer(
+    {"text": "One. Two. Three.", "size": 2, "overlap": 1, "by": "sentences"},
+    inline=500,
+    unless=lambda given: given["overlap"] > 20,  # noqa: PLR2004 - few
+)
 def split_text(
     text: Text,
     size: Annotated[int, Field(ge=1, le=100_000)] = 200,
@@ -60,7 +64,12 @@ def split_text(
     return [between.join(units[at : at + size]) for at in starts] if units else []
 
 
-@offer({"text": "a cat\na dog\na cow", "pattern": "c.", "regex": True}, "re2")
+@offer(
+    {"text": "a cat\na dog\na cow", "pattern": "c.", "regex": True},
+    "re2",
+    inline=150,
+    unless=lambda given: given["regex"],  # some take milliseconds to be compiled
+)
 def find_text(
     text: Text,
     pattern: str,
@@ -82,7 +91,7 @@ def find_text(
     }
 
 
-@offer({"text": "Mail ann@example.com by 2026-05-04."})
+@offer({"text": "Mail ann@example.com by 2026-05-04."}, inline=300)
 def extract_patterns(
     text: Document,
     kinds: list[Literal["emails", "urls", "numbers", "dates", "ibans"]] | None = None,
@@ -100,7 +109,7 @@ def extract_patterns(
     return found
 
 
-@offer({"text": "color", "others": ["colour", "collar", "size"]}, "rapidfuzz")
+@offer({"text": "color", "others": ["colour", "collar", "size"]}, "rapidfuzz", inline=1_000)
 def compare_texts(
     text: Annotated[str, Field(max_length=20_000)],
     others: Annotated[list[Short], Field(max_length=2_000, min_length=1)],
@@ -113,7 +122,7 @@ def compare_texts(
     return [{"text": t, "score": round(s, _SCORE_SHOWN), "index": n} for t, s, n in best]
 
 
-@offer({"text": "abc", "algorithm": "sha256"})
+@offer({"text": "abc", "algorithm": "sha256"}, inline=10_000)
 def hash_text(
     text: Text, algorithm: Literal["sha256", "sha512", "sha1", "md5", "crc32"] = "sha256"
 ) -> str:

@@ -42,7 +42,7 @@ def problems(value: Any, schema: dict[str, Any], most: int) -> list[dict[str, st
     _weigh(value, sizes)
     _LOOK.set(_Look(Budget(_MAX_STEPS), sizes))
     try:
-        jsonschema.Draft202012Validator.check_schema(own)
+        _check_schema(json.dumps(own))
         # Without a registry of its own, parts at other addresses would be fetched.
         check = _validator()(own, registry=referencing.jsonschema.EMPTY_REGISTRY)
         return [
@@ -59,6 +59,18 @@ def problems(value: Any, schema: dict[str, Any], most: int) -> list[dict[str, st
         ) from None
     except RecursionError:
         raise ToolError("A $ref of the schema leads back to itself.") from None
+
+
+@lru_cache(64)
+def _check_schema(text: str) -> None:
+    """Hold a schema against the schema of schemas; models ask by the same one again and again.
+
+    Raises:
+        jsonschema.SchemaError: it is none.
+    """
+    import jsonschema
+
+    jsonschema.Draft202012Validator.check_schema(json.loads(text))
 
 
 def _without_dialects(part: Any) -> Any:

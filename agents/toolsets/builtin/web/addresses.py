@@ -34,7 +34,7 @@ async def check_url(web: Web, url: Url) -> dict[str, Any]:
     }
 
 
-@offer({"url": "HTTPS://Example.com:443/a/../b?x=1#top", "query": {"y": "2 3"}})
+@offer({"url": "HTTPS://Example.com:443/a/../b?x=1#top", "query": {"y": "2 3"}}, inline=500)
 def parse_url(
     url: Url, relative: Url = "", query: dict[Short, Short | None] | None = None
 ) -> dict[str, Any]:

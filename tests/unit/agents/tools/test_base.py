@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -220,3 +221,64 @@ def test_the_context_of_a_call_may_stand_before_what_the_model_gives(step: Any) 
     assert "call" not in str(say.parameters)
     with pytest.raises(ToolError, match="call: Unexpected"):
         call(say, {"first": "a", "call": {"key": "mine"}}, context=CallContext("k", step))
+
+
+class TestOnTheLoop:
+    def test_runs_on_its_thread_with_context_variables_of_its_own(self) -> None:
+        seen = contextvars.ContextVar("seen", default="before")
+
+        @tool(run_in_thread=False)
+        def looks() -> list[Any]:
+            found = [threading.get_ident(), seen.get()]
+            seen.set("after")
+            return found
+
+        async def main() -> tuple[Any, str]:
+            seen.set("within")
+            return await looks.call({}), seen.get()
+
+        told, after = asyncio.run(main())
+        assert told == [threading.get_ident(), "within"]
+        assert after == "within"
+
+    def test_others_run_in_a_thread(self) -> None:
+        @tool
+        def where() -> int:
+            return threading.get_ident()
+
+        assert call(where, {}) != threading.get_ident()
+
+    def test_an_async_one_is_awaited_as_ever(self) -> None:
+        assert call(tool(run_in_thread=False)(waits), {"text": "a"}) == "a"
+
+    @pytest.mark.parametrize("error", [SystemExit(3), StopIteration("x"), KeyError("x")])
+    def test_an_error_ends_no_loop(self, error: BaseException) -> None:
+        @tool(run_in_thread=False)
+        def fails() -> None:
+            raise error
+
+        with pytest.raises(ToolFailedError, match=type(error).__name__):
+            call(fails, {})
+
+    def test_nothing_could_end_it_after_its_time(self) -> None:
+        with pytest.raises(ConfigurationError, match="run_in_thread=False"):
+            tool(timeout_s=3, run_in_thread=False)(plain)
+        assert tool(timeout_s=3, run_in_thread=False)(waits).policy.timeout_s == 3
+
+    def test_it_may_be_said_by_the_arguments_of_a_call(self) -> None:
+        def where(text: str) -> int:
+            return threading.get_ident()
+
+        long = Tool(where, name="where", run_in_thread=lambda given: len(given["text"]) > 3)
+        here = threading.get_ident()
+        first = call(long, {"text": "a"})  # it may import something
+        assert [first == here, call(long, {"text": "a"}) == here] == [False, True]
+        assert call(long, {"text": "abcd"}) != here
+
+    def test_a_parameter_may_have_any_name(self) -> None:
+        @tool
+        def made(executor: str, function: str, inline: str) -> str:
+            return executor + function + inline
+
+        given = {"executor": "a", "function": "b", "inline": "c"}
+        assert call(made, given) == "abc"
