@@ -55,7 +55,7 @@ def create_api(settings: Settings, parts: Sequence[ModuleType] = _PARTS) -> Fast
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = app.state.services = Services(settings)
-        mount = app.state.mcp = McpMount(most_bytes)
+        mount = app.state.mcp = McpMount(most_bytes, settings.config)
         services.open()
         try:
             await services.check()

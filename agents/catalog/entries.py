@@ -20,6 +20,7 @@ from agents.kinds.http import HttpConfig
 from agents.kinds.scripted import ScriptedConfig
 from agents.models.config import ModelConfig, Price
 from agents.policies.breaker import BreakerPolicy
+from agents.tools.policy import Approve
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import Contract, HttpUrl, Name, Seconds, SecretName
 from celery_agents.contracts.caching import GivenCache
@@ -85,6 +86,17 @@ class ModelEntry(Described, ModelConfig):
     @classmethod
     def _provider(cls, table: Any) -> Any:
         return {**table, "provider": table.get("kind")} if isinstance(table, dict) else table
+
+
+class ToolsEntry(Described):
+    """Tools that are called by themselves, without a model."""
+
+    kind: Literal["tools"]
+    tools: Annotated[tuple[str, ...], Field(min_length=1, max_length=100)]
+    #: As of models: whether a person is asked before a call, by patterns of names.
+    approve: dict[str, Approve] = Field(default_factory=dict)
+    #: Patterns of tools that take so long that nobody waits for them in one request.
+    as_tasks: Annotated[tuple[str, ...], Field(max_length=100)] = ()
 
 
 class HttpEntry(Described, HttpConfig):

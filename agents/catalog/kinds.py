@@ -31,6 +31,7 @@ from agents.catalog.entries import (
     PydanticAIEntry,
     RouterEntry,
     ScriptedEntry,
+    ToolsEntry,
 )
 from agents.catalog.loading import function_at, object_at
 from agents.frameworks import runners
@@ -41,6 +42,7 @@ from agents.kinds.function import FunctionBackend
 from agents.kinds.http import HttpBackend, HttpConfig
 from agents.kinds.model import ModelBackend, WithKey
 from agents.kinds.scripted import ScriptedBackend
+from agents.kinds.tools import ToolsBackend
 from agents.models.provider import ModelProvider
 from agents.models.providers import PROVIDERS
 from agents.net.clients import ResolveSecret, SharedClients
@@ -213,6 +215,18 @@ def _model(made_by: ModelProvider, entry: ModelEntry, r: Resources) -> Made:
     )
 
 
+def _tools(entry: ToolsEntry, r: Resources) -> Made:
+    backend = ToolsBackend(
+        entry.tools,
+        who=r.name,
+        named=r.toolsets,
+        approve=entry.approve,
+        as_tasks=entry.as_tasks,
+        executor=r.executor,
+    )
+    return Made(lambda: backend, worst((entry.effects, backend.effects)), lacks=_PLAIN)
+
+
 def _caching(r: Resources, cache: CachePolicy | None) -> Caching | None:
     return None if cache is None else Caching(r.name, cache)
 
@@ -305,6 +319,7 @@ def _of_model(name: str, made_by: ModelProvider) -> Kind[ModelEntry]:
 BUILT_IN: tuple[Kind[Any], ...] = (
     Kind("function", FunctionEntry, _function),
     *(_of_model(name, made_by) for name, made_by in PROVIDERS.items()),
+    Kind("tools", ToolsEntry, _tools),
     Kind("http", HttpEntry, _http, _http_check, outside=True, expects=True),
     Kind("celery", CeleryEntry, _celery, lambda entry: Served(entry.queue), outside=True),
     Kind("pydantic_ai", PydanticAIEntry, _pydantic_ai, outside=True, expects=True),

@@ -22,6 +22,7 @@ _SECTIONS = (
     "tools",
     "memory",
     "plugins",
+    "mcp",
 )
 
 

@@ -12,8 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from api.bodies import TASKS, TaskBody
 from api.mcp.answers import KEY
 from api.mcp.callers import Caller, check_may
-from api.mcp.offered import AgentArguments, PanelArguments, model_of
-from api.openai.catalog import OfferedModel
+from api.mcp.offered import AgentArguments, CallableTool, PanelArguments, tool_of
 from api.sending import id_of_key
 from api.tasks import order_of, tenant_for
 from app.access.permissions import Permission
@@ -32,28 +31,39 @@ class CalledRun:
     task: str
     #: It was asked for before, under the same key.
     replayed: bool
+    #: Nobody should wait for it in one request.
+    as_task: bool = False
 
 
 async def begin(
-    caller: Caller, name: str, arguments: dict[str, Any], meta: dict[str, Any]
+    caller: Caller,
+    name: str,
+    arguments: dict[str, Any],
+    meta: dict[str, Any],
+    *,
+    refusal: MCPError | None = None,
 ) -> CalledRun:
     """Ask for the run of a call; with a key in its ``_meta`` the same key is the same run.
 
+    ``refusal``: that of a call that nobody should wait for; None: it becomes a task.
+
     Raises:
-        MCPError: there is no such tool, or the key is none.
+        MCPError: there is no such tool, or the key is none; or it takes too long to be waited for.
         InvalidPayloadError: the arguments are not right.
         ProblemError: it is not accepted.
     """
     check_may(caller, Permission.RUNS_CREATE)
-    model = await model_of(caller, name)
-    if model is None:
+    tool = await tool_of(caller, name)
+    if tool is None:
         raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {name[:80]}")
-    body = _body(model, arguments)
+    if tool.as_task and refusal is not None:
+        raise refusal
+    body = _body(tool, arguments)
     run_id = _run_id(caller, meta)
     order = order_of(caller.services, caller.who, body, run_id)
     await caller.services.rates.take(caller.who, "runs", caller.who.runs_per_s)
     replayed = await caller.services.sending.send(order)
-    return CalledRun(order.message.id, TASKS[body.task], replayed)
+    return CalledRun(order.message.id, TASKS[body.task], replayed, as_task=tool.as_task)
 
 
 def _run_id(caller: Caller, meta: dict[str, Any]) -> str | None:
@@ -65,8 +75,12 @@ def _run_id(caller: Caller, meta: dict[str, Any]) -> str | None:
     return id_of_key(tenant_for(caller.who, None), key, "mcp tools/call")
 
 
-def _body(model: OfferedModel, arguments: dict[str, Any]) -> Any:
+def _body(tool: CallableTool, arguments: dict[str, Any]) -> Any:
     """The run that is asked for."""
+    model = tool.model
+    if tool.spec is not None:
+        wanted = {"tool": tool.spec["name"], "arguments": arguments}
+        return _BODY.validate_python({"task": "ask", "agent": model.name, "input": wanted})
     contract = AgentArguments if model.panel is None else PanelArguments
     try:
         told = contract.model_validate(arguments).model_dump(exclude_none=True)

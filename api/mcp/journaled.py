@@ -13,11 +13,11 @@ from mcp.types import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND
 from mcp.types import MISSING_REQUIRED_CLIENT_CAPABILITY as MISSING
 from pydantic import Field
 
-from api.mcp.answers import RELATED, result_of, unfinished
+from api.mcp.answers import RELATED, result_of, service_error, unfinished
 from api.mcp.callers import Caller, check_may
 from api.mcp.forms import choice_of, form_of
 from api.mcp.holding import end_of
-from api.mcp.states import CORE, EXTENSION, core_task, ended, extension_task, status_of
+from api.mcp.states import CORE, EXTENSION, FAILED, core_task, ended, extension_task, status_of
 from api.problems import ProblemError
 from api.runs import find
 from api.tasks import check_run
@@ -55,6 +55,16 @@ def has_extension(ctx: Any) -> bool:
     return bool(told is not None and told.extensions and EXTENSION in told.extensions)
 
 
+def untasked(ctx: Any) -> MCPError:
+    """The refusal of a call that becomes no task, of a tool that is not waited for."""
+    if ctx.protocol_version <= CORE:
+        return MCPError(METHOD_NOT_FOUND, "The tool is called as a task alone.")
+    return MCPError(MISSING, "It needs the extension of tasks.", _NEEDED)
+
+
+_NEEDED: dict[str, Any] = {"requiredCapabilities": {"extensions": {EXTENSION: {}}}}
+
+
 def check_core(ctx: Any) -> None:
     """Refuse a message of 2025-11-25 in another version.
 
@@ -76,8 +86,7 @@ def check_named(ctx: Any, task_id: str) -> bool:
     if ctx.protocol_version < CORE:
         raise MCPError(METHOD_NOT_FOUND, "Method not found", ctx.method)
     if not has_extension(ctx):
-        needed: dict[str, Any] = {"requiredCapabilities": {"extensions": {EXTENSION: {}}}}
-        raise MCPError(MISSING, "It needs the extension of tasks.", needed)
+        raise untasked(ctx)
     if ctx.request is not None:
         name = ctx.request.headers.get("mcp-name")
         if name is None or decode_header_value(name) != task_id:
@@ -105,10 +114,13 @@ async def shown(caller: Caller, tree: dict[str, Any], *, core: bool) -> dict[str
     wishes = [] if outcome is not None else await _wishes(caller, tree["id"])
     state = None if outcome is None else outcome.state
     status = status_of(state, asks=bool(wishes), core=core)
+    error = None if core or outcome is None else service_error(outcome)
     if core:
         return core_task(tree, status, kept_ms(caller))
-    made = extension_task(tree, status, kept_ms(caller))
-    if wishes:
+    made = extension_task(tree, FAILED if error else status, kept_ms(caller))
+    if error:
+        made["error"] = error
+    elif wishes:
         made["inputRequests"] = {wish["key"]: form_of(wish) for wish in wishes}
     elif outcome is not None and status == "completed":
         made["result"] = _dumped(result_of(tree["id"], tree.get("task") or "", outcome))

@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from api.mcp.configured import read_configured
 from api.problems import ProblemError
 
 
 class McpMount:
-    """Hands requests on to the SDK's manager; ``most_bytes`` of a body."""
+    """Hands requests on to the SDK's manager; ``most_bytes`` of a body.
 
-    def __init__(self, most_bytes: int) -> None:
+    Raises:
+        ConfigurationError: a prompt or a resource of the configuration is not right.
+    """
+
+    def __init__(self, most_bytes: int, config: Path | None = None) -> None:
         self._most_bytes = most_bytes
+        self._configured = read_configured(config)
         self._manager: asyncio.Future[Any] | None = None
         self._over = asyncio.Event()
         self._owner: asyncio.Task[None] | None = None
@@ -70,7 +77,7 @@ class McpMount:
         # Hosts and origins are the route's, as of all routes. Any process answers any message.
         own = TransportSecuritySettings(enable_dns_rebinding_protection=False)
         return StreamableHTTPSessionManager(
-            AgentServer(own_version()).server,
+            AgentServer(own_version(), configured=self._configured).server,
             stateless=True,
             security_settings=own,
             max_request_body_size=self._most_bytes,

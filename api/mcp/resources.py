@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
 from mcp import types
 from mcp.shared.exceptions import MCPError
 
-from api.mcp.answers import run_uri
+from api.mcp.answers import run_uri, value_of
 from api.mcp.callers import Caller, check_may
+from api.mcp.configured import Configured, ConfiguredResource, filled
 from api.mcp.failures import NO_RESOURCE
 from api.problems import ProblemError
 from api.runs import find, of_tree
 from app.access.permissions import Permission
 from celery_agents.contracts.base import id_of
+from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.watching import RunFilter
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.visible import visible
@@ -30,22 +33,37 @@ TEMPLATES = (
 )
 
 
-def templates() -> types.ListResourceTemplatesResult:
+def templates(configured: Configured) -> types.ListResourceTemplatesResult:
     """The forms of addresses."""
+    told = [
+        *((form, name, told, _JSON) for form, name, told in TEMPLATES),
+        *(
+            (one.uri, name, visible(one.description) or None, one.mime_type)
+            for name, one in sorted(configured.resources.items())
+            if one.is_template
+        ),
+    ]
     made = [
-        types.ResourceTemplate(uri_template=form, name=name, description=told, mime_type=_JSON)
-        for form, name, told in TEMPLATES
+        types.ResourceTemplate(uri_template=form, name=name, description=about, mime_type=kind)
+        for form, name, about, kind in told
     ]
     return types.ListResourceTemplatesResult(resource_templates=made)
 
 
-async def resources_of(caller: Caller, after: str | None) -> types.ListResourcesResult:
-    """A page of agents that somebody may ask; the first one begins with the newest runs."""
+async def resources_of(
+    caller: Caller, configured: Configured, after: str | None
+) -> types.ListResourcesResult:
+    """A page of agents that somebody may ask.
+
+    The first one begins with those of the configuration, and the newest runs.
+    """
     found = await caller.services.models.offers(caller.who)
     left = [m for m in found if m.panel is None and (after is None or m.name > after)]
     made = [_of_agent(m.name, m.description) for m in left[:_PAGE]]
     if after is None and caller.who.may(Permission.RUNS_READ):
         made = [*await _newest(caller), *made]
+    if after is None:
+        made = [*_of_configuration(configured), *made]
     more = left[_PAGE - 1].name if len(left) > _PAGE else None
     return types.ListResourcesResult(resources=made, next_cursor=more)
 
@@ -59,18 +77,55 @@ async def read(caller: Caller, uri: str) -> types.ReadResourceResult:
     """
     kind, _, rest = uri[:_ADDRESS_MAX].partition("://")
     name = unquote(rest).rstrip("/")
-    told: Any = None
+    found: Any = None
     if kind == "run" and name:
         check_may(caller, Permission.RUNS_READ)
-        told = await _run(caller, name)
+        found = await _run(caller, name)
     elif kind == "agent" and name and caller.who.may_ask(name):
         rows = await caller.services.read(caller.services.posted.offered)
-        told = next((row for row in rows if row["name"] == name), None)
-    if told is None:
+        found = next((row for row in rows if row["name"] == name), None)
+    if found is None:
         raise MCPError(NO_RESOURCE, "There is no such resource.", {"uri": uri[:_ADDRESS_MAX]})
-    text = json.dumps(told, ensure_ascii=True, default=str)
+    text = json.dumps(found, ensure_ascii=True, default=str)
     content = types.TextResourceContents(uri=uri, mime_type=_JSON, text=text)
     return types.ReadResourceResult(contents=[content])
+
+
+def told(
+    uri: str, resource: ConfiguredResource, given: Mapping[str, str]
+) -> types.ReadResourceResult:
+    """A resource of the configuration."""
+    text = None if resource.text is None else filled(resource.text, given)
+    return _contents(uri, resource.mime_type, text, resource.blob)
+
+
+def answered(uri: str, resource: ConfiguredResource, outcome: Outcome) -> types.ReadResourceResult:
+    """A resource that a tool has made: its text, or its value as JSON."""
+    value = value_of(outcome)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _contents(uri, resource.mime_type, text, None)
+
+
+def _contents(uri: str, kind: str, text: str | None, blob: str | None) -> types.ReadResourceResult:
+    about: Any = {"uri": uri, "mime_type": kind}
+    if text is None:
+        content: Any = types.BlobResourceContents(blob=blob or "", **about)
+    else:
+        content = types.TextResourceContents(text=text, **about)
+    return types.ReadResourceResult(contents=[content])
+
+
+def _of_configuration(configured: Configured) -> list[types.Resource]:
+    return [
+        types.Resource(
+            uri=one.uri,
+            name=name,
+            description=visible(one.description) or None,
+            mime_type=one.mime_type,
+        )
+        for name, one in sorted(configured.resources.items())
+        if not one.is_template
+    ]
 
 
 async def _run(caller: Caller, run_id: str) -> dict[str, Any] | None:

@@ -9,10 +9,11 @@ from mcp import types
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
-from api.mcp import failures, resources
-from api.mcp.answers import mistaken, result_of, unfinished
+from api.mcp import failures, prompts, resources
+from api.mcp.answers import mistaken, result_of, unfinished, value_of
 from api.mcp.callers import Caller, HttpCaller, PipedCaller, check_may
 from api.mcp.calls import CalledRun, begin
+from api.mcp.configured import Configured
 from api.mcp.holding import HELD_S, QUICK_S, HeldCalls, end_of
 from api.mcp.journaled import (
     TaskId,
@@ -27,10 +28,12 @@ from api.mcp.journaled import (
     result,
     shown,
     task_of,
+    untasked,
 )
 from api.mcp.offered import tools_of
 from api.mcp.states import CORE, EXTENSION, WORKING, core_task, ended, extension_task
 from app.access.permissions import Permission
+from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
 from celery_agents.wire.ids import begun_at
 
@@ -49,8 +52,10 @@ class AgentServer:
     ``piped`` is whoever sends what comes by no request.
     """
 
-    def __init__(self, version: str, piped: PipedCaller | None = None) -> None:
-        self._piped = piped
+    def __init__(
+        self, version: str, piped: PipedCaller | None = None, configured: Configured | None = None
+    ) -> None:
+        self._piped, self._configured = piped, configured or Configured()
         self.held = HeldCalls()
         self.server: Server[Any] = Server(
             "celery-agents",
@@ -61,6 +66,9 @@ class AgentServer:
             on_list_resources=self._list_resources,
             on_list_resource_templates=self._list_templates,
             on_read_resource=self._read,
+            on_list_prompts=self._list_prompts,
+            on_get_prompt=self._prompt,
+            on_completion=self._complete,
         )
         self.server.middleware += [failures.told, self._with_tasks]
         self.server.extensions[EXTENSION] = {}
@@ -95,12 +103,15 @@ class AgentServer:
         by_task = ctx.protocol_version > CORE and has_extension(ctx)
         with self.held.place(caller.who.id):
             try:
-                run = await begin(caller, params.name, params.arguments or {}, meta_of(ctx))
+                about: Any = (caller, params.name, params.arguments or {}, meta_of(ctx))
+                run = await begin(*about, refusal=None if by_task else untasked(ctx))
             except (InvalidPayloadError, PayloadTooLargeError) as error:
                 return mistaken(error.message)
-            about: dict[str, Any] = {"look": run.replayed, "tell": _telling(ctx)}
+            if run.as_task:
+                return await _as_task(caller, run)
             most_s = QUICK_S if by_task else HELD_S
-            outcome = await end_of(caller, run.id, most_s=most_s, **about)
+            how: dict[str, Any] = {"look": run.replayed, "tell": _telling(ctx)}
+            outcome = await end_of(caller, run.id, most_s=most_s, **how)
         if outcome is not None:
             return result_of(run.id, run.task, outcome)
         return await _as_task(caller, run) if by_task else unfinished(run.id)
@@ -108,14 +119,56 @@ class AgentServer:
     async def _list_resources(self, ctx: Any, params: Any) -> types.ListResourcesResult:
         caller = await self.caller(ctx)
         check_may(caller, Permission.AGENTS_READ)
-        return await resources.resources_of(caller, _cursor(params))
+        return await resources.resources_of(caller, self._configured, _cursor(params))
 
     async def _list_templates(self, ctx: Any, _: Any) -> types.ListResourceTemplatesResult:
         await self.caller(ctx)
-        return resources.templates()
+        return resources.templates(self._configured)
 
-    async def _read(self, ctx: Any, params: Any) -> types.ReadResourceResult:
-        return await resources.read(await self.caller(ctx), str(params.uri))
+    async def _read(self, ctx: Any, params: Any) -> Any:
+        caller, uri = await self.caller(ctx), str(params.uri)
+        check_may(caller, Permission.AGENTS_READ)
+        found = self._configured.resource(uri)
+        if found is None:
+            return await resources.read(caller, uri)
+        resource, given = found
+        if resource.tool is None:
+            return resources.told(uri, resource, given)
+        told = await self._asked(ctx, caller, resource.tool, given)
+        if isinstance(told, Outcome):
+            return resources.answered(uri, resource, told)
+        return told
+
+    async def _list_prompts(self, ctx: Any, params: Any) -> types.ListPromptsResult:
+        check_may(await self.caller(ctx), Permission.AGENTS_READ)
+        return prompts.prompts_of(self._configured, _cursor(params))
+
+    async def _prompt(self, ctx: Any, params: Any) -> Any:
+        caller = await self.caller(ctx)
+        check_may(caller, Permission.AGENTS_READ)
+        about = (self._configured, params.name, params.arguments or {})
+        prompt, given = prompts.prompt_of(*about)
+        if prompt.tool is None:
+            return prompts.messages_of(prompt, {"messages": prompt.filled(given)})
+        told = await self._asked(ctx, caller, prompt.tool, given)
+        if isinstance(told, Outcome):
+            return prompts.messages_of(prompt, value_of(told))
+        return told
+
+    async def _complete(self, ctx: Any, params: Any) -> types.CompleteResult:
+        caller = await self.caller(ctx)
+        check_may(caller, Permission.AGENTS_READ)
+        return await prompts.completed(caller, self._configured, params)
+
+    async def _asked(self, ctx: Any, caller: Caller, name: str, arguments: dict[str, str]) -> Any:
+        """The end of a tool's run that makes a prompt, or a resource."""
+        with self.held.place(caller.who.id):
+            about: Any = (caller, name, dict(arguments), meta_of(ctx))
+            run = await begin(*about, refusal=untasked(ctx))
+            outcome = await end_of(caller, run.id, look=run.replayed, tell=_telling(ctx))
+        if outcome is None:
+            raise MCPError(types.INTERNAL_ERROR, f"The run {run.id} has not ended yet.")
+        return outcome
 
     async def _with_tasks(self, ctx: Any, call_next: Any) -> Any:
         """Middleware: what the SDK does not know of 2025-11-25, its tasks."""

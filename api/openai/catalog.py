@@ -28,6 +28,8 @@ class OfferedModel:
     panel: Panel | None = None
     #: Of an agent: ``pure``, ``idempotent`` or ``effect``.
     effects: str | None = None
+    #: Of an agent that is nothing but tools: what others are told of each.
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 class ModelCatalog:
@@ -69,7 +71,13 @@ class ModelCatalog:
         await self._read(_AGAIN_S if again else _KNOWN_S)
         panels = [OfferedModel(p.name, p.task, p.description, p) for p in self._panels.values()]
         agents = [
-            OfferedModel(a["name"], a["kind"], a["description"] or "", effects=a["effects"])
+            OfferedModel(
+                a["name"],
+                a["kind"],
+                a["description"] or "",
+                effects=a["effects"],
+                tools=tuple(a.get("tools", ())),
+            )
             for a in self._agents.values()
             if a["name"] not in self._panels
         ]

@@ -17,6 +17,7 @@ from agents.catalog.kinds import Resources
 from agents.catalog.registry import Registered, Registry
 from agents.governance.lessons import Lessons
 from agents.governance.routing import Asking
+from agents.kinds.tools import ListsTools
 from agents.net.clients import SharedClients
 from agents.net.outside import PrivateHosts
 from app.admission.breakers import Breakers
@@ -200,9 +201,17 @@ class Agents:
                 "description": storable(a.description or _about(a)),
                 "effects": a.effects,
                 **({"posted": True} if a.posted else {}),
+                **_tools(a),
             }
             for a in self.registry
         ]
+
+
+def _tools(agent: Registered) -> dict[str, Any]:
+    """The tools of an agent that is nothing else; of others, nothing."""
+    if agent.kind != "tools" or not isinstance(backend := agent.backend, ListsTools):
+        return {}
+    return {"tools": backend.listed}
 
 
 def _about(agent: Registered) -> str:

@@ -49,7 +49,9 @@ def _offered(connection: Connection) -> list[dict[str, Any]]:
     states = {row["target"]: row for row in health.read(connection)}
     posted = {row["name"] for row in agents.entries(connection)}
     workers: dict[str, list[tuple[str, list[str]]]] = {}
+    tools: dict[str, Any] = {}
     for worker, told in agents.offers(connection):
+        tools |= told.get("tools") or {}
         for name in told["agents"]:
             workers.setdefault(name, []).append((worker, told["queues"]))
     return [
@@ -59,6 +61,7 @@ def _offered(connection: Connection) -> list[dict[str, Any]]:
             "workers": sorted({worker for worker, _ in workers.get(row["name"], ())}),
             "queues": sorted({q for _, queues in workers.get(row["name"], ()) for q in queues}),
             "posted": row["name"] in posted,
+            **({"tools": tools[row["name"]]} if row["name"] in tools else {}),
         }
         for row in reads.agents(connection)
     ]

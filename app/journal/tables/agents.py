@@ -14,6 +14,8 @@ from app.journal.schema.upsert import insert_new, insert_of
 
 #: Bits of a version: so many that some thousands of them add up to 63.
 _BITS = 48
+#: What a row says that is not the agent's, but of its worker's offer.
+_OFFERED = frozenset({"posted", "tools"})
 #: Which entries there are, in two numbers that change whenever one does.
 MARK = (
     select(func.count()).select_from(AgentEntry).scalar_subquery().label("entries"),
@@ -32,22 +34,23 @@ def announce(
 ) -> None:
     """Write down this worker's agents; ``rows`` have name, kind, description and effects.
 
-    And, of those that were made over the API, ``posted``. A worker may have read of one a moment
-    before it was deleted: it is written down only where its entry is still there. ``slots``: so
-    many steps the worker can run at a time.
+    And, of those that were made over the API, ``posted``; of those that are tools, ``tools``. A
+    worker may have read of one a moment before it was deleted: it is written down only where its
+    entry is still there. ``slots``: so many steps the worker can run at a time.
     """
     there = _held(connection, [row["name"] for row in rows if row.get("posted")])
     rows = [row for row in rows if not row.get("posted") or row["name"] in there]
     at = read_clock(connection)
     for told in sorted(rows, key=lambda r: str(r["name"])):
-        row = {name: value for name, value in told.items() if name != "posted"}
+        row = {name: value for name, value in told.items() if name not in _OFFERED}
         known = connection.execute(
             update(Agent).where(Agent.name == row["name"]).values(**row, seen_at=at)
         ).rowcount
         if not known:
             connection.execute(insert_new(connection, Agent).values(**row, seen_at=at))
     offered = sorted(str(row["name"]) for row in rows)
-    offers = {"agents": offered, "queues": sorted(queues), "slots": slots}
+    tools = {str(row["name"]): row["tools"] for row in rows if "tools" in row}
+    offers = {"agents": offered, "queues": sorted(queues), "slots": slots, "tools": tools}
     connection.execute(update(Worker).where(Worker.id == worker_id).values(offers=offers))
 
 

@@ -1,0 +1,122 @@
+"""Tools of workers, prompts and resources, as the official SDK's client has them of ``/mcp``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import types
+from mcp.shared.exceptions import MCPError
+
+from app.access.permissions import Role
+from tests.integration.harness import Stack
+from tests.support import conforming
+from tests.support.api import made_key, served
+from tests.support.mcp_clients import MODES, failure, over_http, run
+from tests.support.redis_server import RedisServer
+from tests.support.workers import migrate
+
+
+@pytest.fixture(scope="module")
+def served_tools(
+    _session_broker: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Stack, Any]]:
+    """A worker with the suite's tools, and a server."""
+    folder = tmp_path_factory.mktemp("mcp-tools")
+    config, url = folder / "agents.toml", f"sqlite:///{folder / 'journal.db'}"
+    config.write_text(conforming.CONFIG)
+    migrate(url)
+    about = {"AGENTS_CONFIG": str(config), "AGENTS_MODULES": "[]"}
+    stack = Stack(_session_broker.fresh_url(), url, folder, about)
+    try:
+        stack.worker()
+        env = {"REDIS_URL": stack.redis_url, "DATABASE_URL": url, "AGENTS_CONFIG": str(config)}
+        with served(env, _made(folder / "api")) as http:
+            yield stack, http.base_url
+    finally:
+        stack.close()
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_tool_has_its_own_schema(served_tools: tuple[Stack, Any], mode: str) -> None:
+    stack, url = served_tools
+    key = made_key(stack.database_url, Role.USER)
+
+    async def ask() -> None:
+        client: Any
+        async with over_http(url, key, mode) as client:
+            tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+            assert "conforming" not in tools
+            assert tools["greet"].input_schema["required"] == ["name"]
+            assert tools["json_schema_2020_12_tool"].input_schema["then"] == {"required": ["phone"]}
+            said = await client.call_tool("greet", {"name": "you"})
+            assert said.content[0].text == "Hello, you!"
+            wrong = await client.call_tool("greet", {"nam": "you"})
+            assert wrong.is_error
+            assert "name: Missing required argument" in wrong.content[0].text
+            picture = (await client.call_tool("test_image_content", {})).content[0]
+            assert isinstance(picture, types.ImageContent)
+            assert picture.data == conforming.PIXEL
+            with pytest.raises(MCPError) as refused:
+                await client.call_tool("failing_job", {})
+            assert refused.value.error.code in (-32021, -32601)
+
+    run(ask)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_prompts_and_resources(served_tools: tuple[Stack, Any], mode: str) -> None:
+    stack, url = served_tools
+    key = made_key(stack.database_url, Role.USER)
+
+    async def ask() -> None:
+        client: Any
+        async with over_http(url, key, mode) as client:
+            prompts = {one.name for one in (await client.list_prompts()).prompts}
+            assert "test_prompt_with_arguments" in prompts
+            about = {"arg1": "{arg2}", "arg2": "b"}
+            told = await client.get_prompt("test_prompt_with_arguments", about)
+            assert told.messages[0].content.text == "Prompt with arguments: arg1='{arg2}', arg2='b'"
+            found = await client.read_resource("test://template/7/data")
+            assert json.loads(found.contents[0].text)["id"] == "7"
+            made = await client.get_prompt("made_by_a_tool", {"name": "you"})
+            assert made.messages[0].content.text == "Hello, you!"
+            resource = await client.read_resource("test://greeting/you")
+            assert resource.contents[0].text == "Hello, you!"
+            ref = types.PromptReference(name="test_prompt_with_arguments")
+            values = await client.complete(ref, {"name": "arg1", "value": "par"})
+            assert values.completion.values == ["paris", "park", "party"]
+            for name in ("nothing", "test_prompt_with_arguments"):
+                with pytest.raises(MCPError) as wrong:
+                    await client.get_prompt(name, {"odd": "x"})
+                assert wrong.value.error.code == -32602
+
+    run(ask)
+
+
+def test_a_key_of_some_agents_has_their_tools_alone(served_tools: tuple[Stack, Any]) -> None:
+    stack, url = served_tools
+    key = made_key(stack.database_url, Role.USER, agents=["protocol_error_job"])
+
+    async def ask() -> None:
+        client: Any
+        async with over_http(url, key) as client:
+            names = [tool.name for tool in (await client.list_tools()).tools]
+            assert names == ["protocol_error_job"]
+            with pytest.raises(MCPError, match="Unknown tool"):
+                await client.call_tool("greet", {"name": "you"})
+            with pytest.raises(MCPError, match="Unknown tool"):
+                await client.get_prompt("made_by_a_tool", {"name": "you"})
+
+    try:
+        run(ask)
+    except BaseExceptionGroup as error:
+        raise failure(error) from None
