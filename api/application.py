@@ -19,8 +19,8 @@ from api.mcp import routes as mcp
 from api.mcp.mounting import McpMount
 from api.openai import chat, errors, models, responses
 from api.services import Services
+from api.streams import replicated, subscriptions, topics
 from api.streams import routes as streams
-from api.streams import subscriptions, topics
 from api.ui import routes as ui
 from api.under_way import CountedRequests
 from app.settings import Settings
@@ -32,8 +32,8 @@ _DESCRIPTION = "Durable runs of AI agents. A run that is accepted (202) is done,
 
 
 _PARTS = (
-    *(tasks, flows, events, agents, schedules, streams, subscriptions, topics, operations),
-    *(chat, responses, models, mcp, ui),
+    *(tasks, flows, events, agents, schedules, streams, subscriptions, topics, replicated),
+    *(operations, chat, responses, models, mcp, ui),
 )
 
 

@@ -23,6 +23,7 @@ from api.sending import Sending
 from api.under_way import OpenResponses
 from app.access.permissions import Principal
 from app.access.tokens import AccessTokens
+from app.journal.replicated.store import ReplicatedStore
 from app.journal.schema.engine import connect_as
 from app.journal.stores.audit import AuditLog
 from app.journal.stores.desk import Desk
@@ -78,7 +79,7 @@ class Services:
         self.posted = PostedAgents(engine)
         self.flows = FlowStore(engine)
         self.schedules = ScheduleStore(engine, settings.wake_grace_s)
-        self.streams = StreamStore(engine)
+        self.streams, self.replicated = StreamStore(engine), ReplicatedStore(engine)
         self.audit = AuditLog(engine, settings.audit_anchor)
         self.denials = Denials(partial(self.read, self.audit.write))
         self.encryption = Encryption(engine)

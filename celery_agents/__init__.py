@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.fallback import Candidate
     from celery_agents.contracts.flows.actors import ActorInfo, ActorState
     from celery_agents.contracts.flows.entries import StreamEntry, StreamEvent
+    from celery_agents.contracts.flows.replicated import ReplicatedInfo, ReplicatedState
     from celery_agents.contracts.flows.subscriptions import (
         StreamLimitsInfo,
         StreamState,
@@ -43,7 +44,15 @@ if TYPE_CHECKING:
     from celery_agents.contracts.session import SessionExchange, SessionInfo
     from celery_agents.contracts.teams.solve import Solution, Strategy, WorkLessons
     from celery_agents.contracts.teams.spec import AgentSpec
-    from celery_agents.contracts.teams.swarm import Broadcast, Consensus, SwarmFailure, WorkDone
+    from celery_agents.contracts.teams.swarm import (
+        Broadcast,
+        Consensus,
+        SwarmFailure,
+        SwarmInfo,
+        SwarmStatus,
+        SwarmWork,
+        WorkDone,
+    )
     from celery_agents.contracts.teams.team import TeamPart, TeamReport
     from celery_agents.contracts.vote import Ballot, Decision, Voter
     from celery_agents.errors import AgentsError, PermanentError, RetryableError
@@ -142,6 +151,8 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "MemoryRecord",
     "Outcome",
     "PersonAnswer",
+    "ReplicatedInfo",
+    "ReplicatedState",
     "RetryPolicy",
     "RunEvent",
     "Solution",
@@ -153,6 +164,9 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "StreamState",
     "SubscriptionInfo",
     "SwarmFailure",
+    "SwarmInfo",
+    "SwarmStatus",
+    "SwarmWork",
     "TeamPart",
     "TeamReport",
     "TopicInfo",
@@ -186,6 +200,7 @@ _MODULES = {
     "celery_agents.contracts.fallback": ("Candidate",),
     "celery_agents.contracts.flows.actors": ("ActorInfo", "ActorState"),
     "celery_agents.contracts.flows.entries": ("StreamEntry", "StreamEvent"),
+    "celery_agents.contracts.flows.replicated": ("ReplicatedInfo", "ReplicatedState"),
     "celery_agents.contracts.flows.subscriptions": (
         "StreamLimitsInfo",
         "StreamState",
@@ -207,6 +222,9 @@ _MODULES = {
         "Broadcast",
         "Consensus",
         "SwarmFailure",
+        "SwarmInfo",
+        "SwarmStatus",
+        "SwarmWork",
         "WorkDone",
     ),
     "celery_agents.contracts.teams.team": ("TeamPart", "TeamReport"),

@@ -34,6 +34,9 @@ TELL = "agents.tell"
 ANSWER = "agents.answer"
 ACTORS = "agents.actors"
 ACTOR_STATE = "agents.actor_state"
+#: Replicated values: reads one, or changes it; lists them.
+REPLICATED = "agents.replicated"
+REPLICATED_VALUES = "agents.replicated_values"
 #: Tells actors what another one has for them; only actors ask for it.
 CALL = "agents.call"
 CANCEL = "agents.cancel"
@@ -81,6 +84,7 @@ KEEP = "agents.keep"
 KEPT = "agents.kept"
 STATE = "agents.state"
 TOPICS = "agents.topics"
+SWARMS = "agents.swarms"
 #: On which who publishes wakes who listens: a hint, the messages stand in the journal.
 TOPIC_WAKES = "agents:topic:"
 STATUS = "agents.status"
@@ -157,10 +161,13 @@ CONTROL_TASKS = (
     KEPT,
     STATE,
     TOPICS,
+    SWARMS,
     TELL,
     ANSWER,
     ACTORS,
     ACTOR_STATE,
+    REPLICATED,
+    REPLICATED_VALUES,
     SIGNAL,
     HISTORY,
     ORIGIN,

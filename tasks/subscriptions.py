@@ -24,6 +24,7 @@ from celery_agents.contracts.flows.subscriptions import (
     kind_of,
 )
 from celery_agents.contracts.flows.topics import TOPIC
+from celery_agents.contracts.teams.swarm import STREAM as SWARMS
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.sealing import CANVAS
 
@@ -121,6 +122,14 @@ def topics(self: Any, tenant: str = "", limit: int = 100) -> list[dict[str, Any]
     most = whole_of(limit, "limit", least=1, most=LISTED_MAX)
     streams = runtime_of(self.app, self.request.hostname).journal.streams
     return streams.named(tenant_of(tenant), TOPIC, most)
+
+
+@shared_task(name=names.SWARMS, bind=True)
+def swarms(self: Any, tenant: str = "", limit: int = 100) -> list[dict[str, Any]]:
+    """Swarms of a tenant by their names, and how many entries the stream of each has."""
+    most = whole_of(limit, "limit", least=1, most=LISTED_MAX)
+    streams = runtime_of(self.app, self.request.hostname).journal.streams
+    return streams.named(tenant_of(tenant), SWARMS, most)
 
 
 def _act(task: Any, verb: str, name: str, tenant: str) -> tuple[SubscriptionStore, SubscriptionKey]:

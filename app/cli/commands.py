@@ -25,6 +25,7 @@ from app.cli.mcp import mcp
 from app.cli.metrics import metrics
 from app.cli.opened import journal as _journal
 from app.cli.plugins import plugins
+from app.cli.replicate import replicate
 from app.cli.runs import JournaledFigures, JournaledRuns
 from app.cli.tools import tools
 from app.cli.webhooks import webhook_secret
@@ -64,6 +65,7 @@ commands.add_command(webhook_secret)
 commands.add_command(mcp)
 commands.add_command(metrics)
 commands.add_command(plugins)
+commands.add_command(replicate)
 commands.add_command(tools)
 
 

@@ -29,6 +29,7 @@ from celery_agents.client.overview.tables import ago, fitted
 from celery_agents.client.run import Run
 from celery_agents.client.runs import Runs
 from celery_agents.client.shell import Command, Commands, NotFoundError, Shown, plain
+from celery_agents.client.swarms.commands import swarms_group
 from celery_agents.client.teams.commands import STRATEGY, report, strategy_of, team_commands
 from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.budgets import UNITS, BudgetState
@@ -103,6 +104,7 @@ agents.add_command(schedules_group(client_of))
 agents.add_command(events_group(client_of))
 agents.add_command(topics_group(client_of))
 agents.add_command(actors_group(client_of))
+agents.add_command(swarms_group(client_of))
 agents.add_command(memory_group(client_of))
 agents.add_command(evaluate_command(client_of))
 for figure_command in figure_commands(client_of):

@@ -30,6 +30,7 @@ from celery_agents.client.flows.workflow import WorkflowVerb
 from celery_agents.client.limits import Limits
 from celery_agents.client.memory.memories import Memories
 from celery_agents.client.options import EstimateOptions
+from celery_agents.client.replicated.values import Replicas
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.runs import Runs
 from celery_agents.client.sessions import Sessions
@@ -63,7 +64,8 @@ class Client(EarlierNames):
     ``runs`` and ``dead_letters`` have what is done with those that were enqueued, ``sessions`` what
     is done with the conversations that runs have added to, ``memory`` with what agents keep for
     later runs, ``events`` what has happened and who is told, ``topics`` what is told to
-    whoever listens, ``actors`` what is told to objects that last, ``schedules`` what starts when,
+    whoever listens, ``actors`` what is told to objects that last, ``replicated`` values that
+    several data centres change at once, ``schedules`` what starts when,
     ``limits`` how much may be asked, ``budgets`` how much may be spent, ``cache`` what answers are
     kept; ``evaluate`` measures agents on a dataset.
 
@@ -126,8 +128,9 @@ class Client(EarlierNames):
         self.on = self.events.on
         self.topics = Topics(self.events, control, ask, connection.address)
         self.actors = Actors(control, connection)
+        self.replicated = Replicas(control)
         self.run = WorkflowVerb(connection, self.start)
-        self.swarm = SwarmVerb(self.events, self.start, self.runs)
+        self.swarm = SwarmVerb(self.events, self.start, self.runs, control)
         self.solve = SolveVerb(connection, control, self.runs)
         self.team = TeamVerb(connection, self.runs, names.TEAM, Team, TeamRun)
         self.evaluate = EvaluateVerb(self)

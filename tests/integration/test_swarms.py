@@ -60,6 +60,23 @@ def test_members_stand_in_the_journal(client: Client, stack: Stack) -> None:
         swarm.request_consensus("?", required_votes=3)
 
 
+def test_how_it_stands_is_told(client: Client) -> None:
+    assert client.swarm.status("fraud") is None
+    swarm = client.swarm("fraud", {"a": "hangs", "b": "noop"})
+    run = swarm.distribute_work(["x"], strategy="round_robin")
+
+    def status() -> Any:
+        return client.swarm.status("fraud")
+
+    eventually(lambda: [one.units for one in status().work] == [1])
+    assert status().members == {"a": "hangs", "b": "noop"}
+    assert [one.run_id for one in status().work] == [run.id]
+    assert [one.name for one in client.swarm.list(timeout=SOON_S)] == ["fraud"]
+    assert client.swarm.list(tenant="acme", timeout=SOON_S) == []
+    run.cancel()
+    eventually(lambda: status().work == ())
+
+
 def test_many_join_at_once(client: Client, stack: Stack) -> None:
     def join(n: int) -> None:
         with Client(stack.redis_url) as other:

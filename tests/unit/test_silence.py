@@ -66,6 +66,7 @@ EXPLAINED = {
     ("celery_agents/client/bus/topics.py", "_append"): "a hint: who listens looks by himself",
     ("celery_agents/client/bus/topics.py", "_wait"): "the same; what is asked next says it",
     ("celery_agents/client/swarms/swarm.py", "_changed"): "somebody was quicker: decided anew",
+    ("app/journal/replicated/store.py", "change"): "somebody was quicker: decided anew",
     ("app/journal/writing/appending.py", "appended"): "the ordinary way finds out why",
     ("celery_agents/wire/pools.py", "_end"): "it is closed all the same, and nobody uses it",
     ("celery_agents/wire/from_loop.py", "close_all"): "its loop is closed: no task can do it",

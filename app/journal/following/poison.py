@@ -32,6 +32,8 @@ class PageEnd(NamedTuple):
     last: Position
     done: int
     why: str | None
+    #: Trying it again makes it no better: it is passed over at once, and nothing stops for it.
+    final: bool = False
 
 
 def after_page(
@@ -44,7 +46,8 @@ def after_page(
         upto = page.rows[page.done - 1] if page.done else row
         if not page.done:
             about = (row, page.rows[0], redact(page.why))
-            values = _after_failure(connection, *about, at=at, letters_max=letters_max)
+            how: Any = {"at": at, "letters_max": letters_max, "final": page.final}
+            values = _after_failure(connection, *about, **how)
             upto = page.rows[0] if "passed" in values else row
         last = Position(upto.xid, upto.pos)
     if row.missed:
@@ -54,18 +57,25 @@ def after_page(
 
 
 def _after_failure(
-    connection: Connection, row: Any, entry: Any, told: str, *, at: float, letters_max: int
+    connection: Connection,
+    row: Any,
+    entry: Any,
+    told: str,
+    *,
+    at: float,
+    letters_max: int,
+    final: bool,
 ) -> dict[str, Any]:
     """The columns of a cursor whose next entry has failed; with ``passed`` it is passed over."""
     rule, failures = SubscriptionRule.read(row.rule), row.failures + 1
-    if failures < rule.failures_max:
+    if failures < rule.failures_max and not final:
         wait_s = min(0.5 * 2.0 ** min(failures, 10), RETRY_MAX_S)
         return {"failures": failures, "error": told, "look_at": at + wait_s}
     shown = HIDDEN if sealed_by(connection) else redact(json.dumps(entry.data), limit=_SHOWN)
     about = {"cause": ENTRY, "reason": told, "payload": shown}
     letter = _letter(row, entry.pos, entry.at) | about
     insert_letters(connection, [letter], letters_max)
-    if rule.poison == "stop":
+    if rule.poison == "stop" and not final:
         return {"failures": failures, "error": told, "look_at": None}
     return {"failures": 0, "error": None, "look_at": at, "passed": row.passed + 1}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from app.journal.following import poison, subscribed
+from app.journal.following import depths, poison, subscribed
 from app.journal.following.subscribed import SubscriptionKey
 from app.journal.queries.entries import Position, behind, entry_of
 from app.journal.schema.engine import read_clock
@@ -65,9 +65,10 @@ def serve(connection: Connection, key: SubscriptionKey, serving: Starting) -> Ru
         return RunsStarted(full=queue)  # it keeps its turn, which is before that of who was served
     here, which = Position(row.xid, row.pos), subscribed.which(row)
     rows, last = behind(connection, key.tenant, which, here, min(PAGE, room))
-    steps, error = _made(connection, row, rows, serving)
+    steps, error = _made(connection, row, rows, serving, depths.of(connection, rows))
     why = None if error is None else error.message
-    page, most = poison.PageEnd(rows, last, len(steps), why), serving.letters_max
+    too_deep = isinstance(error, depths.TooDeepError)
+    page, most = poison.PageEnd(rows, last, len(steps), why, too_deep), serving.letters_max
     values = poison.after_page(connection, row, page, at=at, letters_max=most)
     subscribed.write(connection, key, values, at)
     return RunsStarted(_inserted(connection, steps, at, serving), bool(rows), error)
@@ -90,14 +91,18 @@ def start_again(
     if row is None or entry is None:
         what = f"the subscription {key.name}" if row is None else "the entry"
         raise InvalidPayloadError(f"It cannot be served again: {what} is gone.")
-    steps, error = _made(connection, row, [entry], serving)
+    steps, error = _made(connection, row, [entry], serving, [0])  # a person says so: it is new
     if error is not None:
         raise error
     return _inserted(connection, steps, read_clock(connection), serving)
 
 
 def _made(
-    connection: Connection, row: Any, entries: list[Any], serving: Starting
+    connection: Connection,
+    row: Any,
+    entries: list[Any],
+    serving: Starting,
+    after: list[int],
 ) -> tuple[list[NewStep], AgentsError | None]:
     """The rows of the runs of entries, in their order, up to one that fails; and why it does.
 
@@ -108,7 +113,8 @@ def _made(
     key, rule = SubscriptionKey(row.tenant, row.name), SubscriptionRule.read(row.rule)
     target = subscribed.target_of(connection, row)
     try:
-        for entry in entries:
+        for entry, depth in zip(entries, after, strict=True):
+            depths.check(depth, entry)
             event = entry_of(seals, key.tenant, entry)
             if (named := rule.key_of(event)) is None:
                 run_id = entry_run_id(*key, entry.pos, entry.at)
@@ -116,7 +122,8 @@ def _made(
                 run_id = keyed_run_id(*key, named)
             how = {"priority": rule.priority_of(event, target.priority)}
             asked = target.model_copy(update={**how, "args": [rule.input_of(event)]})
-            made.append(sealed_step(seals, serving.make(asked, run_id, key.tenant)))
+            new = serving.make(asked, run_id, key.tenant)
+            made.append(depths.at(sealed_step(seals, new), depth + 1))
     except AgentsError as error:
         return made, error
     except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:

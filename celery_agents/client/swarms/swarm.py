@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from typing_extensions import Unpack
 
+from celery_agents import names
 from celery_agents.client.bus.events import EventStore
+from celery_agents.client.control import Control
 from celery_agents.client.flows.run import FlowRun
 from celery_agents.client.flows.verb import StartVerb
 from celery_agents.client.options import RunOptions
@@ -25,6 +28,9 @@ from celery_agents.contracts.teams.swarm import (
     NEWS,
     STREAM,
     SWARM,
+    SwarmInfo,
+    SwarmStatus,
+    SwarmWork,
     WorkStrategy,
     members_of,
     request_of,
@@ -233,8 +239,39 @@ class Swarm:
 class SwarmVerb:
     """``agents.swarm(name, members)``: opens a swarm."""
 
-    def __init__(self, events: EventStore, start: StartVerb, runs: Runs) -> None:
+    def __init__(self, events: EventStore, start: StartVerb, runs: Runs, control: Control) -> None:
         self._events, self._start, self._runs = events, start, runs
+        self._control = control
+
+    def list(
+        self, *, tenant: str = "", limit: int = 100, timeout: float = 10.0
+    ) -> builtins.list[SwarmInfo]:
+        """Swarms in the order of their names."""
+        found = self._control.ask(names.SWARMS, tenant_of(tenant), limit).get(timeout=timeout)
+        return [SwarmInfo.of_stream(one) for one in found]
+
+    def status(self, name: str, *, tenant: str = "") -> SwarmStatus | None:
+        """How a swarm stands: its members, and the work that is under way; None: there is none.
+
+        Raises:
+            InvalidPayloadError: the name is none.
+        """
+        roll, where = SwarmRoll(), {"name": swarm_of(name), "tenant": tenant_of(tenant)}
+        for entry in self._events.read(STREAM + where["name"], tenant=tenant):
+            roll.add(entry)
+        if not roll.length:
+            return None
+        newest = [*roll.runs][: -_TOLD_MAX - 1 : -1]
+        work = [one for run_id in newest if (one := self._work(run_id)) is not None]
+        return SwarmStatus(**where, members=roll.members, work=tuple(work))
+
+    def _work(self, run_id: str) -> SwarmWork | None:
+        """How work stands; None: it has ended, or no worker has begun with it."""
+        found = self._runs.progress(run_id)
+        if found is None or found.state.final:
+            return None
+        told = {"succeeded": found.succeeded, "failed": found.failed, "running": found.running}
+        return SwarmWork(run_id=run_id, state=found.state, units=found.total, **told)
 
     def __call__(self, name: str, members: GivenMembers = (), *, tenant: str = "") -> Swarm:
         """Open the swarm of this name; the members that are given join it.

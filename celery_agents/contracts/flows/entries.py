@@ -19,10 +19,10 @@ from celery_agents.visible import CONTROLS
 
 #: Before the names of streams that the service writes by itself, and nobody else: exchanges of a
 #: session; what a flow was told and asked for; what it is sent; the threads of graphs; what an
-#: actor has answered and refused.
-OWN = SESSION, HISTORY, SIGNALS, GRAPHS, ANSWERS = (
+#: actor has answered and refused; changes of replicated values.
+OWN = SESSION, HISTORY, SIGNALS, GRAPHS, ANSWERS, REPLICATED = (
     *("session/", "flow/", "signals/", "graph/"),
-    "actor/",
+    *("actor/", "replicated/"),
 )
 #: Before those of graphs that are steps.
 STEP_GRAPHS = f"{GRAPHS}step/"

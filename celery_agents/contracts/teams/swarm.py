@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
@@ -17,6 +18,7 @@ from celery_agents.contracts.base import (
     Whole,
     read_as,
 )
+from celery_agents.contracts.outcome import State
 from celery_agents.contracts.vote import Decision
 
 #: The built-in flow that does what swarms are asked.
@@ -142,6 +144,45 @@ def news_of(value: Any) -> SwarmNews:
         InvalidPayloadError: it is nothing of the kind.
     """
     return read_as(_NEWS, value, "members")
+
+
+class SwarmInfo(Contract):
+    """A swarm in a list of them."""
+
+    name: str
+    #: Entries of its stream: who joined and left, and what was asked.
+    entries: int
+    #: When the last one came, in seconds since 1970.
+    last_at: float
+
+    @classmethod
+    def of_stream(cls, told: Mapping[str, Any]) -> Self:
+        """The swarm that a stream is of, by what is told of that."""
+        name = told["stream"].removeprefix(STREAM)
+        return cls(name=name, entries=told["entries"], last_at=told["last_at"])
+
+
+class SwarmWork(Contract):
+    """Work of a swarm that is under way."""
+
+    run_id: str
+    state: State
+    #: Units that were given to members so far, and how they are.
+    units: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    running: int = 0
+
+
+class SwarmStatus(Contract):
+    """How a swarm stands."""
+
+    name: str
+    tenant: str = ""
+    #: The agents of its members, by the members' names.
+    members: dict[str, str] = Field(default_factory=dict)
+    #: Work that it has not ended yet, the newest first, up to a hundred.
+    work: tuple[SwarmWork, ...] = ()
 
 
 class SwarmFailure(Contract):

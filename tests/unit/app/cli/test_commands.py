@@ -78,6 +78,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "plugins list": ([], [{"name": "weather", "status": "installed", "offers": {"agents": ["w"]}}]),
     "plugins activate": (["Weather"], {"name": "weather", "active": True}),
     "plugins deactivate": (["weather"], {"name": "weather", "active": False}),
+    "replicate": (["--new-identity"], {}),
     "tools list": ([], [{"name": "desk.sum_calculate", "effects": "pure", "approve": "never"}]),
     "tools show": (["maths.calculate"], {"name": "maths.calculate", "needs": []}),
     "tools try": (["desk.sum_calculate", '{"expression": "2*3"}'], {"value": "6", "exact": True}),

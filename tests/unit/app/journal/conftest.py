@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from shutil import copy
 
 import pytest
 from sqlalchemy import make_url
@@ -48,3 +50,20 @@ def world(journal_url: str) -> Iterator[World]:
 def journal(world: World) -> Journal:
     """The journal as one worker process sees it."""
     return world.journal()
+
+
+@pytest.fixture
+def second_journal_url(
+    request: pytest.FixtureRequest, journal_url: str, tmp_path: Path
+) -> Iterator[str]:
+    """Another empty journal, of the same database as the first one."""
+    if journal_url.startswith("sqlite"):
+        first, second = Path(str(make_url(journal_url).database)), tmp_path / "second.db"
+        copy(first, second)
+        yield str(make_url(journal_url).set(database=str(second)))
+        return
+    postgres: Databases = request.getfixturevalue("postgres")
+    template = make_url(request.getfixturevalue("_migrated_postgres")).database
+    url = postgres.create(template=template)
+    yield url
+    postgres.drop(url)

@@ -39,6 +39,7 @@ from celery_agents.contracts.memory import MemoryRecord
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.session import SessionExchange, SessionInfo
 from celery_agents.contracts.teams.solve import Solution, StrategyRecord, WorkLessons
+from celery_agents.contracts.teams.swarm import SwarmInfo, SwarmStatus, SwarmWork
 from celery_agents.contracts.teams.team import TeamPart, TeamReport
 from celery_agents.contracts.tenants import TenantState
 from celery_agents.contracts.verdicts import VoterRecord
@@ -112,6 +113,9 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "topics listen": (["alerts", "me"], {"place": 0, "body": "full\x7f"}),
     "topics dead": (["alerts"], {"seq": 4, "data": {"place": 0}}),
     "topics subscribe": (["alerts", "a"], {"name": "x\x7f"}),
+    "swarms list": ([], [{"name": "desk\x7f", "entries": 3}]),
+    "swarms members": (["desk"], {"name": "desk", "members": {"ann\x7f": "gpt"}}),
+    "swarms status": (["desk"], {"name": "desk", "work": [{"run_id": "r", "units": 9}]}),
     "actors list": ([], [{"actor": "Cart", "key": "ada\x7f", "unread": 2}]),
     "actors tell": (["Cart", "ada", "add", "tea"], {"id": "m\x7f"}),
     "actors ask": (["Cart", "ada", "add", "tea"], {"value": ["tea\x7f"]}),
@@ -170,6 +174,15 @@ def _actors() -> Mock:
         ask=lambda *_, **__: ["tea\x7f"],
         state=lambda *_, **__: state,
         dead=lambda *_, **__: iter([dead]),
+    )
+
+
+def _swarm() -> Mock:
+    work = SwarmWork(run_id="r", state=State.WAITING, units=9, succeeded=2)
+    about: Any = {"members": {"ann\x7f": "gpt"}, "work": (work,)}
+    return Mock(
+        list=lambda **_: [SwarmInfo(name="desk\x7f", entries=3, last_at=1.0)],
+        status=lambda *_, **__: SwarmStatus(name="desk", **about),
     )
 
 
@@ -325,7 +338,7 @@ class Served:
             trigger=lambda *_, **__: Answered("said"),
         )
         self.events, self.topics = _events(), _topics()
-        self.actors = _actors()
+        self.actors, self.swarm = _actors(), _swarm()
         kept = MemoryRecord(id="m", text="size 43\x7f", tokens=4, at=1.0, until=2.0)
         self.memory = SimpleNamespace(
             search=lambda *_, **__: [kept],

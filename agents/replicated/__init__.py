@@ -1,0 +1,1 @@
+"""Values that several journals change at once, and that are equal when each has all changes."""

@@ -1,0 +1,115 @@
+"""Changes: what each makes of the value that it was made of, as a delta that is merged anywhere."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from agents.replicated.causality import CausalContext, parts_of
+from agents.replicated.values import (
+    LEAVES,
+    Replicated,
+    Store,
+    dots_in,
+    element_of,
+    inner_type,
+)
+from celery_agents.contracts.flows.replicated import DEPTH_MAX, ReplicatedChange
+from celery_agents.errors import InvalidPayloadError
+
+#: Seconds by which a register's writer is behind what he has seen, at least: a slow clock wins.
+_TICK_S = 1e-6
+#: A register that another journal's clock has assigned so far ahead of ours is refused.
+AHEAD_MAX_S = 86_400.0
+#: Changes of a delta.
+_SEEN_MAX = 100_000
+
+
+def delta(
+    value: Replicated, changes: Sequence[ReplicatedChange], replica: str, at: float
+) -> Replicated:
+    """The delta of changes that a replica makes now, one after the other."""
+    made = Replicated(value.data_type)
+    for change in changes:
+        one = _delta(value, change, replica, at)
+        value, made = value.merge(one), made.merge(one)
+    return made
+
+
+def _delta(value: Replicated, change: ReplicatedChange, replica: str, at: float) -> Replicated:
+    field = value.at(change.path)
+    data_type, store = field.data_type, field.store
+    dot = value.context.next_of(replica)
+    new: Store = {}
+    seen = {dot}
+    if change.act == "increment":
+        mine = {one for one in store if parts_of(one)[0] == replica}
+        new, seen = {dot: sum(store[one] for one in mine) + int(_number(change))}, seen | mine
+    elif change.act == "assign":
+        latest = max((told[0] + _TICK_S for told in store.values()), default=at)
+        new, seen = {dot: [max(at, latest), change.value]}, seen | {*store}
+    elif change.act == "add":
+        element = element_of(change.value)
+        new, seen = {element: {dot: 1}}, seen | {*store.get(element, {})}
+    elif change.act == "clear":
+        seen |= {*dots_in(data_type, store)}
+    else:  # discard of a set, remove of a map
+        name = element_of(change.value) if change.act == "discard" else str(change.value)
+        seen |= {*dots_in(inner_type(data_type, name), store.get(name, {}))}
+    for name in reversed(change.path):
+        new = {name: new} if new else {}
+    return Replicated(value.data_type, new, CausalContext.of(seen))
+
+
+def _number(change: ReplicatedChange) -> int:
+    assert isinstance(change.value, int), "the contract has seen to it"
+    return change.value
+
+
+def checked_delta(data_type: str, told: Any, now: float) -> Replicated:
+    """Read a delta that another journal has made.
+
+    Raises:
+        InvalidPayloadError: it is none, or was assigned by a clock that is a day ahead.
+    """
+    try:
+        store, seen = told["store"], told["seen"]
+        context = _context(seen)
+        _check(data_type, store, context, now + AHEAD_MAX_S)
+        return Replicated(data_type, store, context)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise InvalidPayloadError(f"It is no change of a {data_type}: {error}.") from None
+
+
+def _context(seen: Any) -> CausalContext:
+    if len(seen) > _SEEN_MAX or not all(isinstance(dot, str) for dot in seen):
+        raise ValueError("it has seen what is no change, or too many")
+    return CausalContext.of(seen)
+
+
+def _check(data_type: str, store: Any, seen: CausalContext, latest: float, depth: int = 0) -> None:
+    if depth > DEPTH_MAX + 1 or not isinstance(store, dict):
+        raise ValueError("it is too deep, or no object")
+    for name, inner in store.items():
+        if data_type not in LEAVES:
+            _check_name(data_type, name)
+            _check(inner_type(data_type, name), inner, seen, latest, depth + 1)
+            continue
+        if name not in seen:
+            raise ValueError("a change counts that was not seen")
+        at = inner[0] if data_type == "register" and len(inner) == 2 else inner  # noqa: PLR2004
+        wanted = (int, float) if data_type == "register" else int
+        if isinstance(at, bool) or not isinstance(at, wanted) or not math.isfinite(at):
+            raise ValueError("a number is none")
+        if data_type == "register" and at > latest:
+            raise ValueError("it was assigned by a clock that is more than a day ahead")
+
+
+def _check_name(data_type: str, name: str) -> None:
+    if data_type == "set":
+        if element_of(json.loads(name)) != name:
+            raise ValueError("an element is written otherwise")
+    elif inner_type(data_type, name) not in {"counter", "register", "set", "map"}:
+        raise ValueError("a field has no type")

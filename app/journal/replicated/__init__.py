@@ -1,0 +1,1 @@
+"""Replicated values: their changes are entries of streams, which other journals take over."""

@@ -1,0 +1,1 @@
+"""Replicated values, for programs that change and read them."""

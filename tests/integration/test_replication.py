@@ -1,0 +1,125 @@
+"""Values that two data centres change: each with its own journal, one with a worker and an API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.access.permissions import Role
+from app.cli.replicate import KEY
+from app.journal.replicated.store import ReplicatedStore
+from app.journal.schema.engine import connect
+from app.maintenance import replicating
+from app.maintenance.replicating import Replication, Source, SourceAwayError, SourceRefusedError
+from celery_agents.contracts.flows.replicated import changes_of
+from celery_agents.errors import ConfigurationError, InvalidPayloadError
+from tests.integration.harness import SOON_S, Stack, celery
+from tests.support.api import made_key, served
+from tests.support.service import APP
+
+
+@pytest.fixture
+def elsewhere(_migrated_sqlite: Path, tmp_path: Path) -> Iterator[ReplicatedStore]:
+    """The journal of the other data centre."""
+    path = tmp_path / "elsewhere.db"
+    path.write_bytes(_migrated_sqlite.read_bytes())
+    engine = connect(f"sqlite:///{path}")
+    yield ReplicatedStore(engine)
+    engine.dispose()
+
+
+def test_a_worker_changes_values_and_another_data_centre_takes_them_over(
+    either: Stack, elsewhere: ReplicatedStore, tmp_path: Path
+) -> None:
+    replicas = either.client.replicated
+    visits = replicas.counter("visits")
+    assert visits.increment(3, id="click", timeout=SOON_S) == 3
+    assert visits.increment(3, id="click", timeout=SOON_S) == 3
+    assert visits.decrement(timeout=SOON_S) == 2
+    order = replicas.map("user-5").map("order")
+    assert order.set("items").add("tea", {"b": 1}, timeout=SOON_S) == ["tea", {"b": 1}]
+    assert order.set("items").discard("tea", timeout=SOON_S) == [{"b": 1}]
+    assert order.register("at").assign("now", timeout=SOON_S) == "now"
+    assert order.value(timeout=SOON_S) == {"at": "now", "items": [{"b": 1}]}
+    assert order.remove("register", "at", timeout=SOON_S) == {"items": [{"b": 1}]}
+    named = [(one.type, one.name) for one in replicas.list(timeout=SOON_S)]
+    assert named == [("counter", "visits"), ("map", "user-5")]
+    key = made_key(either.database_url, Role.READONLY)
+    with served(either.env, tmp_path) as http:
+        source = Source(str(http.base_url), key)
+        (told,) = Replication(elsewhere, source).once()
+        assert (told.new, told.known, told.behind) == (6, 0, 0)
+        change(elsewhere, "visits", 10)
+        assert [*Replication(elsewhere, source).once()] == []
+        (again,) = Replication(elsewhere, source, anew=True).once()
+        assert (again.new, again.known) == (0, 6)
+        with pytest.raises(SourceRefusedError, match="answers 401"):
+            Source(str(http.base_url), "ca_" + "0" * 20).page(None)
+        engine = connect(either.database_url)
+        own = Replication(ReplicatedStore(engine), source, anew=True)
+        with pytest.raises(InvalidPayloadError, match="another identity"):
+            [*own.once()]
+        engine.dispose()
+    assert elsewhere.read("", "counter", "visits").value == 12
+    assert elsewhere.read("", "map", "user-5").value == {"order": {"items": [{"b": 1}]}}
+    assert visits.value(timeout=SOON_S) == 2
+
+
+def change(store: ReplicatedStore, name: str, by: int) -> None:
+    read = changes_of([{"act": "increment", "value": by}], "counter")
+    store.change("", ("counter", name), read, f"by {by}")
+
+
+def test_the_command_takes_over_and_shows_no_key(
+    fast: Stack, elsewhere: ReplicatedStore, tmp_path: Path
+) -> None:
+    change(elsewhere, "visits", 5)
+    url = str(elsewhere.engine.url)
+    key = made_key(url, Role.READONLY)
+    with served({**fast.env, "DATABASE_URL": url}, tmp_path) as http:
+        where = str(http.base_url).rstrip("/")
+        command = ["-A", APP, "agents", "replicate", "--from", where, "--json"]
+        done = celery(*command, env=fast.env | {KEY: key})
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[0]["new"] == 1
+    assert lines[-1] == {"source": where, "done": True}
+    assert key not in done.stdout + done.stderr
+    engine = connect(fast.database_url)
+    assert ReplicatedStore(engine).read("", "counter", "visits").value == 5
+    engine.dispose()
+    away = celery(*command, env=fast.env | {KEY: key})
+    assert away.returncode == 1
+    assert json.loads(away.stdout)["error"]["kind"] == "unavailable"
+    assert key not in away.stdout + away.stderr
+
+
+def test_a_source_that_is_away_is_asked_again(
+    elsewhere: ReplicatedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source("http://127.0.0.1:9", None)
+    with pytest.raises(SourceAwayError, match="does not answer"):
+        source.page(None)
+    monkeypatch.setattr(replicating, "_WAIT_S", 0.0)
+    found: list[Any] = [*islice(Replication(elsewhere, source).follow(), 3)]
+    assert all("does not answer" in one.error for one in found)
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "why"),
+    [
+        ("https://me:secret@eu.example.org", None, "no secrets"),
+        ("http://eu.example.org", "ca_secret", "https alone"),
+        ("postgresql://eu.example.org/x", None, "address of an API"),
+        ("https://eu.example.org/?key=secret", None, "address of an API"),
+        ("https://[::1", None, "address of an API"),
+    ],
+)
+def test_addresses_that_are_refused(url: str, key: str | None, why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why) as refused:
+        Source(url, key)
+    assert "secret@" not in str(refused.value)
