@@ -111,9 +111,9 @@ class ToolsBackend:
             raise InvalidPayloadError(f"There is no tool {wanted.tool[:80]!r}.")
         call = ToolCall(id="call", name=wanted.tool, arguments=wanted.arguments)
         maker = Maker(offered, step, Delegating(offered, step))
-        times = maker.times(call)
+        noted = maker.asked(call)
         try:
-            batch = await maker.settle([call], [times], [maker.problem(call)], why="")
+            batch = await maker.settle([call], [noted], [maker.problem(call)], why="")
         except WaitsError as waiting:
             return Expand(members=waiting.members)
         if batch.waits:

@@ -56,8 +56,8 @@ def asked_for(call: ToolCall, within: str = "") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a call asks for, made out once: it is known by that in many places."""
+class NotedCall:
+    """Content that identifies a call, made out once: it is known by that in many places."""
 
     name: str
     digest: str
@@ -72,7 +72,7 @@ class Asked:
 
 def identity_of(call: ToolCall, times: int) -> str:
     """The same in each attempt: the ``times``-th call of its tool with its arguments."""
-    return Asked(call.name, asked_for(call), times).identity
+    return NotedCall(call.name, asked_for(call), times).identity
 
 
 def wrong_arguments(call: ToolCall, spec: ToolSpec) -> str | None:

@@ -17,7 +17,7 @@ from agents.plan import Member
 from agents.timing import in_time
 from agents.tools.approvals import key_of, verdict, wish
 from agents.tools.calls import (
-    Asked,
+    NotedCall,
     ToolCall,
     ToolError,
     ToolFailedError,
@@ -103,11 +103,11 @@ class Maker:
         self._programs = programs
         self._same: Counter[str] = Counter()
 
-    def asked(self, call: ToolCall) -> Asked:
+    def asked(self, call: ToolCall) -> NotedCall:
         """Take note of a call: of what it asks for, and the how-manieth that asks for this."""
         digest = asked_for(call, self._within)
         self._same[digest] += 1
-        return Asked(call.name, digest, self._same[digest])
+        return NotedCall(call.name, digest, self._same[digest])
 
     def problem(self, call: ToolCall) -> ToolResult | None:
         """Answer a call whose wrong arguments no person is to see."""
@@ -123,7 +123,7 @@ class Maker:
     async def settle(
         self,
         meant: Sequence[ToolCall],
-        asked: Sequence[Asked],
+        asked: Sequence[NotedCall],
         told: list[ToolResult | None],
         *,
         why: str,
@@ -185,7 +185,7 @@ class Maker:
     async def _decided(
         self,
         calls: Sequence[ToolCall],
-        asks: Sequence[Asked],
+        asks: Sequence[NotedCall],
         told: list[ToolResult | None],
         why: str,
     ) -> tuple[list[ToolCall], list[Member]]:
