@@ -90,7 +90,7 @@ class ExpandStep(Operation[Expanded]):
 
     @property
     def has_lite(self) -> bool:
-        return False
+        return self.variety == 0
 
     @property
     def alone(self) -> bool:
@@ -116,7 +116,8 @@ def _shot(operations: Sequence[ExpandStep]) -> Shot:
     in_order = sorted(zip(operations, wanted, strict=True), key=lambda pair: pair[0].claim.id)
     for o, news in in_order:
         claim, join = o.claim, o.plan.join
-        steps.append((claim.id, claim.token, join.kind, join.keep, len(news), join.timeout_s))
+        expected = 1 if join.kind == "any" else len(news)
+        steps.append((claim.id, claim.token, join.kind, join.keep, expected, join.timeout_s))
         for place, new in enumerate(news):
             members.append((claim.id, *new.columns(place)))
     common = (State.RUNNING.value, operations[0].rules.wake_grace_s)

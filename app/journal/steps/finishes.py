@@ -68,7 +68,7 @@ class FinishStep(Operation[Aftermath]):
 
     @property
     def has_lite(self) -> bool:
-        return self._shot is _Shot.ROOTS
+        return self._shot is not _Shot.NONE
 
     @property
     def alone(self) -> bool:

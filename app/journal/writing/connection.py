@@ -15,6 +15,7 @@ from app.journal.schema.engine import SHARED, unbracketed
 from app.journal.schema.transactions import between_forks, tried
 from app.journal.writing import sqlite
 from app.journal.writing.prepared import Shot, Written
+from app.journal.writing.sqlite_members import AmissError
 from celery_agents.noted import noting
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Held:
         if self.whole:
             try:
                 return self.transaction(lambda c: sqlite.fire(c, shots))
-            except sqlite.AmissError:
+            except AmissError:
                 return None
         try:
             return self.statement(lambda c: fire(c, shots))

@@ -6,7 +6,6 @@ threads, and wait to get it back, for each one: under load that was what a write
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from app.journal.schema.engine import read_clock
 from app.journal.schema.new_steps import NAMES, claimed, insert_into_runs, insert_into_steps, words
 from app.journal.writing import prepared
 from app.journal.writing.prepared import Prepared, Shot, Written
+from app.journal.writing.sqlite_members import WAYS, AmissError, encode, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Statements:
     returns: bool = False
 
     def __post_init__(self) -> None:
-        places = [f"json_extract(v.value, '$[{n}]')" for n in range(len(self.like.types))]
+        places = [value(n) for n in range(len(self.like.types))]
         object.__setattr__(self, "texts", tuple(t.format(*places) for t in self.texts))
 
 
@@ -191,11 +191,6 @@ OF = {
     prepared.INSERT_ONE.name: _INSERT,
     prepared.FINISH_ONE.name: _FINISH,
 }
-_ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-
-class AmissError(Exception):
-    """A row was not as expected: the transaction has to be rolled back."""
 
 
 def fire(connection: Connection, volley: Sequence[Shot]) -> Written:
@@ -207,6 +202,9 @@ def fire(connection: Connection, volley: Sequence[Shot]) -> Written:
     at = read_clock(connection)
     written: dict[str, Sequence[Any]] = {}
     for shot in volley:
+        if (way := WAYS.get(shot.prepared.name)) is not None:
+            written |= way(connection, at, shot)
+            continue
         statements = OF[shot.prepared.name]
         values = {"at": at, **_values(statements.like, shot)}
         results = [connection.exec_driver_sql(t, values) for t in statements.texts]
@@ -230,5 +228,5 @@ def _values(like: Prepared, shot: Shot) -> dict[str, Any]:
         for value, kind in zip(shot.values, like.types, strict=True)
         if not kind.endswith("[]")
     ]
-    rows = _ENCODE(list(zip(*columns, strict=True)))
+    rows = encode(list(zip(*columns, strict=True)))
     return {"rows": rows, **dict(zip(("one", "two", "three"), common, strict=False))}
