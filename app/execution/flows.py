@@ -7,11 +7,11 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from agents.flows.history import LINES_WARN, Difference, Line
+from agents.flows.history import LINES_WARN, PATCHED, Difference, Line
 from agents.flows.instance import Instance
 from agents.flows.pattern import (
     Advanced,
@@ -53,6 +53,10 @@ LONG = "long_history"
 GENERATIONS_MAX = 100
 
 
+#: Kinds of commands that ask for no member.
+_NO_MEMBERS = frozenset({"timer", "signal", "emit", "cancel", PATCHED})
+
+
 class KeptFlow(NamedTuple):
     """A flow's last claim in this process, of one that may go on by the ends of its members."""
 
@@ -75,6 +79,8 @@ class Kept(NamedTuple):
     #: The place of its generation's first line, among all of the history.
     begins: int = 0
     flow: KeptFlow | None = None
+    #: Whether it may have members: then its cost is theirs.
+    asked: bool = True
 
 
 class Instances:
@@ -103,7 +109,9 @@ def flow_step(step: Step, request: Flow) -> Expand | Outcome:
     """Let a flow go on with what has come for it."""
     claim, journal, settings = step.claim, step.runtime.journal, step.runtime.settings
     instances = step.runtime.resource(Instances, lambda: Instances(settings.flows_max))
-    kept = _brought_up(instances.take(claim.id), step, request)
+    had_kept = instances.take(claim.id)
+    seen = None if had_kept is None else _seen(step, request, had_kept)
+    kept = _brought_up(had_kept, seen, step, request)
     if kept is None:
         return _forked(step, request)
     if not isinstance(kept, Kept):
@@ -111,8 +119,11 @@ def flow_step(step: Step, request: Flow) -> Expand | Outcome:
     if kept.instance.difference is not None:
         dropped(kept.instance)
         return _parked(step, _told(kept.instance.difference))
-    most = most_of(request, kept.instance)
-    news = journal.flows.news(claim, [*kept.instance.open], kept.heard, most)
+    if seen is not None and kept is had_kept:
+        news = seen[1]
+    else:  # it is told where it stands now
+        most = most_of(request, kept.instance)
+        news = journal.flows.news(claim, [*kept.instance.open], kept.heard, most)
     had = kept.instance.lines
     lines = _lines(request, news, kept.version, begun=had > 0)
     found = advance(kept.instance, kept.code, request.input, lines, news.at + EARLY_S)
@@ -145,6 +156,7 @@ def _gone_on(
         dropped(kept.instance)
         return _parked(step, stopped_by(found))
     step.callers = callers_of(found)
+    kept = kept._replace(asked=kept.asked or _asks(found.lines))
     if found.state is not None:
         kept, found = _anew(step, request, kept, (had, found, heard), news.at)
     elif had < LINES_WARN <= kept.instance.lines:
@@ -200,7 +212,25 @@ def _anew(
     )
 
 
-def _brought_up(kept: Kept | None, step: Step, request: Flow) -> Kept | Expand | Outcome | None:
+#: Lines of a history behind those that an instance was confirmed, and news of where it stands.
+_Seen = tuple[list[ToldLine], News]
+
+
+def _seen(step: Step, request: Flow, kept: Kept) -> _Seen:
+    """Read in one transaction what concerns an instance that stays in this process."""
+    instance, store = kept.instance, step.runtime.journal.flows
+    about = ([*instance.open], kept.heard, most_of(request, instance))
+    return store.glance(step.claim, _confirmed(kept), *about)
+
+
+def _confirmed(kept: Kept) -> int:
+    """Return the place of the first line that it was told and nobody confirmed."""
+    return kept.begins + kept.instance.lines - len(kept.last)
+
+
+def _brought_up(
+    kept: Kept | None, seen: _Seen | None, step: Step, request: Flow
+) -> Kept | Expand | Outcome | None:
     """An instance that stands where the journal's history ends; or why there is none.
 
     None: it is a fork that has not begun.
@@ -209,14 +239,16 @@ def _brought_up(kept: Kept | None, step: Step, request: Flow) -> Kept | Expand |
     have been written, if its claim was stale; then it is begun anew.
     """
     store, claim = step.runtime.journal.flows, step.claim
-    if kept is not None:
-        since = kept.begins + kept.instance.lines - len(kept.last)
-        told = store.lines(claim.tenant, claim.id, since)
+    if kept is not None and seen is not None:
+        since, (told, _) = _confirmed(kept), seen
         known = [(line.kind, line.data) for line in told[: len(kept.last)]]
         if known == kept.last and (not told or told[0].seq == since):
-            more = told[len(kept.last) :]
-            kept.instance.replay(Line.of(one.kind, one.data) for one in more)
-            return kept._replace(heard=_heard(more, kept.heard))
+            if not (more := told[len(kept.last) :]):
+                return kept
+            lines = [Line.of(one.kind, one.data) for one in more]
+            kept.instance.replay(lines)
+            asked = kept.asked or _asks(lines)
+            return kept._replace(heard=_heard(more, kept.heard), asked=asked)
         dropped(kept.instance)
     told = store.history(claim.tenant, claim.id) if claim.token > 1 else []
     history = [Line.of(one.kind, one.data) for one in told]
@@ -231,7 +263,13 @@ def _brought_up(kept: Kept | None, step: Step, request: Flow) -> Kept | Expand |
         return _parked(step, {"missing": error.message})
     instance = begun(code, claim.id, request.input, history)
     begins = told[0].seq if told else 0
-    return Kept(instance, code, version, _heard(told, -1), [], begins)
+    asked = begins > 0 or _asks(history)
+    return Kept(instance, code, version, _heard(told, -1), [], begins, asked=asked)
+
+
+def _asks(lines: Iterable[Line]) -> bool:
+    """Return whether there are members among what a flow asked for."""
+    return any(one.kind not in _NO_MEMBERS for line in lines for one in line.commands)
 
 
 def _heard(told: list[ToldLine], before: int) -> int:
@@ -271,6 +309,8 @@ def _written(step: Step, kept: Kept, found: Advanced, news: News, heard: int) ->
         if unread := kept.instance.inbox.unread:
             told = Line("unread", "", news.at, [list(one) for one in unread])
             step.recorded.append(entry_of(claim, told))
+        if not (kept.asked or _asks(found.lines)):  # it has no members
+            return found.outcome
         usage = step.runtime.journal.tally(claim.id).usage
         return found.outcome.model_copy(update={"usage": usage})
     due = next_due(kept.instance)

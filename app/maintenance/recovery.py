@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: Turns for which a worker keeps the duty: where it dies, others have it a moment later.
 _DUTY = 1.5
+#: So long after its end others try to take it.
+_AFTER_S = 0.05
 #: Batches of those whose time has come that one look wakes; more have the next one's turn.
 _RINGS_MAX = 20
 
@@ -44,6 +46,7 @@ class Recovery:
         self._settings = runtime.settings
         self._intake = runtime.intake
         self._dispatcher, self._bus = Dispatcher(runtime), EventBus(runtime)
+        self._has_duty = True
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="agents-recovery", daemon=True)
 
@@ -65,14 +68,26 @@ class Recovery:
             except Exception as error:  # noqa: BLE001 - it is noted
                 text = "Recovery failed; it goes on at the next turn"
                 note(log, "recovery_failed", text, error=error, trace=True)
-            if self._stopped.wait(self._settings.recovery_interval_s):
+            if self._stopped.wait(self._pause_s()):
                 return
+
+    def _pause_s(self) -> float:
+        """Return when to look again: whoever has not the duty, as it ends, if nobody keeps it."""
+        interval_s = self._settings.recovery_interval_s
+        if self._has_duty:
+            return interval_s
+        try:
+            left_s = self._findings.duty_left()
+        except AgentsError:
+            return interval_s
+        return min(left_s + _AFTER_S, interval_s)
 
     def sweep(self) -> int:
         """Look once, if it is this worker's turn; returns how many rows were woken."""
         s = self._settings
         lease_s = _DUTY * s.recovery_interval_s
-        if not self._findings.take_duty(lease_s):
+        self._has_duty = self._findings.take_duty(lease_s)
+        if not self._has_duty:
             return 0
         self._ring(s.wake_batch)
         self._dispatch()

@@ -14,7 +14,7 @@ from app.journal.schema.transactions import in_transaction
 from app.journal.steps import due
 from app.journal.steps.inserts import insert_steps
 from app.journal.steps.joins import Rules
-from app.journal.tables.workers import standing, take_duty
+from app.journal.tables.workers import duty_left, standing, take_duty
 
 #: Rows that want a message: finished but not settled, held by a dead worker, taken by nobody.
 Wanting = Literal["unsettled", "orphaned", "unwoken"]
@@ -34,6 +34,10 @@ class Findings:
         return in_transaction(
             self._engine, lambda c: take_duty(c, "recovery", self._worker_id, lease_s)
         )
+
+    def duty_left(self) -> float:
+        """For how many seconds somebody has the duty of recovery still."""
+        return in_transaction(reading(self._engine), lambda c: duty_left(c, "recovery"))
 
     def late_joins(self, limit: int) -> Aftermath:
         """Fire joins past their deadline."""

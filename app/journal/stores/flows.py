@@ -105,19 +105,7 @@ class FlowStore:
         Raises:
             UnreadableValueError: one of them cannot be decrypted.
         """
-        where = (tenant, HISTORY + step_id)
-        query = (
-            select(_E.seq, _E.kind, cast(_E.data, Text))
-            .where(_E.tenant == tenant, _E.stream == where[1], _E.seq >= since)
-            .order_by(_E.seq)
-        )
-        rows = self._read(lambda c: c.execute(query).all())
-        data = json.loads(f"[{','.join(text for *_, text in rows)}]")
-        seals = sealed_by(self.engine)
-        return [
-            ToldLine(seq, kind, opened_entry(seals, where, seq, told))
-            for (seq, kind, _), told in zip(rows, data, strict=True)
-        ]
+        return self._read(lambda c: _lines(c, tenant, step_id, since))
 
     def page(self, step_id: str, since: int, limit: int) -> list[dict[str, Any]]:
         """Lines of a flow's history for people, from a number on.
@@ -167,25 +155,21 @@ class FlowStore:
         Raises:
             UnreadableValueError: an outcome or a signal cannot be decrypted.
         """
-        where = (claim.tenant, SIGNALS + claim.id)
-        later = (
-            select(_E.seq, _E.kind, _E.data, _E.at)
-            .where(_E.tenant == where[0], _E.stream == where[1], _E.seq > heard)
-            .order_by(_E.seq)
-        )
-        queries = [later]
-        if most is not None:
-            queries = [later.where(_E.kind != CANCEL).limit(most), later.where(_E.kind == CANCEL)]
+        return self._read(lambda c: _news(c, claim, keys, heard, most))
 
-        def read(connection: Connection) -> News:
-            seals, found = sealed_by(connection), members(connection, claim.id, keys)
-            ends = [_end(seals, row) for row in found if State(row.state).final]
-            rows = [r for query in queries for r in connection.execute(query)]
-            signals = [
-                NewSignal(r.seq, r.at, r.kind, **opened_entry(seals, where, r.seq, r.data))
-                for r in rows
-            ]
-            return News(read_clock(connection), ends, signals)
+    def glance(
+        self,
+        claim: Claimed,
+        since: int,
+        keys: Sequence[str],
+        heard: int,
+        most: int | None = None,
+    ) -> tuple[list[ToldLine], News]:
+        """Lines of a flow's history from a place on, and its news, at one look."""
+
+        def read(connection: Connection) -> tuple[list[ToldLine], News]:
+            told = _lines(connection, claim.tenant, claim.id, since)
+            return told, _news(connection, claim, keys, heard, most)
 
         return self._read(read)
 
@@ -245,6 +229,43 @@ class FlowStore:
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         return in_transaction(reading(self.engine), work)
+
+
+def _lines(connection: Connection, tenant: str, step_id: str, since: int) -> list[ToldLine]:
+    where = (tenant, HISTORY + step_id)
+    query = (
+        select(_E.seq, _E.kind, cast(_E.data, Text))
+        .where(_E.tenant == tenant, _E.stream == where[1], _E.seq >= since)
+        .order_by(_E.seq)
+    )
+    rows = connection.execute(query).all()
+    data = json.loads(f"[{','.join(text for *_, text in rows)}]")
+    seals = sealed_by(connection)
+    return [
+        ToldLine(seq, kind, opened_entry(seals, where, seq, told))
+        for (seq, kind, _), told in zip(rows, data, strict=True)
+    ]
+
+
+def _news(
+    connection: Connection, claim: Claimed, keys: Sequence[str], heard: int, most: int | None
+) -> News:
+    where = (claim.tenant, SIGNALS + claim.id)
+    later = (
+        select(_E.seq, _E.kind, _E.data, _E.at)
+        .where(_E.tenant == where[0], _E.stream == where[1], _E.seq > heard)
+        .order_by(_E.seq)
+    )
+    queries = [later]
+    if most is not None:
+        queries = [later.where(_E.kind != CANCEL).limit(most), later.where(_E.kind == CANCEL)]
+    seals, found = sealed_by(connection), members(connection, claim.id, keys)
+    ends = [_end(seals, row) for row in found if State(row.state).final]
+    rows = [r for query in queries for r in connection.execute(query)]
+    signals = [
+        NewSignal(r.seq, r.at, r.kind, **opened_entry(seals, where, r.seq, r.data)) for r in rows
+    ]
+    return News(read_clock(connection), ends, signals)
 
 
 def _untold(connection: Connection, step_id: str) -> dict[str, Any] | None:

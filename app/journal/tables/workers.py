@@ -175,3 +175,9 @@ def take_duty(connection: Connection, name: str, holder: str, lease_s: float) ->
         .values(holder=holder, until=now() + lease_s)
     ).rowcount
     return bool(taken)
+
+
+def duty_left(connection: Connection, name: str) -> float:
+    """For how many seconds somebody has the duty still."""
+    left = connection.execute(select(Duty.until - now()).where(Duty.name == name)).scalar()
+    return max(float(left or 0.0), 0.0)

@@ -112,3 +112,26 @@ def test_a_generation_that_ends_without_waiting_leaves_no_lines_of_the_one_befor
     assert isinstance(found, Outcome)
     assert found.value == "ended"
     assert history(flows) == [("started", 1)]
+
+
+@pytest.mark.parametrize(("told", "looks"), [("waits", 0), ({"next": "ends"}, 1)])
+def test_only_one_that_had_members_is_told_what_they_cost(
+    flows: Runtime, monkeypatch: pytest.MonkeyPatch, told: Any, looks: int
+) -> None:
+    looked: list[str] = []
+    tally = type(flows.journal).tally
+
+    def counts(journal: Any, step_id: str, **about: Any) -> Any:
+        looked.append(step_id)
+        return tally(journal, step_id, **about)
+
+    monkeypatch.setattr(type(flows.journal), "tally", counts)
+    wake(flows, told)
+    if told == "waits":
+        signal(flows, "ended")
+    else:
+        end(flows, "1")
+    found = wake(flows)
+    assert isinstance(found, Outcome)
+    assert found.value == "ended"
+    assert len(looked) == looks

@@ -59,3 +59,17 @@ def test_all_are_woken_whose_time_has_come_however_many_sleep(
     monkeypatch.setattr(Runtime, "follow", follow)
     made._ring(500)
     assert woken == [*range(2_345)]
+
+
+@pytest.mark.parametrize(("left_s", "pause_s"), [(0.0, 0.05), (0.5, 0.55), (60.0, 1.0)])
+def test_who_has_not_the_duty_looks_again_as_it_ends(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, left_s: float, pause_s: float
+) -> None:
+    """A worker that is killed would else leave it for an interval more."""
+    made = Recovery(runtime)
+    monkeypatch.setattr(made._findings.__class__, "take_duty", lambda *_: False)
+    monkeypatch.setattr(made._findings.__class__, "duty_left", lambda _: left_s)
+    assert made._pause_s() == made._settings.recovery_interval_s
+    assert made.sweep() == 0
+    assert made._settings.recovery_interval_s == 1.0
+    assert made._pause_s() == pytest.approx(pause_s)

@@ -30,7 +30,9 @@ def test_one_process_has_the_duty(world: World, journal: Journal) -> None:
     other = world.journal("other")
     assert journal.findings.take_duty(60)
     assert not other.findings.take_duty(60)
+    assert 0 < other.findings.duty_left() <= 60
     assert journal.findings.take_duty(0)
+    assert other.findings.duty_left() == 0
     assert other.findings.take_duty(60)
 
 
