@@ -6,7 +6,7 @@ task); an agent is a named entry of one kind. Backends run as coroutines on the 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
@@ -20,6 +20,7 @@ from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.events import EventType
+from celery_agents.contracts.experience import TriedWay
 from celery_agents.contracts.governance import Estimate
 from celery_agents.contracts.memory import RECALL_TOKENS, MemoryRecord, Trust
 from celery_agents.contracts.outcome import Answer, Outcome, Usage
@@ -223,6 +224,18 @@ class StepContext(Protocol):
 
     async def untrusted(self, about: str) -> bool:
         """Return whether the run has; of one ``about`` the same in each attempt."""
+        ...
+
+    @property
+    def ways(self) -> Sequence[TriedWay]:
+        """The tools and agents that its agent used where the like was asked, the best first.
+
+        Of an agent that a memory ``learns_from``; nothing of a run that is held out.
+        """
+        ...
+
+    def did(self, name: str) -> None:
+        """Take note of a tool, or of another way, that it used: tools of models are noted so."""
         ...
 
     async def ask(

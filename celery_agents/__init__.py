@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from celery_agents.contracts.ask import Ask
     from celery_agents.contracts.conversation import Attachment, ChatMessage, Text, ToolUse
     from celery_agents.contracts.events import RunEvent
+    from celery_agents.contracts.experience import Experienced, MemoryEffect, TriedWay
     from celery_agents.contracts.fallback import Candidate
     from celery_agents.contracts.flows.actors import ActorInfo, ActorState
     from celery_agents.contracts.flows.entries import StreamEntry, StreamEvent
@@ -148,7 +149,10 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Map",
     "MapFailure",
     "MapResult",
+    "Experienced",
+    "MemoryEffect",
     "MemoryRecord",
+    "TriedWay",
     "Outcome",
     "PersonAnswer",
     "ReplicatedInfo",
@@ -208,6 +212,7 @@ _MODULES = {
     ),
     "celery_agents.contracts.flows.topics": ("TopicInfo", "TopicMessage"),
     "celery_agents.contracts.flows.workflow": ("Workflow", "WorkflowStep"),
+    "celery_agents.contracts.experience": ("Experienced", "MemoryEffect", "TriedWay"),
     "celery_agents.contracts.gather": ("Aggregate", "Gather"),
     "celery_agents.contracts.governance": ("Estimate",),
     "celery_agents.contracts.mapping": ("Map", "MapFailure", "MapResult"),

@@ -64,6 +64,7 @@ MEMORIES = "agents.memories"
 ERASE = "agents.erase"
 UNEMBEDDED = "agents.unembedded"
 EMBED = "agents.embed"
+EFFECT = "agents.effect"
 #: Schedules: lists them, makes or changes one, lets one start nothing or go on, starts a run of one
 #: now, deletes one.
 SCHEDULES = "agents.schedules"
@@ -145,6 +146,7 @@ CONTROL_TASKS = (
     ERASE,
     UNEMBEDDED,
     EMBED,
+    EFFECT,
     SCHEDULES,
     PUT_SCHEDULE,
     PAUSE_SCHEDULE,

@@ -7,6 +7,7 @@ from celery import shared_task
 from agents.base import turn_of
 from agents.catalog import compensation
 from agents.plan import Expand
+from app.execution.calls.experience import experienced
 from app.execution.context import Step
 from app.execution.sessions import named
 from app.execution.staffing import answered_before, check_asked
@@ -27,6 +28,7 @@ async def ask(step: Step, request: Ask) -> Answer | Outcome | Expand:
     if other := step.talk is not None and step.talk.agent != request.agent:  # handed over before
         request = request.model_copy(update={"agent": step.talk.agent})
     compensation.check(registry, request)
+    turn = await experienced(step, request, turn)
     said = await turns.take(request.agent, turn, step, when_open=request.when_open)
     answer = compensation.undoable(registry, request, await step.with_members(said))
     return named(request.agent, answer) if other else answer

@@ -8,6 +8,7 @@ from celery import shared_task
 
 from agents.patterns.fallback import pattern
 from agents.plan import Expand
+from app.execution.calls import experience
 from app.execution.context import Step
 from app.execution.learning import with_memory
 from app.execution.task import StepTask
@@ -31,7 +32,8 @@ def fallback(step: Step, request: Fallback) -> Expand | Outcome:
     )
     if request.strategy not in pattern.LEARNING:
         return advance()
-    return with_memory(step.runtime.journal, request, members, advance)
+    seen = experience.seen(step, request)
+    return with_memory(step.runtime.journal, request, members, advance, seen=seen)
 
 
 def _refuse_to_race(step: Step, request: Fallback) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 from celery import shared_task
 
+from agents.memory import experience
 from app.execution.memories import NamedMemory, named
 from app.execution.runtime import runtime_of
 from app.journal.queries import tallies
 from app.maintenance.acts import recorded
 from celery_agents import names
-from celery_agents.contracts.base import PLACES_MAX, id_of, whole_of
+from celery_agents.contracts.base import PLACES_MAX, id_of, name_of, whole_of
 from celery_agents.contracts.memory import (
     RECALL_TOKENS,
     NewMemories,
@@ -75,6 +76,17 @@ def unembedded(
     found, more = store.lacking(memory.tenant, memory.space, memory.model, place)
     ids, texts = tuple(m.id for m in found), tuple(m.text for m in found)
     return ToEmbed(agent=memory.model, ids=ids, texts=texts, more=more).compact()
+
+
+@shared_task(name=names.EFFECT, bind=True)
+def effect(
+    self: Any, name: str, scope: Any = None, agent: str | None = None, tenant: str = ""
+) -> dict[str, Any]:
+    """Compare runs that were told of earlier ones with those that were held out."""
+    memory = _named(self, name, scope, tenant)
+    of = None if agent is None else name_of(agent, "agent")
+    store = runtime_of(self.app, self.request.hostname).journal.memories
+    return experience.effect(store.outcomes(memory.tenant, memory.space, of)).compact()
 
 
 @shared_task(name=names.EMBED, bind=True, acks_late=True)

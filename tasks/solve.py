@@ -10,6 +10,7 @@ from celery import shared_task
 from agents.patterns.solve import pattern
 from agents.plan import Expand
 from app.execution import learning
+from app.execution.calls import experience
 from app.execution.context import Step
 from app.execution.runtime import runtime_of
 from app.execution.task import StepTask
@@ -26,7 +27,8 @@ def solve(step: Step, request: Solve) -> Expand | Outcome:
     members = step.members()
     about: Any = {"step_id": step.step_id, "remaining_s": step.claim.left_s}
     advance = partial(pattern.advance, request, members, **about)
-    return learning.with_lessons(step.runtime.journal, request, members, advance)
+    seen = experience.seen(step, request)
+    return learning.with_lessons(step.runtime.journal, request, members, advance, seen=seen)
 
 
 @shared_task(name=names.LEARNED, bind=True)

@@ -19,7 +19,12 @@ def read_memories(path: Path, tables: Any) -> dict[str, MemoryPolicy]:
         ConfigurationError: one is not right; it names the field.
     """
     found = read_policies(path, "memory", tables, MemoryPolicy)
+    learning: dict[str, str] = {}
     for name, policy in found.items():
+        for agent in policy.learns_from:
+            if (other := learning.setdefault(agent, name)) != name:
+                told = f"[memory.{name}] learns_from: {agent!r} is of [memory.{other}] already"
+                raise ConfigurationError(f"{path}: {told}")
         try:
             check_language(policy.language)
         except ConfigurationError as error:

@@ -204,6 +204,11 @@ class _Apart:
         """Raises AgentFailedError: as above."""
         raise AgentFailedError(f"A probe has no step that could use the memory {name}.")
 
+    ways = ()
+
+    def did(self, name: str) -> None:
+        """Do nothing: nobody learns from it."""
+
     async def distrust(self) -> None:
         """Do nothing: it remembers nothing."""
 

@@ -26,6 +26,7 @@ class Running:
 
     def __init__(self, offered: Offered, step: StepContext, *, most: int = MOST_CALLS) -> None:
         self._most = most
+        self._step = step
         self._offered = offered
         self._sight = Sight(step)
         self._own = OwnTools(offered)
@@ -92,6 +93,7 @@ class Running:
         """Tell the model of a call; without a result, it is of none of the tools here."""
         if result is None:
             return self._own.answer(call)
+        self._step.did(call.name)
         policy = self._offered.tools[call.name].policy
         if isinstance(result, ProgramResult) and result.untrusted:
             policy = policy.model_copy(update={"untrusted": True})

@@ -208,6 +208,7 @@ class Step(Calling):
         if self._asks is None:
             assert self._code is not None, "it is asked within its code"
             self._asks = Asks(self.calls, self.answered, self._code)
+        self.did(ask.agent)
         value = await self._asks.ask(ask)
         return value if kind is None else _read(kind, _called(agent), value)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,9 @@ from agents.patterns.solve import lessons
 from agents.patterns.vote import records
 from agents.plan import Expand, MemberState
 from app.journal import Journal
-from celery_agents.contracts.outcome import Outcome
+from app.journal.schema.rows import NewMemory
+from celery_agents.contracts.experience import Experienced
+from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.teams.solve import Solve, WorkLessons
 from celery_agents.contracts.verdicts import VoterRecords
@@ -22,12 +25,44 @@ from celery_agents.errors import AllCandidatesFailedError, InvalidPayloadError
 
 Advance = Callable[..., Expand | Outcome]
 Revise = Callable[[Learned], Learned]
+#: How candidates did where something similar was asked, by their keys: how often, and rewards.
+Seen = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A step that is to be learned from, once it has ended."""
+
+    new: NewMemory
+    found: bool  # something similar, to be told of
+    held: bool  # its run is told nothing all the same
+
+    def of(self, outcome: Outcome, did: Mapping[str, None], *, read: bool) -> NewMemory | None:
+        """Return how it went; nothing of one that was cancelled. ``read``: what others wrote."""
+        if outcome.state is State.CANCELLED:
+            return None
+        told = Experienced(
+            did=tuple(sorted(did)),
+            reward=float(outcome.ok),
+            cost_usd=outcome.usage.cost_usd,
+            found=self.found,
+            held=self.held,
+        )
+        return replace(self.new, experience=told, trust=1 if read else 2)
 
 
 def with_memory(
-    journal: Journal, request: Fallback, members: Sequence[MemberState], advance: Advance
+    journal: Journal,
+    request: Fallback,
+    members: Sequence[MemberState],
+    advance: Advance,
+    *,
+    seen: Seen | None = None,
 ) -> Expand | Outcome:
-    """``advance(learned=...)`` by what the chain has learned, which then learns from it."""
+    """``advance(learned=...)`` by what the chain has learned, which then learns from it.
+
+    And by what was ``seen`` of its candidates where something similar was asked.
+    """
     begun = partial(memory.with_request, request=request)
     key = memory.memo_key(request)
     known = _remember(journal, key, (lambda m: m) if members else begun)
@@ -38,7 +73,7 @@ def with_memory(
     }
     ended = partial(memory.with_attempts, members=members, **about)
     try:
-        plan = advance(learned=known)
+        plan = advance(learned=memory.with_experience(known, seen or {}))
     except AllCandidatesFailedError:
         _remember(journal, key, ended)
         raise
@@ -50,12 +85,17 @@ def with_memory(
 
 
 def with_lessons(
-    journal: Journal, request: Solve, members: Sequence[MemberState], advance: Advance
+    journal: Journal,
+    request: Solve,
+    members: Sequence[MemberState],
+    advance: Advance,
+    *,
+    seen: Seen | None = None,
 ) -> Expand | Outcome:
     """``advance(learned=...)`` by what was learned of the strategies, which then learn from it."""
     key = lessons.memo_key(request)
     known = _remember(journal, key, (lambda m: m) if members else lessons.with_request)
-    plan = advance(learned=known)
+    plan = advance(learned=memory.with_experience(known, seen or {}))
     if isinstance(plan, Outcome):
         at = known.requests
         ended = partial(lessons.with_end, request=request, members=members, at=at)
@@ -119,12 +159,20 @@ def judge_decision(
 ) -> None:
     """Let the records of voters learn whether a decision was right; the last verdict counts.
 
+    Of another run, what memories have learned from it.
+
     Raises:
-        InvalidPayloadError: there is no such run of a vote that has decided.
+        InvalidPayloadError: there is no such run of a vote that has decided, or that a memory has
+            learned from.
     """
     found = journal.memos.voted(run_id)
     if found is None:
-        raise InvalidPayloadError(f"There is no run {run_id} of agents.vote that has decided.")
+        if answer is None and journal.memories.judge(run_id, message_id, right=right):
+            return
+        raise InvalidPayloadError(
+            f"There is no run {run_id} of agents.vote that has decided, nor is there one of an "
+            "agent that a memory learns_from."
+        )
     payload, value, tenant = found
     vote = Vote.from_message(payload["args"], payload["kwargs"], known=True)
     decision = Decision.model_validate(value)

@@ -8,11 +8,13 @@ from contextlib import AbstractContextManager, nullcontext
 
 from agents.plain import plain_json
 from app.concurrency.fibers import in_thread
+from app.execution.learning import Lesson
 from app.execution.runtime import Runtime
 from app.journal.schema.rows import Claimed, NewEntry, NewMemory
 from app.journal.stores.graphs import GraphStore
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.events import EventType
+from celery_agents.contracts.experience import TriedWay
 from celery_agents.contracts.flows.entries import StreamEvent, stream_of
 from celery_agents.errors import AgentsError
 from celery_agents.noted import note
@@ -35,6 +37,10 @@ class Telling:
         self.recorded: list[NewEntry] = []
         #: What it remembers when it succeeds, by ids.
         self.learned: dict[str, NewMemory] = {}
+        #: The tools that it used and the agents that it asked, and what did well in earlier runs.
+        self.used: dict[str, None] = {}
+        self.ways: tuple[TriedWay, ...] = ()
+        self.lesson: Lesson | None = None  # how it went is kept to learn from
         # It has read what others wrote. A row says so of a later attempt, too, where an earlier one
         # has read it: what is done before it is read again is judged as it was then (has_read).
         self.distrusted = claim.untrusted and claim.token == 1
@@ -76,6 +82,11 @@ class Telling:
                 note(log, "traces_caller", text, claim.id, error=error)
                 return _UNTRACED
         return tracing.step(claim.run_id, found.caller, claim.id)
+
+    def did(self, name: str) -> None:
+        """Take note that it used a tool, or asked an agent."""
+        if self.lesson is not None:
+            self.used[name] = None
 
     def say(self, text: str) -> None:
         """Tell watchers a piece of the answer's text."""

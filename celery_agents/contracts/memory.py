@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, TypeAdapter, field_validator
 
 from celery_agents.contracts.base import Contract, Name, read_as, read_contract
+from celery_agents.contracts.experience import Experienced
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.visible import CONTROLS
 
@@ -61,6 +62,8 @@ class MemoryPolicy(Contract):
     #: keeps none, or it keeps them with a trust of 1. The code of a function decides by itself, as
     #: by "allow", but for "deny".
     write_untrusted: Literal["ask", "deny", "allow"] = "ask"
+    #: Agents whose outcomes are kept here, by code, and that are told what did well before.
+    learns_from: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
 
     @field_validator("space")
     @classmethod
@@ -118,6 +121,8 @@ class MemoryRecord(Contract):
     turn: int = 0
     #: How well it fits what was asked for; 0 where nothing was.
     score: int = 0
+    #: How the step went whose input the text is, where that was kept to learn from.
+    experience: Experienced | None = None
 
 
 class NewMemories(Contract):

@@ -103,6 +103,8 @@ EXPLAINED = {
         "app/pool/pool.py",
         "run",
     ): "killed where it waits, or told to Celery's request with its traceback",
+    ("app/execution/calls/experience.py", "experienced"): "so small a space learns nothing of it",
+    ("app/execution/calls/experience.py", "_seen"): "whoever is asked says so",
     ("app/execution/runtime.py", "close"): "said at the end of the process",
     ("app/messaging/json_codec.py", "_object"): "it is handed on as what no value can be",
     ("app/settings.py", "_text"): "the loader of that file says it",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from pydantic import ConfigDict, Field
@@ -91,6 +92,20 @@ class Learned(_Kept):
     def counts(self) -> Hedges:
         """Return the numbers of requests and hedges."""
         return Hedges(self.hedge_requests, self.hedges)
+
+
+def with_experience(before: Learned, tried: Mapping[str, tuple[float, float]]) -> Learned:
+    """The memory as if candidates had been tried so often here, too: where the like was asked.
+
+    Each with a number of attempts, which need not be whole, and the sum of their rewards.
+    """
+    candidates = dict(before.candidates)
+    for key, (trials, earned) in tried.items():
+        one = candidates.get(key, CandidateRecord())
+        known = (arm := one.arm).known
+        more = Memory(known.reward + earned, known.squares + earned, known.trials + trials)
+        candidates[key] = one.with_arm(replace(arm, known=more))
+    return before.model_copy(update={"candidates": candidates})
 
 
 def memo_key(request: Fallback) -> str:

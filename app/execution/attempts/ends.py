@@ -128,6 +128,9 @@ class Ends:
         if step is not None and step.learned and outcome.ok:
             more["memories"] = [*step.learned.values()]
 
+        if step is not None and step.lesson is not None:
+            more["lesson"] = step.lesson.of(outcome, step.used, read=step.distrusted)
+
         if not (more or exchange is not None or self.told):
             then = sequel(self._runtime, self.claim, outcome, self._until)
             if then is not None:

@@ -14,7 +14,7 @@ from agents.values import digest
 from app.concurrency.fibers import in_thread
 from app.execution.calls.calling import Calling
 from app.execution.memories import NamedMemory
-from app.journal.schema.rows import TextVector
+from app.journal.schema.rows import NewMemory, TextVector
 from celery_agents.contracts.base import id_of
 from celery_agents.contracts.memory import (
     RECALL_TOKENS,
@@ -31,7 +31,7 @@ from celery_agents.noted import note
 log = logging.getLogger(__name__)
 
 #: Of the ids of memories, which follow from who learned what.
-_IDS = uuid.UUID("6b1fd4c3-3b53-5a0c-9d4f-1f0e6f0c7a52")
+IDS = uuid.UUID("6b1fd4c3-3b53-5a0c-9d4f-1f0e6f0c7a52")
 
 
 async def embed_learned(step: Calling) -> None:
@@ -109,6 +109,14 @@ class SpaceMemory:
             asked = replace(asked, vector=await _embedded(self._step, agent, question))
         return await in_thread(self._step.runtime.journal.memories.recall, asked)
 
+    def about(self, text: str, memory_id: uuid.UUID, agent: str) -> NewMemory:
+        """The input of this step as a memory, which is kept however it ends.
+
+        Raises:
+            PayloadTooLargeError: the space has no room for it.
+        """
+        return self._memory.one(memory_id, text, agent=agent, run_id=self._step.run_id)
+
     def _learn(self, text: str, *, replaces: str | None, vouched: bool, **more: Any) -> str:
         claim, policy = self._step.claim, self._memory.policy
         read = not vouched and (self._step.distrusted or marked(claim.payload))
@@ -120,6 +128,6 @@ class SpaceMemory:
         known = [claim.id, claim.tenant, self._memory.space, text, replaces]
         about = {"thread": self._thread, "agent": claim.agent, "run_id": claim.run_id, **more}
         about |= {"replaces": replaces, "vouched": vouched, "trust": 1 if read else 2}
-        new = self._memory.one(uuid.uuid5(_IDS, digest(known)), text, **about)
+        new = self._memory.one(uuid.uuid5(IDS, digest(known)), text, **about)
         self._step.learned[new.id] = new
         return new.id

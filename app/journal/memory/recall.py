@@ -35,6 +35,7 @@ from app.journal.schema.engine import read_clock
 from app.journal.schema.models import MemoryRow, MemoryTerm, table
 from app.journal.schema.rows import NewMemory, TextVector
 from app.journal.schema.sealed import opened_memory, sealed_by
+from celery_agents.contracts.experience import Experienced
 from celery_agents.contracts.memory import MemoryRecord
 from celery_agents.sealing import readable
 
@@ -297,7 +298,9 @@ _AT = select(table(MemoryRow)).where(_HERE, _PLACES)
 
 def _memory(row: Any, told: str, points: int = 0) -> MemoryRecord:
     names = ("id", "tokens", "importance", "at", "until", "replaces", "agent", "run_id", "trust")
-    about = {name: getattr(row, name) for name in names}
+    about: dict[str, Any] = {name: getattr(row, name) for name in names}
+    if row.experience is not None:
+        about["experience"] = Experienced.model_validate(row.experience)
     return MemoryRecord(text=told, thread=row.thread, turn=row.turn, score=points, **about)
 
 

@@ -482,9 +482,16 @@ class MemoryRow(Base):
     run_id: Mapped[str | None] = mapped_column(ID)  # which learned it; what it learned outlives it
     at: Mapped[float]
     until: Mapped[float | None]
+    experience: Mapped[dict[str, Any] | None]  # how the step went whose input it is
 
     __table_args__ = (
         Index("ix_memories_place", "space_id", "place", unique=True),
+        Index(
+            "ix_memories_experience",
+            "run_id",
+            sqlite_where=text("experience IS NOT NULL"),
+            postgresql_where=text("experience IS NOT NULL"),
+        ),
         Index("ix_memories_turn", "space_id", "thread", "turn"),
         Index(
             "ix_memories_worth",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
+from celery_agents.contracts.experience import Experienced
 from celery_agents.contracts.memory import MemoryPolicy
 from celery_agents.contracts.outcome import Outcome, State
 
@@ -331,6 +332,7 @@ class NewMemory:
     trust: int = 2
     vouched: bool = False  # whatever its run has read
     vector: TextVector | None = None
+    experience: Experienced | None = None  # of the step whose input it is
 
 
 class Refusal(StrEnum):

@@ -46,6 +46,7 @@ class FinishStep(Operation[Aftermath]):
         begins: int = 0,
         told: bool = False,
         memories: Sequence[NewMemory] = (),
+        lesson: NewMemory | None = None,
     ) -> None:
         super().__init__()
         outcome, exchange = sealed_end(rules.seals, claim, outcome, exchange)
@@ -56,10 +57,11 @@ class FinishStep(Operation[Aftermath]):
             lets_go=lets_go,
             begins=begins,
             memories=memories,
+            lesson=lesson,
         )
         self.rules = rules
         # With the end of one that is told, the row that does so is written.
-        more = exchange is not None or entries or lets_go or told or memories
+        more = exchange is not None or entries or lets_go or told or memories or lesson
         self._shot = _Shot.NONE if more else _shot_for(claim, outcome)
 
     @property
@@ -72,7 +74,8 @@ class FinishStep(Operation[Aftermath]):
 
     @property
     def alone(self) -> bool:
-        return bool(self.conclusion.memories)  # it holds its root's row
+        end = self.conclusion
+        return bool(end.memories or end.lesson)  # it holds its root's row, or that of a space
 
     @property
     def locks(self) -> Collection[locks.Lock]:

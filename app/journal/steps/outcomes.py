@@ -46,6 +46,7 @@ class Conclusion:
     lets_go: bool = False  # members of it may be open
     begins: int = 0  # of a flow: lines of its history before that place are deleted
     memories: Sequence[NewMemory] = ()  # that it has learned, if it succeeded
+    lesson: NewMemory | None = None  # how it went, for others to learn from
 
 
 def conclude(
@@ -123,6 +124,13 @@ def _learn(connection: Connection, conclusions: Sequence[Conclusion], rows: Sequ
     for c, _ in ended:
         if c.memories:
             keeping.learned(connection, c.run_id, c.memories)
+    lessons = [
+        c.lesson
+        for c, row in zip(conclusions, rows, strict=True)
+        if row is not None and c.lesson is not None
+    ]
+    if lessons:
+        keeping.experienced(connection, lessons)
 
 
 def _add(

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from app.journal.memory import keeping, recall
+from app.journal.memory import keeping, outcomes, recall
 from app.journal.memory.recall import MemoryQuestion
 from app.journal.memory.vectors import Mirrors
+from app.journal.queries import scores
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import NewMemory, TextVector
 from app.journal.schema.transactions import in_transaction
+from celery_agents.contracts.experience import Experienced
 from celery_agents.contracts.memory import MemoryRecord
 
 
@@ -42,6 +44,29 @@ class MemoryStore:
     def embed(self, tenant: str, space: str, vectors: Mapping[str, TextVector]) -> int:
         """Write vectors of memories, by their ids; returns how many are there still."""
         return in_transaction(self.engine, lambda c: keeping.embed(c, tenant, space, vectors))
+
+    def outcomes(self, tenant: str, space: str, agent: str | None = None) -> list[Experienced]:
+        """The outcomes of steps that a space keeps, perhaps of one agent."""
+        read = reading(self.engine)
+        return in_transaction(read, lambda c: [*outcomes.kept(c, tenant, space, agent)])
+
+    def judge(self, run_id: str, message_id: str, *, right: bool) -> bool:
+        """Let the outcomes of a run be worth what a person says; False: none is kept.
+
+        The last verdict counts; a message that comes again, maybe behind another, says nothing.
+        """
+
+        def act(connection: Connection) -> bool:
+            if not outcomes.held(connection, run_id):
+                return False
+            said = scores.said(connection, run_id, scores.JUDGED)
+            if not any(one.get("message") == message_id for one in said):
+                outcomes.judge(connection, run_id, right=right)
+                told = {"right": right, "message": message_id}
+                scores.add(connection, run_id, scores.JUDGED, told)
+            return True
+
+        return in_transaction(self.engine, act)
 
     def distrust(self, run_id: str) -> None:
         """Write down that a run has read what others wrote."""

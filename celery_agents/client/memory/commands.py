@@ -10,6 +10,7 @@ import click
 
 from celery_agents.client.overview.tables import clock
 from celery_agents.client.shell import Command, NotFoundError, Shown
+from celery_agents.contracts.experience import MemoryEffect
 from celery_agents.contracts.memory import RECALL_TOKENS, MemoryRecord
 from celery_agents.visible import visible
 
@@ -25,7 +26,13 @@ _scope = click.option(
 def memory_group(opening: Opening) -> click.Group:
     """Make the commands over a client."""
     group = click.Group("memory", help="Texts that agents keep for later runs.")
-    for make in (_search_command, _export_command, _reembed_command, _forget_command):
+    for make in (
+        _search_command,
+        _export_command,
+        _reembed_command,
+        _forget_command,
+        _effect_command,
+    ):
         group.add_command(make(opening))
     return group
 
@@ -78,6 +85,33 @@ def _reembed_command(opening: Opening) -> click.Command:
         return Shown({"name": name, "embedded": number}, told)
 
     return reembed
+
+
+def _effect_command(opening: Opening) -> click.Command:
+    @click.command("effect", cls=Command)
+    @_name
+    @click.option("--agent", help="Of this one alone.")
+    @_scope
+    @_tenant
+    @click.pass_context
+    def effect(ctx: click.Context, /, name: str, scope: Sequence[str], **about: Any) -> Shown:
+        """Show whether what memory NAME has learned from runs helps."""
+        with opening(ctx) as client:
+            found = client.memory.effect(name, scope=_read(scope), **about)
+        return Shown(found.model_dump(mode="json"), visible("\n".join(_compared(found))))
+
+    return effect
+
+
+def _compared(found: MemoryEffect) -> list[str]:
+    sides = (("with", found.told), ("without", found.held_out))
+    lines = [
+        f"{name:<8} {side.share:6.1%} of {side.runs:,} succeeded, at {side.cost_usd:.4f} USD"
+        for name, side in sides
+    ]
+    if found.by is None or found.low is None or found.high is None:
+        return [*lines, "Too few to compare."]
+    return [*lines, f"{'by':<8} {found.by:+6.1%}, from {found.low:+.1%} to {found.high:+.1%}"]
 
 
 def _forget_command(opening: Opening) -> click.Command:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celery_agents import names
 from celery_agents.client.control import Control
 from celery_agents.contracts.base import Id, name_of, tenant_of
+from celery_agents.contracts.experience import MemoryEffect
 from celery_agents.contracts.memory import (
     RECALL_TOKENS,
     MemoryRecord,
@@ -107,6 +108,26 @@ class Memories:
             asked.forget()
             yield from map(MemoryRecord.model_validate, page["memories"])
             place = page["more"]
+
+    def effect(
+        self,
+        name: str,
+        *,
+        agent: str | None = None,
+        scope: GivenScope = None,
+        tenant: str = "",
+        timeout: float = 10.0,
+    ) -> MemoryEffect:
+        """Compare runs that were told what did well before with those that were held out.
+
+        Of all agents that the memory ``learns_from``, or of one. Raises as :meth:`search`.
+        """
+        of = None if agent is None else name_of(agent, "agent")
+        about: _Told = (name_of(name), scope_of(scope), of, tenant_of(tenant))
+        asked = self._control.ask(names.EFFECT, *about)
+        found: dict[str, Any] = asked.get(timeout=timeout)
+        asked.forget()
+        return MemoryEffect.model_validate(found)
 
     def reembed(
         self,

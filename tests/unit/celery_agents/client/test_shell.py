@@ -31,6 +31,7 @@ from celery_agents.client.shell import Command, Commands, Shown
 from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.budgets import BudgetPolicy, BudgetState, Spent
 from celery_agents.contracts.caching import CacheState, Warmed
+from celery_agents.contracts.experience import EffectSide, MemoryEffect
 from celery_agents.contracts.flows.schedules import ScheduleInfo, ScheduleRule, StartedRun
 from celery_agents.contracts.flows.subscriptions import StreamLimits, SubscriptionRule
 from celery_agents.contracts.governance import Estimate
@@ -58,6 +59,13 @@ from celery_agents.errors import BrokerUnavailableError
 from tests.unit.celery_agents.client.test_run import DECISION
 
 #: Every verb, with arguments that a client serves, and what its JSON has.
+EFFECT = MemoryEffect(
+    told=EffectSide(runs=9, succeeded=9.0),
+    held_out=EffectSide(runs=2, succeeded=1.0),
+    by=0.5,
+    low=-0.1,
+    high=0.9,
+)
 VERBS: dict[str, tuple[list[str], Any]] = {
     "ask": (["a", "x"], {"id": "r", "state": "succeeded", "value": "said\x7f"}),
     "vote": (["-v", "a", "q"], {"id": "r", "state": "succeeded"}),
@@ -124,6 +132,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "memory search": (["c", "shoes", "-s", "customer=ann"], [{"id": "m", "text": "size 43\x7f"}]),
     "memory export": (["c"], [{"id": "m", "until": 2.0}]),
     "memory forget": (["c", "m"], {"name": "c", "erased": 2}),
+    "memory effect": (["c", "--agent", "a"], {"told": {"runs": 9}, "by": 0.5}),
     "memory reembed": (["c"], {"name": "c", "embedded": 2}),
     "verdict": (["r", "right"], {"id": "r", "verdict": "right"}),
     "voters": ([], {"gpt": {"right": 3.0, "judged": 4.0}}),
@@ -345,6 +354,7 @@ class Served:
             export=lambda *_, **__: iter([kept]),
             forget=lambda *_, **__: 2,
             reembed=lambda *_, **__: 2,
+            effect=lambda *_, **__: EFFECT,
         )
         self.sessions = SimpleNamespace(
             list=lambda **_: [info],
