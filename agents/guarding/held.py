@@ -26,19 +26,20 @@ class HeldText:
     """Takes a text piece by piece and gives what is made of it as soon as nothing can change that.
 
     Args:
-        look: finds what is not to be told as it stands, and ``STOP``; by findings that depend on
-            what stands near them alone.
+        look: finds what is not to be told as it stands, and ``STOP``, in a text that has such
+            joints; by findings that depend on what stands near them alone.
         opened: from where on findings may come, or change, by what follows.
         by: what is told in place of one.
     """
 
     def __init__(
         self,
-        look: Callable[[str], Sequence[Finding]],
-        opened: Callable[[str], int],
+        look: Callable[[str, Sequence[int]], Sequence[Finding]],
+        opened: Callable[[str, Sequence[int]], int],
         by: Callable[[str, str], str],
     ) -> None:
         self._look, self._opened, self._by = look, opened, by
+        self._joints: list[int] = []  # where a text ended and another one begins
         self._raw = ""  # with what stood before that
         self._given = 0  # characters of it
         self._new = 0  # characters that nobody has looked at
@@ -53,20 +54,33 @@ class HeldText:
         self._new += len(piece)
         if self._new * _SHARE < len(self._raw) - _SHORT:  # else the time would grow by the square
             return ""
-        opened = max(self._given, self._opened(self._raw))
-        told = self._told(opened)
+        return self._add()
+
+    def part(self) -> str:
+        """End a part, as before a tool is called; return what may be told now.
+
+        The next one may go on in the same word: whoever watches reads both as one text, or as two.
+        What stands in either is not told.
+        """
+        told = "" if self.stopped or not self._raw else self._add()
+        if self._raw:
+            self._joints.append(len(self._raw))
+        return told
+
+    def _add(self) -> str:
+        told = self._told(max(self._given, self._opened(self._raw, self._joints)))
         self._let_go()
         return told
 
     def end(self) -> str:
         """Return the rest. What comes then is another text."""
-        told = "" if self.stopped else self._told(len(self._raw))
-        self._raw, self._given, self._new = "", 0, 0
+        told = "" if self.stopped or not self._raw else self._told(len(self._raw))
+        self._raw, self._given, self._new, self._joints = "", 0, 0, []
         return told
 
     def _told(self, until: int) -> str:
         self._new = 0
-        found = [one for one in self._look(self._raw) if one.start >= self._given]
+        found = [f for f in self._look(self._raw, self._joints) if f.start >= self._given]
         stops = sorted(one.start for one in found if one.kind == STOP)
         parts, at = [], self._given
         for one in merged(found):
@@ -98,3 +112,4 @@ class HeldText:
         kept = self._raw[place : self._given]
         if len(kept) - _ESCAPE * kept.count("\\") >= _LEAST and not any(map(unseen, kept)):
             self._raw, self._given = self._raw[place:], self._given - place
+            self._joints = [at - place for at in self._joints if at > place]

@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from agents.guarding.finding import (
@@ -206,20 +208,24 @@ class Screen(ScreenRules):
 
     def held(self) -> HeldText:
         """Return a text to be streamed, of which watchers get what comes of it whole."""
-        return HeldText(self._streamed, self._open, self._instead)
+        opened = (lambda *_: 0) if self.holds_all else self._open
+        return HeldText(self._streamed, opened, self._instead)
 
-    def _streamed(self, text: str) -> list[Finding]:
+    def _streamed(self, text: str, joints: Sequence[int]) -> list[Finding]:
         """Find what is not told as it stands: of what is blocked the place is enough."""
-        marks = self._marks.places(text)
+        marks = _in_parts(self._marks.places, text, joints)
         found: list[Finding] = []
         for rule in self._rules:
             if rule.find is None or rule.output not in {"mask", "block"}:
                 continue
-            here = _beside(marks, self._found(rule.find, text))
+            here = _beside(marks, _in_parts(partial(self._found, rule.find), text, joints))
             found += here if rule.output == "mask" else [replace(f, kind=STOP) for f in here]
         return found + _whole(marks, found)
 
-    def _open(self, text: str) -> int:
+    def _open(self, text: str, joints: Sequence[int] = ()) -> int:
+        if joints:
+            begin = joints[-1]
+            return min(self._open(text), begin + self._open(text[begin:]))
         at = self._marks.open(text)
         for rule in self._rules:
             if rule.output in {"mask", "block"} and isinstance(rule.find, Local):
@@ -296,6 +302,18 @@ class _Look:
         if but is not None:
             found = [one for one in found if not but(text[one.start : one.end])]
         return replaced(text, found, self._by)
+
+
+def _in_parts(
+    find: Callable[[str], Sequence[Finding]], text: str, joints: Sequence[int]
+) -> list[Finding]:
+    """Return what is found in a text, and in each of its parts where it has some, by place."""
+    found = [*find(text)]
+    if not (within := [at for at in joints if 0 < at < len(text)]):
+        return found
+    for a, b in pairwise([0, *within, len(text)]):
+        found += [replace(one, start=one.start + a, end=one.end + a) for one in find(text[a:b])]
+    return sorted(set(found))
 
 
 def _beside(marks: Sequence[Finding], found: Sequence[Finding]) -> Sequence[Finding]:

@@ -22,7 +22,7 @@ class Screened(Protocol):
         ...
 
     def spoken(self) -> None:
-        """End a text of which all was said: what is said next is another one."""
+        """End a part of which all was said; what may go on in the next one is told with that."""
         ...
 
 

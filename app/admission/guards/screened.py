@@ -57,11 +57,11 @@ class ScreenedStep:
             self._say(self._text.add(self._taken()))
 
     def spoken(self) -> None:
-        """End a text of which all was said: what is said next is another one."""
+        """End a part of which all was said; what may go on in the next one is told with that."""
         if self._screen.holds_all:
             self._whole.append(self._taken())
         else:
-            self._say(self._text.add(self._taken()) + self._text.end())
+            self._say(self._text.add(self._taken()) + self._text.part())
 
     def tell(self, kind: Any, **data: JsonValue) -> None:
         """Tell watchers an event. What was said before it is no whole text yet, and waits on."""
@@ -182,15 +182,20 @@ class ScreenedStep:
 
     async def end(self) -> None:
         """Tell the rest of what was said; whole texts are looked at beside the loop."""
-        self.spoken()
+        if self._screen.holds_all:
+            self.spoken()
+        else:
+            self._say(self._text.add(self._taken()) + self._text.end())
         whole, self._whole = [text for text in self._whole if text], []
         if whole:
-            for told in await in_thread(lambda: [*map(self._told_whole, whole)]):
-                self._say(told)
+            self._say(await in_thread(lambda: self._told_whole(whole)))
 
-    def _told_whole(self, text: str) -> str:
+    def _told_whole(self, parts: Sequence[str]) -> str:
         held = self._screen.held()
-        return held.add(text) + held.end()
+        for part in parts:
+            held.add(part)
+            held.part()
+        return held.end()
 
     def _wished(self, wish: Member) -> Member:
         told = _fields(wish.input)

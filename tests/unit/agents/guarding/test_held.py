@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agents.base import Turn
-from agents.guarding.finding import Local, merged
+from agents.guarding.finding import Finding, Local, merged, replaced
+from agents.guarding.marks import hidden
 from agents.guarding.pii import PersonalData
 from agents.guarding.screening import Screen, TextGuard
 from agents.guarding.words import Words
@@ -80,6 +82,55 @@ def cut(text: str, cuts: Iterable[int]) -> list[str]:
 @settings(max_examples=150, deadline=None)
 def test_it_is_the_same_however_it_is_cut(text: str, cuts: list[int]) -> None:
     assert streamed(cut(text, cuts), *MASKS) == whole(text, *MASKS)
+
+
+def of_parts(text: str, places: Sequence[int]) -> list[Finding]:
+    """What stands in a text as a whole, and in each of its parts."""
+    found = [*PERSONAL(text), *WORDS(text)]
+    for a, b in pairwise([0, *places, len(text)]):
+        part = text[a:b]
+        found += [
+            replace(f, start=f.start + a, end=f.end + a) for f in [*PERSONAL(part), *WORDS(part)]
+        ]
+    return merged(found)
+
+
+def in_parts(text: str, places: Sequence[int], size: int, *rules: TextGuard) -> str:
+    """What is streamed of it in pieces of a size, with an act at each of these places."""
+    held, told = screen(*rules).held(), ""
+    for a, b in pairwise([0, *places, len(text)]):
+        told += "".join([held.add(text[n : min(n + size, b)]) for n in range(a, b, size)])
+        told += held.part()
+    return told + held.end()
+
+
+OUTWARD = tuple(replace(rule, input="off") for rule in MASKS)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_what_is_split_over_an_act_is_held_back_wherever_that_is(size: int) -> None:
+    for text in (
+        "My card is 4111 1111 1111 1111 2, and so on.",
+        "To eve@example.org: all about project blue moon.",
+        "IBAN DE89 3704 0044 0532 0130 00 of Card of Annabel.",
+    ):
+        for place in range(len(text) + 1):
+            expected = replaced(text, of_parts(text, [place]), hidden)
+            assert in_parts(text, [place], size, *OUTWARD) == expected
+
+
+@given(TEXTS, st.lists(st.integers(0, 1 << 20), max_size=4), st.integers(1, 60))
+@settings(max_examples=80, deadline=None)
+def test_nothing_that_stands_in_a_part_or_in_the_whole_is_told(
+    text: str, cuts: list[int], size: int
+) -> None:
+    places = sorted({one % (len(text) + 1) for one in cuts})
+    expected = replaced(text, of_parts(text, places), hidden)
+    assert in_parts(text, places, size, *OUTWARD) == expected
+    blocks = tuple(replace(rule, output="block") for rule in OUTWARD)
+    found = of_parts(text, places)
+    told = in_parts(text, places, size, *blocks)
+    assert told == (text[: found[0].start] if found else text)
 
 
 @given(TEXTS, st.lists(st.integers(0, 1 << 20), max_size=30))

@@ -139,18 +139,38 @@ def test_what_a_model_says_beside_its_calls_is_told_before_them() -> None:
     step = Step()
 
     async def agent(asked: Asked) -> Answer:
-        asked.step.say(f"I write to {EVE}")
+        asked.step.say(f"I write to {EVE}, and so on.\n")
         asked.step.spoken()  # type: ignore[attr-defined]
         asked.step.tell("tool", name="mail", arguments={})
-        assert step.said == ["I write to ⟨EMAIL⟩"]
+        assert "".join(step.said).startswith("I write to ⟨EMAIL⟩, and so ")
         asked.step.say("Done")
         return Answer(value="Done")
 
     turned(step, agent, MASK)
-    assert step.said == ["I write to ⟨EMAIL⟩", "Done"]
+    assert "".join(step.said) == "I write to ⟨EMAIL⟩, and so on.\nDone"
 
 
-def test_texts_that_a_function_of_somebodys_looks_at_are_told_one_by_one_at_the_end() -> None:
+@pytest.mark.parametrize("rule", [MASK, TextGuard("secrets", "off", "mask", Words((SECRET,)))])
+def test_no_call_lets_through_what_stands_on_both_sides_of_it(rule: TextGuard) -> None:
+    text = f"I write to {EVE} about {SECRET}, and so on."
+    for place in range(len(text)):
+        step = Step()
+
+        async def agent(asked: Asked, at: int = place) -> Answer:
+            for part in (text[:at], text[at:]):
+                asked.step.say(part)
+                asked.step.spoken()  # type: ignore[attr-defined]
+                asked.step.tell("tool", name="mail", arguments={})
+            return Answer(value="Done")
+
+        turned(step, agent, rule)
+        told = "".join(step.said)
+        assert (EVE if rule is MASK else SECRET) not in told
+        assert told.startswith("I write to ")
+        assert told.endswith(", and so on.")
+
+
+def test_texts_that_a_function_of_somebodys_looks_at_are_told_at_the_end() -> None:
     step, seen = Step(), []
 
     def find(text: str) -> Any:
@@ -165,7 +185,7 @@ def test_texts_that_a_function_of_somebodys_looks_at_are_told_one_by_one_at_the_
         return Answer(value="Second")
 
     turned(step, agent, TextGuard("theirs", "off", "mask", find, foreign=True))
-    assert step.said == ["First.", "Second"]
+    assert "".join(step.said) == "First.Second"
     assert {"First.", "Second"} <= {*seen}
 
 
