@@ -78,7 +78,8 @@ class Recovery:
             return interval_s
         try:
             left_s = self._findings.duty_left()
-        except AgentsError:
+        except AgentsError as error:
+            note(log, "recovery", "Recovery waits", error=error)
             return interval_s
         return min(left_s + _AFTER_S, interval_s)
 
