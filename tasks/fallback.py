@@ -22,9 +22,9 @@ def fallback(step: Step, request: Fallback) -> Expand | Outcome:
     """Ask candidates until one answers; args [input], kwargs: see ``Fallback``."""
     _refuse_to_race(step, request)
     members = step.members()
-    about = {"step_id": step.step_id, "remaining_s": step.claim.left_s}
     masked = step.runtime.agents.turns.out(request, members)
-    advance = partial(pattern.advance, request, members, masked=masked, **about)
+    begun = partial(pattern.advance, request, members, step_id=step.step_id)
+    advance = partial(begun, masked=masked, remaining_s=step.claim.left_s)
     if request.strategy not in pattern.LEARNING:
         return advance()
     seen = experience.seen(step, request)
