@@ -61,14 +61,16 @@ class Recovery:
 
     def _work(self) -> None:
         while True:
+            pause_s = self._settings.recovery_interval_s
             try:
                 self.sweep()
+                pause_s = self._pause_s()
             except (AgentsError, RedisError) as error:
                 note(log, "recovery", "Recovery waits", error=error)
             except Exception as error:  # noqa: BLE001 - it is noted
                 text = "Recovery failed; it goes on at the next turn"
                 note(log, "recovery_failed", text, error=error, trace=True)
-            if self._stopped.wait(self._pause_s()):
+            if self._stopped.wait(pause_s):
                 return
 
     def _pause_s(self) -> float:
@@ -76,12 +78,7 @@ class Recovery:
         interval_s = self._settings.recovery_interval_s
         if self._has_duty:
             return interval_s
-        try:
-            left_s = self._findings.duty_left()
-        except AgentsError as error:
-            note(log, "recovery", "Recovery waits", error=error)
-            return interval_s
-        return min(left_s + _AFTER_S, interval_s)
+        return min(self._findings.duty_left() + _AFTER_S, interval_s)
 
     def sweep(self) -> int:
         """Look once, if it is this worker's turn; returns how many rows were woken."""
