@@ -309,6 +309,17 @@ class UnreadableValueError(PermanentError):
     kind = "unreadable"
 
 
+class ClientLacksError(PermanentError):
+    """A tool asks its client for what that has not said it can do; ``details`` name it."""
+
+    kind = "client_lacks"
+
+    def __init__(self, message: str, details: dict[str, Any] | None = None) -> None:
+        lacks = details or {"capability": message}
+        text = message if details else f"The client that called cannot be asked for {message}."
+        super().__init__(text, lacks)
+
+
 class AgentFailedError(PermanentError):
     """An agent's own code raised an error that it did not mark as retryable."""
 

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from agents.base import Answer, StepContext, Turn
 from agents.plan import Expand
 from agents.tools.calls import ToolCall, ToolResult
+from agents.tools.clients import CLIENT_ASKS
 from agents.tools.delegating import Delegating
 from agents.tools.loading import load_tools
 from agents.tools.making import Maker, WaitsError
@@ -36,6 +37,8 @@ class WantedCall(Contract):
 
     tool: Annotated[str, Field(min_length=1, max_length=200)]
     arguments: dict[str, TrustedJson] = Field(default_factory=dict)
+    #: What whoever calls can be asked: see :mod:`agents.tools.clients`.
+    asks: Annotated[tuple[str, ...], Field(max_length=10)] = ()
 
 
 @runtime_checkable
@@ -112,6 +115,7 @@ class ToolsBackend:
         call = ToolCall(id="call", name=wanted.tool, arguments=wanted.arguments)
         maker = Maker(offered, step, Delegating(offered, step))
         noted = maker.asked(call)
+        CLIENT_ASKS.set(wanted.asks)
         try:
             batch = await maker.settle([call], [noted], [maker.problem(call)], why="")
         except WaitsError as waiting:

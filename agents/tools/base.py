@@ -17,6 +17,7 @@ from typing_extensions import Unpack
 from agents.base import StepContext
 from agents.invoke import invoke, invoke_here, is_async
 from agents.tools.calls import ToolError, heard
+from agents.tools.clients import CLIENT_ASKS, ask_client
 from agents.tools.policy import Approve, ToolPolicy
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue, wrong_option
@@ -38,6 +39,26 @@ class CallContext:
     key: str
     #: The step in which its agent answers.
     step: StepContext
+
+    @property
+    def client_asks(self) -> tuple[str, ...]:
+        """What whoever called can be asked, of ``elicitation``, ``sampling``, ``roots``."""
+        return CLIENT_ASKS.get()
+
+    async def ask_client(
+        self, key: str, method: str, params: Mapping[str, JsonValue] | None = None
+    ) -> JsonValue:
+        """Ask the program that called this tool, by MCP: ``elicitation/create`` and the like.
+
+        It is told ``key`` and ``params``, and gives the protocol's result. The call waits without
+        a worker, and its function runs from the start again with the answer; so the tool is
+        ``pure`` or ``idempotent``. Several at once, by ``asyncio.gather``, are asked side by side.
+
+        Raises:
+            ClientLacksError: it has not said that it can be asked that.
+            AgentFailedError: nobody answers any more.
+        """
+        return await ask_client(self.step, key, method, params)
 
 
 class PolicyOptions(TypedDict, total=False):

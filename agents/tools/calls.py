@@ -15,7 +15,13 @@ from agents.schema import problem
 from agents.tools.policy import ToolPolicy
 from agents.values import digest
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
-from celery_agents.errors import AgentsError, RetryableError, StepCancelledError, redact
+from celery_agents.errors import (
+    AgentsError,
+    ClientLacksError,
+    RetryableError,
+    StepCancelledError,
+    redact,
+)
 from celery_agents.noted import note
 from celery_agents.values import mended
 
@@ -121,10 +127,11 @@ async def heard(act: Awaitable[Any]) -> JsonValue:
         ToolFailedError: the act failed.
         ToolError: it raised that, or its result has no JSON form.
         RetryableError: the act raised it; the step is to be tried again.
+        ClientLacksError: the tool asks its client for what that cannot do.
     """
     try:
         result = await act
-    except (RetryableError, StepCancelledError):
+    except (RetryableError, StepCancelledError, ClientLacksError):
         raise
     except ToolError as error:
         kind = ToolFailedError if isinstance(error, ToolFailedError) else ToolError

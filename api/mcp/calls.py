@@ -33,6 +33,8 @@ class CalledRun:
     replayed: bool
     #: Nobody should wait for it in one request.
     as_task: bool = False
+    #: It is a tool's, which may ask its client.
+    of_tool: bool = False
 
 
 async def begin(
@@ -42,10 +44,13 @@ async def begin(
     meta: dict[str, Any],
     *,
     refusal: MCPError | None = None,
+    asks: tuple[str, ...] = (),
+    stream: bool = False,
 ) -> CalledRun:
     """Ask for the run of a call; with a key in its ``_meta`` the same key is the same run.
 
-    ``refusal``: that of a call that nobody should wait for; None: it becomes a task.
+    ``refusal``: that of a call that nobody should wait for; None: it becomes a task. ``asks``: what
+    a tool may ask the client. ``stream``: it tells what it does.
 
     Raises:
         MCPError: there is no such tool, or the key is none; or it takes too long to be waited for.
@@ -58,12 +63,16 @@ async def begin(
         raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {name[:80]}")
     if tool.as_task and refusal is not None:
         raise refusal
-    body = _body(tool, arguments)
+    body = _body(tool, arguments, asks)
+    if stream:
+        body = body.model_copy(update={"stream": True})
     run_id = _run_id(caller, meta)
     order = order_of(caller.services, caller.who, body, run_id)
     await caller.services.rates.take(caller.who, "runs", caller.who.runs_per_s)
     replayed = await caller.services.sending.send(order)
-    return CalledRun(order.message.id, TASKS[body.task], replayed, as_task=tool.as_task)
+    return CalledRun(
+        order.message.id, TASKS[body.task], replayed, tool.as_task, tool.spec is not None
+    )
 
 
 def _run_id(caller: Caller, meta: dict[str, Any]) -> str | None:
@@ -75,11 +84,12 @@ def _run_id(caller: Caller, meta: dict[str, Any]) -> str | None:
     return id_of_key(tenant_for(caller.who, None), key, "mcp tools/call")
 
 
-def _body(tool: CallableTool, arguments: dict[str, Any]) -> Any:
+def _body(tool: CallableTool, arguments: dict[str, Any], asks: tuple[str, ...]) -> Any:
     """The run that is asked for."""
     model = tool.model
     if tool.spec is not None:
         wanted = {"tool": tool.spec["name"], "arguments": arguments}
+        wanted |= {"asks": [*asks]} if asks else {}
         return _BODY.validate_python({"task": "ask", "agent": model.name, "input": wanted})
     contract = AgentArguments if model.panel is None else PanelArguments
     try:

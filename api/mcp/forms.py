@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.problems import ProblemError
-from celery_agents.contracts.approval import refusal
+from celery_agents.contracts.approval import CLIENT, refusal
 from celery_agents.values import mended
 from celery_agents.visible import visible
 
@@ -20,7 +20,9 @@ _REASON = {"type": "string", "title": "Why not", "maxLength": 1_000}
 
 
 def form_of(wish: Mapping[str, Any]) -> dict[str, Any]:
-    """The request that asks a person what a wish waits for."""
+    """The request that asks a person what a wish waits for; a tool's is told as it is."""
+    if wish.get("asks") == CLIENT:
+        return {name: mended(wish["request"][name]) for name in ("method", "params")}
     if _is_yes_or_no(wish):
         properties: dict[str, Any] = {"approve": _BOOLEAN, "reason": _REASON}
     else:

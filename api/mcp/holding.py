@@ -19,6 +19,8 @@ HELD_S = 600.0
 QUICK_S = 0.5
 #: Calls that one principal holds in one process at a time.
 HELD_MAX = 64
+#: Seconds before the first look whether its tool asks the client; then twice as many each time.
+_ASKS_S = 0.05
 #: Seconds between two words that a call is still under way: clients and proxies give up on silence.
 PROGRESS_S = 5.0
 
@@ -56,24 +58,31 @@ async def end_of(
     look: bool,
     tell: Callable[[float], Awaitable[None]],
     most_s: float = HELD_S,
+    asks: Callable[[], Awaitable[bool]] | None = None,
 ) -> Outcome | None:
-    """How a run ended; None: it has not, for as long as a call is held.
+    """How a run ended; None: it has not, for as long as a call is held, or until it ``asks``.
 
     Whoever waits is looked at again and again; ``tell`` is told how long it has been.
 
     Raises:
         ProblemError: the key or token holds no longer.
     """
-    began = told_at = time.monotonic()
+    began = told_at = looked_at = time.monotonic()
+    pause_s = LOOK_S if asks is None else _ASKS_S
     work = end_within(caller.services, caller.who, run_id, most_s, look=look)
     coming = asyncio.ensure_future(work)
     try:
         while not coming.done():
-            await asyncio.wait({coming}, timeout=LOOK_S)
+            await asyncio.wait({coming}, timeout=pause_s)
             if coming.done():
                 break
-            if (why := await caller.refusal()) is not None:
-                raise why
+            if time.monotonic() >= looked_at + LOOK_S:
+                looked_at = time.monotonic()
+                if (why := await caller.refusal()) is not None:
+                    raise why
+            if asks is not None and await asks():
+                return None
+            pause_s = min(2 * pause_s, LOOK_S)
             if time.monotonic() >= told_at + PROGRESS_S:
                 told_at = time.monotonic()
                 await tell(told_at - began)

@@ -14,6 +14,7 @@ from mcp.types import MISSING_REQUIRED_CLIENT_CAPABILITY as MISSING
 from pydantic import Field
 
 from api.mcp.answers import RELATED, result_of, service_error, unfinished
+from api.mcp.asking import give
 from api.mcp.callers import Caller, check_may
 from api.mcp.forms import choice_of, form_of
 from api.mcp.holding import end_of
@@ -22,6 +23,7 @@ from api.problems import ProblemError
 from api.runs import find
 from api.tasks import check_run
 from app.access.permissions import Permission
+from celery_agents.contracts.approval import CLIENT
 from celery_agents.contracts.base import id_of
 from celery_agents.contracts.watching import RunFilter
 from celery_agents.errors import InvalidPayloadError
@@ -178,11 +180,14 @@ async def answered(caller: Caller, tree: dict[str, Any], told: dict[str, Any]) -
     Raises:
         ProblemError: it may not be answered, or that is no answer.
     """
-    check_may(caller, Permission.RUNS_APPROVE)
-    await check_run(caller.services, caller.who, tree["id"])
     services = caller.services
     for wish in await _wishes(caller, tree["id"]):
-        if (key := wish["key"]) in told:
+        if wish["key"] in told and wish["asks"] == CLIENT:
+            check_may(caller, Permission.RUNS_CREATE)
+            await give(caller, tree["id"], wish, told[wish["key"]])
+        elif (key := wish["key"]) in told:
+            check_may(caller, Permission.RUNS_APPROVE)
+            await check_run(services, caller.who, tree["id"])
             choice = choice_of(wish, told[key])
             await services.ask(
                 caller.who, services.client.runs.approve, tree["id"], choice, key=key

@@ -11,7 +11,10 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from api.access import forbidden
+from api.mcp.callers import HttpCaller
 from api.mcp.mounting import McpMount
+from api.mcp.sessions import named
+from api.mcp.streaming import TELL, SharedStream, is_answer
 from api.principals import ReadsAgents
 from api.problems import JsonResponse
 from api.tasks import problems
@@ -22,11 +25,14 @@ PARSE_ERROR, INVALID_REQUEST = -32700, -32600
 
 
 class _HandedOn(Response):
-    """A response that the server makes; the body was read here."""
+    """A response that the server makes; the body was read here.
 
-    def __init__(self, mount: McpMount, body: bytes) -> None:
+    ``session`` is the name of the one that it begins.
+    """
+
+    def __init__(self, mount: McpMount, body: bytes, session: str | None = None) -> None:
         super().__init__()
-        self._mount, self._body = mount, body
+        self._mount, self._body, self._session = mount, body, session
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         told = False
@@ -38,9 +44,10 @@ class _HandedOn(Response):
             told = True
             return {"type": "http.request", "body": self._body, "more_body": False}
 
+        stream = SharedStream(send, self._session)
         # Blanks around a value are none of it (RFC 9110); not all parsers take them away.
         headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
-        await self._mount({**scope, "headers": headers}, again, send)
+        await self._mount({**scope, "headers": headers, TELL: stream.tell}, again, stream.send)
 
 
 @router.post(
@@ -62,9 +69,20 @@ async def message(request: Request, who: ReadsAgents) -> Response:  # noqa: ARG0
     body = await request.body()
     if (wrong := mistake_of(body)) is not None:
         return wrong
+    told = from_json(body, allow_inf_nan=False)
+    if is_answer(told):
+        return await _taken(request, told)
     mount: McpMount = request.app.state.mcp
     await mount.ready()
-    return _HandedOn(mount, body)
+    return _HandedOn(mount, body, named(told))
+
+
+async def _taken(request: Request, told: dict[str, Any]) -> Response:
+    """The response to an answer of a client, to whatever it was asked in another process."""
+    from api.mcp.asking import take
+
+    await take(HttpCaller(request), told)
+    return Response(status_code=202)
 
 
 def check_origin(request: Request) -> None:

@@ -9,12 +9,13 @@ from mcp import types
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
-from api.mcp import failures, prompts, resources
+from api.mcp import failures, news, prompts, resources
 from api.mcp.answers import mistaken, result_of, unfinished, value_of
 from api.mcp.callers import Caller, HttpCaller, PipedCaller, check_may
 from api.mcp.calls import CalledRun, begin
 from api.mcp.configured import Configured
-from api.mcp.holding import HELD_S, QUICK_S, HeldCalls, end_of
+from api.mcp.held import Held, meta_of, telling
+from api.mcp.holding import HeldCalls
 from api.mcp.journaled import (
     TaskId,
     TaskInput,
@@ -28,7 +29,6 @@ from api.mcp.journaled import (
     result,
     shown,
     task_of,
-    untasked,
 )
 from api.mcp.offered import tools_of
 from api.mcp.states import CORE, EXTENSION, WORKING, core_task, ended, extension_task
@@ -73,6 +73,7 @@ class AgentServer:
         self.server.middleware += [failures.told, self._with_tasks]
         self.server.extensions[EXTENSION] = {}
         methods: tuple[tuple[str, Any, Any], ...] = (
+            ("logging/setLevel", types.SetLevelRequestParams, self._set_level),
             ("tasks/get", TaskId, self._get_task),
             ("tasks/result", TaskId, self._task_result),
             ("tasks/list", types.PaginatedRequestParams, self._list_tasks),
@@ -101,19 +102,20 @@ class AgentServer:
     async def _call(self, ctx: Any, params: Any) -> Any:
         caller = await self.caller(ctx)
         by_task = ctx.protocol_version > CORE and has_extension(ctx)
+        arguments = params.arguments or {}
+        call = Held(ctx, caller, params, [params.name, arguments], by_task=by_task)
         with self.held.place(caller.who.id):
             try:
-                about: Any = (caller, params.name, params.arguments or {}, meta_of(ctx))
-                run = await begin(*about, refusal=None if by_task else untasked(ctx))
+                run = await call.begun(params.name, arguments)
             except (InvalidPayloadError, PayloadTooLargeError) as error:
                 return mistaken(error.message)
             if run.as_task:
                 return await _as_task(caller, run)
-            most_s = QUICK_S if by_task else HELD_S
-            how: dict[str, Any] = {"look": run.replayed, "tell": _telling(ctx)}
-            outcome = await end_of(caller, run.id, most_s=most_s, **how)
-        if outcome is not None:
+            outcome = await call.end()
+        if isinstance(outcome, Outcome):
             return result_of(run.id, run.task, outcome)
+        if outcome is not None:
+            return outcome
         return await _as_task(caller, run) if by_task else unfinished(run.id)
 
     async def _list_resources(self, ctx: Any, params: Any) -> types.ListResourcesResult:
@@ -134,7 +136,7 @@ class AgentServer:
         resource, given = found
         if resource.tool is None:
             return resources.told(uri, resource, given)
-        told = await self._asked(ctx, caller, resource.tool, given)
+        told = await self._asked(ctx, params, caller, resource.tool, given)
         if isinstance(told, Outcome):
             return resources.answered(uri, resource, told)
         return told
@@ -150,7 +152,7 @@ class AgentServer:
         prompt, given = prompts.prompt_of(*about)
         if prompt.tool is None:
             return prompts.messages_of(prompt, {"messages": prompt.filled(given)})
-        told = await self._asked(ctx, caller, prompt.tool, given)
+        told = await self._asked(ctx, params, caller, prompt.tool, given)
         if isinstance(told, Outcome):
             return prompts.messages_of(prompt, value_of(told))
         return told
@@ -160,15 +162,22 @@ class AgentServer:
         check_may(caller, Permission.AGENTS_READ)
         return await prompts.completed(caller, self._configured, params)
 
-    async def _asked(self, ctx: Any, caller: Caller, name: str, arguments: dict[str, str]) -> Any:
-        """The end of a tool's run that makes a prompt, or a resource."""
+    async def _asked(
+        self, ctx: Any, params: Any, caller: Caller, name: str, arguments: dict[str, str]
+    ) -> Any:
+        """The end of a tool's run that makes a prompt or a resource, or what it asks its client."""
+        about = [getattr(params, "name", None) or str(params.uri), arguments]
+        call = Held(ctx, caller, params, about)
         with self.held.place(caller.who.id):
-            about: Any = (caller, name, dict(arguments), meta_of(ctx))
-            run = await begin(*about, refusal=untasked(ctx))
-            outcome = await end_of(caller, run.id, look=run.replayed, tell=_telling(ctx))
+            run = await call.begun(name, dict(arguments))
+            outcome = await call.end()
         if outcome is None:
             raise MCPError(types.INTERNAL_ERROR, f"The run {run.id} has not ended yet.")
         return outcome
+
+    async def _set_level(self, ctx: Any, params: Any) -> types.EmptyResult:
+        await news.set_level(ctx, await self.caller(ctx), params.level)
+        return types.EmptyResult()
 
     async def _with_tasks(self, ctx: Any, call_next: Any) -> Any:
         """Middleware: what the SDK does not know of 2025-11-25, its tasks."""
@@ -197,7 +206,7 @@ class AgentServer:
         caller = await self.caller(ctx)
         tree = await task_of(caller, params.task_id)
         with self.held.place(caller.who.id):
-            return await result(caller, tree, _telling(ctx))
+            return await result(caller, tree, telling(ctx))
 
     async def _list_tasks(self, ctx: Any, params: Any) -> dict[str, Any]:
         check_core(ctx)
@@ -235,16 +244,3 @@ async def _as_task(caller: Caller, run: CalledRun) -> dict[str, Any]:
 def _cursor(params: Any) -> str | None:
     found: str | None = None if params is None else params.cursor
     return found
-
-
-def meta_of(ctx: Any) -> dict[str, Any]:
-    """The ``_meta`` of a request, as it was sent."""
-    found = (ctx.params or {}).get("_meta")
-    return dict(found) if isinstance(found, dict) else {}
-
-
-def _telling(ctx: Any) -> Any:
-    async def tell(seconds: float) -> None:
-        await ctx.session.report_progress(round(seconds, 1), None, "The run goes on.")
-
-    return tell

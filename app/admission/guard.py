@@ -17,6 +17,7 @@ from agents.catalog.registry import Registered
 from agents.memory.summaries import TalkSummary
 from agents.plan import Expand
 from app.journal.schema.rows import NewEntry, NewMemory
+from celery_agents.contracts.approval import ClientRequest
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
@@ -85,6 +86,10 @@ class GuardedStep(StepContext, Protocol):
     @property
     def asked_to_stop(self) -> bool:
         """True when it is cancelled or its worker stops; being late does not count."""
+        ...
+
+    async def ask_client(self, request: ClientRequest) -> JsonValue:
+        """Ask the program that called the tool which asks."""
         ...
 
     @property

@@ -12,7 +12,6 @@ from agents.memory.summaries import TalkSummary
 from agents.plain import plain_json
 from agents.plan import Expand, MemberState, Tally
 from app.concurrency.fibers import in_thread
-from app.execution.calls.asks import Asks
 from app.execution.calls.calling import Calling
 from app.execution.calls.memory import SpaceMemory
 from app.execution.runtime import Active, Runtime
@@ -67,8 +66,6 @@ class Step(Calling):
         self.talk: Talk | None = None  # its part in a session
         self.turns: tuple[ChatMessage, ...] = ()  # on the way to its answer
         self.left_out = 0  # exchanges that its agent is not told, for its window
-        self._asks: Asks | None = None  # once it asks others
-        self._code: asyncio.Task[Any] | None = None
         self._answered: dict[str, Outcome] | None = None
         self._reading: asyncio.Lock | None = None
         self.ended_members: int | None = None  # of those that it has looked at
@@ -205,11 +202,8 @@ class Step(Calling):
         if ask.webhook is not None:
             raise InvalidPayloadError("webhook: it is of a run, and no step of one has its own.")
         self.runtime.agents.registry.refuse_hidden_effects(self.agent, ask.agent)
-        if self._asks is None:
-            assert self._code is not None, "it is asked within its code"
-            self._asks = Asks(self.calls, self.answered, self._code)
         self.did(ask.agent)
-        value = await self._asks.ask(ask)
+        value = await self.questions().ask(ask)
         return value if kind is None else _read(kind, _called(agent), value)
 
     async def run(self, code: Awaitable[T]) -> T | Expand:
@@ -230,10 +224,6 @@ class Step(Calling):
             if self._asks is not None:
                 self._asks.close()
         return self._asks.wanted
-
-    @property
-    def _suspended(self) -> bool:
-        return self._asks is not None and self._asks.suspended
 
     async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:
         """Write events of this step; a journal that is away fails nothing: they are for people."""

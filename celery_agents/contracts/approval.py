@@ -19,8 +19,10 @@ class Wish(Contract):
     run_id: str
     #: Seconds since 1970, when it began to wait.
     since: float
-    #: ``flow``: a flow's code asks, by ``run.approval``.
-    asks: Literal["flow"] | None = None
+    #: ``flow``: a flow's code asks, by ``run.approval``; ``client``: a tool asks whoever called it.
+    asks: Literal["flow", "client"] | None = None
+    #: Of the latter: see :class:`ClientRequest`.
+    request: TrustedJson = None
     #: The tool that a model wants to call, and its arguments; None: a question waits.
     tool: str | None = None
     arguments: TrustedJson = None
@@ -47,6 +49,63 @@ def _fits(actor: str, role: str, pattern: str) -> bool:
     if pattern.startswith(ROLE):
         return bool(role) and fnmatchcase(role, pattern.removeprefix(ROLE))
     return fnmatchcase(actor, pattern)
+
+
+#: The sign of wishes that the program which called a tool is asked.
+CLIENT = "client"
+_CAPABILITIES = {
+    "elicitation/create": "elicitation",
+    "sampling/createMessage": "sampling",
+    "roots/list": "roots",
+}
+
+
+class ClientRequest(Contract):
+    """What a tool asks the program that called it, as a request of the Model Context Protocol."""
+
+    #: By which the tool, and its client, know it.
+    key: Name
+    method: Literal["elicitation/create", "sampling/createMessage", "roots/list"]
+    params: dict[str, TrustedJson] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, key: str, method: Any, params: dict[str, Any]) -> Self:
+        """The request that a tool makes.
+
+        Raises:
+            InvalidPayloadError: it is none.
+        """
+        try:
+            return cls(key=key, method=method, params=params)
+        except ValidationError as error:
+            place, why = mistakes(error, cls)[0]
+            raise InvalidPayloadError(f"{place}: {why}") from None
+
+    @property
+    def capability(self) -> str:
+        """The capability that its client needs."""
+        return _CAPABILITIES[self.method]
+
+    @property
+    def words(self) -> str:
+        """The request for people who look at what waits."""
+        message = self.params.get("message")
+        return message if isinstance(message, str) else f"{self.method} of the client"
+
+    def problem(self, answer: JsonValue) -> str | None:
+        """Say why something is no answer to it, if it is none."""
+        if not isinstance(answer, dict):
+            return "an answer is an object"
+        if self.method == "roots/list":
+            return None if isinstance(answer.get("roots"), list) else "it has no roots"
+        if self.method == "sampling/createMessage":
+            there = isinstance(answer.get("role"), str) and bool(answer.get("content"))
+            return None if there else "it has no role, or no content"
+        if (action := answer.get("action")) not in ("accept", "decline", "cancel"):
+            return "its action is none of accept, decline, cancel"
+        if action == "accept" and not isinstance(answer.get("content", {}), dict):
+            return "its content is no object"
+        return None
 
 
 class FlowQuestion(Contract):

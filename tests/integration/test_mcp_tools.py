@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from mcp import types
 from mcp.shared.exceptions import MCPError
@@ -120,3 +121,83 @@ def test_a_key_of_some_agents_has_their_tools_alone(served_tools: tuple[Stack, A
         run(ask)
     except BaseExceptionGroup as error:
         raise failure(error) from None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_tool_asks_its_client(served_tools: tuple[Stack, Any], mode: str) -> None:
+    stack, url = served_tools
+    key = made_key(stack.database_url, Role.USER)
+    asked: list[str] = []
+
+    async def fill(_: Any, params: Any) -> types.ElicitResult:
+        asked.append(params.message)
+        return types.ElicitResult(action="accept", content={"name": "Ada", "color": "green"})
+
+    async def ask() -> None:
+        client: Any
+        async with over_http(url, key, mode, elicitation_callback=fill) as client:
+            said = await client.call_tool("test_input_required_result_multi_round", {})
+            assert said.content[0].text == "Ada likes green"
+            assert asked == ["Step 1: your name?", "Step 2: your color?"]
+        async with over_http(url, key, mode) as client:
+            call = client.call_tool("test_input_required_result_elicitation", {})
+            if mode == "legacy":
+                said = await call
+                assert said.is_error
+                assert "cannot be asked for elicitation" in said.content[0].text
+            else:
+                with pytest.raises(MCPError) as lacking:
+                    await call
+                assert lacking.value.error.code == -32021
+
+    run(ask)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_progress_of_a_tool_is_told(served_tools: tuple[Stack, Any], mode: str) -> None:
+    stack, url = served_tools
+    key = made_key(stack.database_url, Role.USER)
+    told: list[tuple[float, float | None]] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total))
+
+    async def ask() -> None:
+        async with over_http(url, key, mode) as client:
+            await client.call_tool("test_tool_with_progress", {}, progress_callback=hear)
+
+    run(ask)
+    assert [one for one in told if one[1]] == [(0, 100), (50, 100), (100, 100)]
+
+
+def test_nobody_else_answers_a_question(served_tools: tuple[Stack, Any]) -> None:
+    stack, url = served_tools
+    one, other = (made_key(stack.database_url, Role.USER) for _ in range(2))
+    session = "e-" + "0" * 32
+    about = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+    call = {**about, "params": {"name": "test_input_required_result_elicitation", "arguments": {}}}
+
+    def headers(key: str) -> dict[str, str]:
+        accept = "application/json, text/event-stream"
+        return {"Authorization": f"Bearer {key}", "Accept": accept, "Mcp-Session-Id": session}
+
+    with httpx2.Client(base_url=str(url), timeout=60) as http:
+
+        def answered(key: str, **about: Any) -> int:
+            told = {"jsonrpc": "2.0", **about}
+            return int(http.post("/mcp", json=told, headers=headers(key)).status_code)
+
+        with http.stream("POST", "/mcp", json=call, headers=headers(one)) as stream:
+            lines = (x for x in stream.iter_lines() if x.startswith("data: {"))
+            asked = json.loads(next(lines).removeprefix("data: "))
+            assert asked["method"] == "elicitation/create"
+            good = {"action": "accept", "content": {"name": "Eve"}}
+            assert answered(other, id=asked["id"], result=good) == 404
+            assert answered(one, id=f"{asked['id']}0", result=good) == 404
+            assert answered(one, id=asked["id"], result={"action": "steal"}) == 422
+            assert answered(one, id=asked["id"], result={"action": "accept", "content": {}}) == 422
+            good["content"] = {"name": "Ada"}
+            assert answered(one, id=asked["id"], result=good) == 202
+            assert answered(one, id=asked["id"], result=good) == 202
+            done = json.loads(next(lines).removeprefix("data: "))
+        assert done["result"]["content"][0]["text"] == "Hello, Ada!"

@@ -133,6 +133,208 @@ def json_schema_2020_12_tool(name: str | None = None, address: Any = None) -> st
     return f"{name} {address}"
 
 
+# -- tools that ask their client
+
+
+def form(message: str, **properties: Any) -> dict[str, Any]:
+    """The parameters of a form, all of whose fields are needed."""
+    schema = {"type": "object", "properties": properties, "required": [*properties]}
+    return {"message": message, "requestedSchema": schema}
+
+
+def sampled(words: str, most: int = 100) -> dict[str, Any]:
+    """The parameters of a turn of the client's model."""
+    return {"messages": [{"role": "user", "content": text(words)}], "maxTokens": most}
+
+
+ELICIT, SAMPLE, ROOTS = "elicitation/create", "sampling/createMessage", "roots/list"
+_TEXT = {"type": "string"}
+
+
+def _named(told: Any, name: str) -> str:
+    return str((told.get("content") or {}).get(name))
+
+
+@tool(effects="pure", name="test_sampling")
+async def ask_model(prompt: str, context: CallContext) -> str:
+    """Asks the client's model."""
+    told: Any = await context.ask_client("turn", SAMPLE, sampled(prompt))
+    return f"LLM response: {told['content'].get('text')}"
+
+
+@tool(effects="pure", name="test_elicitation")
+async def ask_user(message: str, context: CallContext) -> str:
+    """Asks the client's user."""
+    about = form(message, username=_TEXT, email=_TEXT)
+    told: Any = await context.ask_client("user", ELICIT, about)
+    return f"User response: action: {told['action']}, content: {told.get('content')}"
+
+
+@tool(effects="pure", name="test_elicitation_sep1034_defaults")
+async def ask_with_defaults(context: CallContext) -> str:
+    """Asks with defaults."""
+    fields = {
+        "name": {"type": "string", "default": "John Doe"},
+        "age": {"type": "integer", "default": 30},
+        "score": {"type": "number", "default": 95.5},
+        "status": {
+            "type": "string",
+            "enum": ["active", "inactive", "pending"],
+            "default": "active",
+        },
+        "verified": {"type": "boolean", "default": True},
+    }
+    schema = {"type": "object", "properties": fields, "required": []}
+    about: Any = {"message": "Who are you?", "requestedSchema": schema}
+    told: Any = await context.ask_client("user", ELICIT, about)
+    return f"Elicitation completed: action={told['action']}, content={told.get('content')}"
+
+
+@tool(effects="pure", name="test_elicitation_sep1330_enums")
+async def ask_with_enums(context: CallContext) -> str:
+    """Asks for one or some of several."""
+    plain = ["option1", "option2", "option3"]
+    titled = [{"const": f"value{n}", "title": f"Option {n}"} for n in (1, 2, 3)]
+    legacy = {"enum": ["opt1", "opt2", "opt3"], "enumNames": ["Option One", "Two", "Three"]}
+    fields = {
+        "untitledSingle": {"type": "string", "enum": plain},
+        "titledSingle": {"type": "string", "oneOf": titled},
+        "legacyEnum": {"type": "string", **legacy},
+        "untitledMulti": {"type": "array", "items": {"type": "string", "enum": plain}},
+        "titledMulti": {"type": "array", "items": {"anyOf": titled}},
+    }
+    about: Any = {
+        "message": "Which?",
+        "requestedSchema": {"type": "object", "properties": fields, "required": []},
+    }
+    told: Any = await context.ask_client("choice", ELICIT, about)
+    return f"Elicitation completed: action={told['action']}, content={told.get('content')}"
+
+
+_NAME = form("What is your name?", name=_TEXT)
+
+
+@tool(effects="pure", name="test_input_required_result_elicitation")
+async def name_of_user(context: CallContext) -> str:
+    """Asks for a name."""
+    return f"Hello, {_named(await context.ask_client('user_name', ELICIT, _NAME), 'name')}!"
+
+
+@tool(effects="pure", name="test_input_required_result_sampling")
+async def capital(context: CallContext) -> str:
+    """Asks the client's model for a capital."""
+    about = sampled("What is the capital of France?")
+    told: Any = await context.ask_client("capital_question", SAMPLE, about)
+    return str(told["content"].get("text"))
+
+
+@tool(effects="pure", name="test_input_required_result_list_roots")
+async def roots(context: CallContext) -> str:
+    """Asks for the client's roots."""
+    told: Any = await context.ask_client("client_roots", ROOTS)
+    return ", ".join(str(root.get("uri")) for root in told["roots"])
+
+
+_CONFIRM = form("Go on?", ok={"type": "boolean"})
+
+
+@tool(effects="pure", name="test_input_required_result_request_state")
+async def confirmed(context: CallContext) -> str:
+    """Asks whether to go on."""
+    await context.ask_client("confirm", ELICIT, _CONFIRM)
+    return "state-ok"
+
+
+@tool(effects="pure", name="test_input_required_result_tampered_state")
+async def also_confirmed(context: CallContext) -> str:
+    """Asks whether to go on."""
+    await context.ask_client("confirm", ELICIT, _CONFIRM)
+    return "state-ok"
+
+
+@tool(effects="pure", name="test_input_required_result_multiple_inputs")
+async def several(context: CallContext) -> str:
+    """Asks for three things at once."""
+    name, greeting, places = await asyncio.gather(
+        context.ask_client("user_name", ELICIT, _NAME),
+        context.ask_client("greeting", SAMPLE, sampled("Generate a greeting", 50)),
+        context.ask_client("client_roots", ROOTS),
+    )
+    return f"{greeting} {name} {places}"
+
+
+@tool(effects="pure", name="test_input_required_result_multi_round")
+async def one_after_the_other(context: CallContext) -> str:
+    """Asks twice."""
+    first = await context.ask_client("step1", ELICIT, form("Step 1: your name?", name=_TEXT))
+    second = await context.ask_client("step2", ELICIT, form("Step 2: your color?", color=_TEXT))
+    return f"{_named(first, 'name')} likes {_named(second, 'color')}"
+
+
+@tool(effects="pure", name="test_input_required_result_capabilities")
+async def whatever_it_can(context: CallContext) -> str:
+    """Asks for what the client can be asked alone."""
+    if "elicitation" in context.client_asks:
+        await context.ask_client("user_name", ELICIT, _NAME)
+    if "sampling" in context.client_asks:
+        await context.ask_client("greeting", SAMPLE, sampled("Generate a greeting", 50))
+    return "Asked."
+
+
+@tool(effects="pure")
+async def context_for_prompt(context: CallContext) -> str:
+    """Asks for what a prompt is about."""
+    about = form("What context should the prompt use?", context=_TEXT)
+    told = await context.ask_client("user_context", ELICIT, about)
+    return f"About {_named(told, 'context')}"
+
+
+@tool(effects="pure", name="test_missing_capability")
+async def needs_sampling(context: CallContext) -> str:
+    """Needs a client with a model."""
+    return str(await context.ask_client("turn", SAMPLE, sampled("Hello")))
+
+
+@tool(effects="pure", name="test_streaming_elicitation")
+async def streamed_form(context: CallContext) -> str:
+    """Tells how far it is, and asks."""
+    await context.step.progress(progress=1, total=2)
+    return str(await context.ask_client("user_name", ELICIT, _NAME))
+
+
+@tool(effects="pure", name="test_logging_tool")
+async def logging_tool(context: CallContext) -> str:
+    """Tells what it does."""
+    await context.step.progress(message="At it", level="info")
+    return "It is told."
+
+
+@tool(effects="pure")
+async def confirm_delete(context: CallContext, filename: str = "x") -> str:
+    """Asks before it deletes nothing."""
+    about = form(f"Delete {filename}?", confirm={"type": "boolean"})
+    told = await context.ask_client("confirm", ELICIT, about)
+    return f"deleted: {_named(told, 'confirm')}"
+
+
+@tool(effects="pure")
+async def multi_input(context: CallContext) -> str:
+    """Asks two things at once."""
+    told = await asyncio.gather(
+        context.ask_client("one", ELICIT, form("One?", confirm={"type": "boolean"})),
+        context.ask_client("two", ELICIT, form("Two?", confirm={"type": "boolean"})),
+    )
+    return str(told)
+
+
+@tool(effects="pure", name="test_tool_with_task")
+async def asks_then_lasts(context: CallContext) -> str:
+    """Asks, and takes a while then."""
+    told = await context.ask_client("user_name", ELICIT, _NAME)
+    await asyncio.sleep(3)
+    return f"Hello, {_named(told, 'name')}"
+
+
 json_schema_2020_12_tool.parameters = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
@@ -161,7 +363,7 @@ CONFIG = f"""
 [agents.conforming]
 kind = "tools"
 tools = {[f"{__name__}:{name}" for name in NAMES]}
-as_tasks = ["failing_job"]
+as_tasks = ["failing_job", "confirm_delete", "multi_input"]
 
 [agents.protocol_error_job]
 kind = "scripted"
@@ -193,6 +395,10 @@ tool = "greet"
 description = "Greets somebody."
 arguments = {{ name = {{}} }}
 tool = "greet"
+
+[mcp.prompts.test_input_required_result_prompt]
+description = "Asks its client."
+tool = "context_for_prompt"
 
 [mcp.prompts.test_simple_prompt]
 description = "Simple."

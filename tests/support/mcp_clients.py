@@ -23,13 +23,15 @@ MODES = ("legacy", "2026-07-28")
 
 
 @asynccontextmanager
-async def over_http(url: Any, key: str | None, mode: str = "legacy") -> AsyncIterator[Client]:
+async def over_http(
+    url: Any, key: str | None, mode: str = "legacy", **about: Any
+) -> AsyncIterator[Client]:
     """The client of a key, by streamable HTTP."""
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     place = f"{str(url).rstrip('/')}/mcp"
     async with (
         httpx2.AsyncClient(headers=headers, timeout=60) as http,
-        Client(streamable_http_client(place, http_client=http), mode=mode) as made,
+        Client(streamable_http_client(place, http_client=http), mode=mode, **about) as made,
     ):
         yield made
 

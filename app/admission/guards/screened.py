@@ -12,6 +12,7 @@ from agents.plan import Expand, Member
 from app.admission.guard import GuardedStep
 from app.concurrency.fibers import in_thread
 from celery_agents import names
+from celery_agents.contracts.approval import ClientRequest
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.memory import MemoryRecord
@@ -135,6 +136,20 @@ class ScreenedStep:
         """Ask another agent: numbers of marks that it did not have of this one are its own."""
         value = await self._step.ask(agent, input, **options)
         return value if options.get("answer") else self._screen.others(value, but_own=True)
+
+    async def ask_client(self, request: ClientRequest) -> JsonValue:
+        """Ask the client of a tool, without what the guards find.
+
+        Raises:
+            BlockedError: a guard does not let it pass; nothing is asked.
+        """
+        shown, guard = await looked(
+            self._screen, request.params, lambda: self._screen.shown({**request.params})
+        )
+        if guard is not None:
+            self._refuse(guard, "a question")
+        told = request.model_copy(update={"params": _fields(shown)})
+        return self._screen.others(await self._step.ask_client(told), but_own=True)
 
     async def remembered(self) -> None:
         """Look at what it wants to be kept for other runs, beside the loop."""

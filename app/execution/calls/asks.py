@@ -13,8 +13,10 @@ from typing import Any
 
 from agents.asking import asked, value_of
 from agents.plan import Expand, Member
+from agents.tools.clients import question
 from agents.values import digest
 from app.execution.calls.calls import StepCalls
+from celery_agents.contracts.approval import ClientRequest
 from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome
@@ -57,23 +59,44 @@ class Asks:
         Raises:
             AgentFailedError: it failed; or the question stands in a call that is made once.
         """
+        around = self._around_of(ask.agent)
+        outcome = await self._end(asked(self._key(ask, around), ask), around)
+        return value_of(ask.agent if ask.spec is None else ask.spec.called, outcome)
+
+    async def ask_client(self, request: ClientRequest) -> JsonValue:
+        """The answer of the program that called the tool which asks.
+
+        Raises:
+            AgentFailedError: nobody answers any more; or the question stands in a call that is
+                made once.
+        """
+        around = self._around_of("The client")
+        about = f"client:{digest([around[:1], request.compact()])}"
+        self._times[about] += 1
+        outcome = await self._end(question(request, around, self._times[about]), around)
+        return value_of("The client", outcome)
+
+    def _around_of(self, who: str) -> tuple[str, ...]:
         around, once = self._calls.around()
         if once:
             raise AgentFailedError(
-                f"{ask.agent} cannot be asked within {once}, which is made once at the most: ask "
+                f"{who} cannot be asked within {once}, which is made once at the most: ask "
                 "before or after it."
             )
-        key = self._key(ask, around)
+        return around
+
+    async def _end(self, member: Member, around: tuple[str, ...]) -> Outcome:
+        """The end of a member, at once where there is one; else the code is suspended."""
         self._coming += 1
         try:
-            outcome = (await self._answered()).get(key)
+            outcome = (await self._answered()).get(member.key)
         finally:
             self._coming -= 1
         if outcome is not None:
-            return value_of(ask.agent if ask.spec is None else ask.spec.called, outcome)
+            return outcome
         if self.suspended:  # who goes on all the same waits for nobody any more
             raise asyncio.CancelledError
-        self._wanted[key] = asked(key, ask)
+        self._wanted[member.key] = member
         self._around.update(around)
         if self._suspending is None:
             self._suspending = asyncio.create_task(self._suspend())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agents.caching.cacheable import Cacheable
@@ -13,12 +14,15 @@ from app.admission.budgets.charging import Purse
 from app.admission.guard import Gate
 from app.admission.limits.passage import Passage
 from app.concurrency.fibers import in_thread
+from app.execution.calls.asks import Asks
 from app.execution.calls.calls import StepCalls
 from app.execution.runtime import Runtime
 from app.execution.telling import Telling
 from app.execution.turns import TurnHelpers
 from app.journal.schema.rows import Claimed
-from celery_agents.contracts.outcome import Answer, Usage
+from celery_agents.contracts.approval import ClientRequest
+from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.outcome import Answer, Outcome, Usage
 
 _NOTHING = Usage()
 
@@ -28,6 +32,8 @@ class Calling(Telling):
 
     def __init__(self, runtime: Runtime, claim: Claimed, *, streamed: bool) -> None:
         super().__init__(runtime, claim, streamed=streamed)
+        self._asks: Asks | None = None  # once it asks others
+        self._code: asyncio.Task[Any] | None = None
         self._calls: StepCalls | None = None  # once there is one: many steps make none
         #: Raises when no more may be paid.
         self._afford: Callable[[], None] | None = None
@@ -69,6 +75,25 @@ class Calling(Telling):
         """Await this before the first act of the turn that is not known already."""
         if gate is not None or self._calls is not None:
             self.calls.gate = gate
+
+    async def answered(self) -> Mapping[str, Outcome]:
+        """The members of this step that have ended, by their keys."""
+        raise NotImplementedError
+
+    async def ask_client(self, request: ClientRequest) -> JsonValue:
+        """Ask the program that called the tool which asks; see :mod:`agents.tools.clients`."""
+        return await self.questions().ask_client(request)
+
+    def questions(self) -> Asks:
+        """The questions that its code asks others."""
+        if self._asks is None:
+            assert self._code is not None, "it is asked within its code"
+            self._asks = Asks(self.calls, self.answered, self._code)
+        return self._asks
+
+    @property
+    def _suspended(self) -> bool:
+        return self._asks is not None and self._asks.suspended
 
     def helpers(self) -> TurnHelpers:
         """Agents that are asked within it, about what it asks and what it is answered."""

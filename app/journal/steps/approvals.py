@@ -18,7 +18,14 @@ from app.journal.steps import joins
 from app.journal.steps.finishes import event
 from app.journal.steps.outcomes import Conclusion, conclude
 from celery_agents import names
-from celery_agents.contracts.approval import PersonAnswer, ToolApproval, Wish, is_asked
+from celery_agents.contracts.approval import (
+    CLIENT,
+    ClientRequest,
+    PersonAnswer,
+    ToolApproval,
+    Wish,
+    is_asked,
+)
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import InvalidPayloadError, NotAllowedError
@@ -86,6 +93,10 @@ def _read(choice: JsonValue, asked: dict[str, Any], by: str) -> tuple[JsonValue,
         except ValueError as error:
             raise InvalidPayloadError(f"{choice!r} is no answer to that: {error}.") from None
         return answer.choice, answer.compact()
+    if asked.get("asks") == CLIENT:
+        if (wrong := ClientRequest.model_validate(asked["request"]).problem(choice)) is not None:
+            raise InvalidPayloadError(f"That is no answer of a client: {wrong}.")
+        return "answered", choice
     return (_verdict(choice) if "tool" in asked else _option(choice, asked)), choice
 
 
@@ -212,4 +223,4 @@ def _wish(row: Any, seals: Seals | None) -> Wish:
     return Wish(key=row.id, run_id=row.run_id, since=row.created_at, **about)
 
 
-_SHOWN = ("asks", "tool", "arguments", "why", "question", "choices", "by")
+_SHOWN = ("asks", "tool", "arguments", "why", "question", "choices", "by", "request")

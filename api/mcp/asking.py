@@ -1,0 +1,244 @@
+"""Questions of tools to the client that called them, which wait in the journal for its answer.
+
+A client of 2026-07-28 is told them as the result of its call, with a state by which its next one
+goes on with the same run. An older one is asked on the stream of its call, and answers by a message
+of its own, to whichever process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mcp import types
+from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
+
+from agents.schema import problem
+from api.mcp.callers import Caller, check_may
+from api.mcp.sessions import asks_of, session_of
+from api.mcp.states import CORE
+from api.mcp.streaming import ASKED, TELL
+from api.problems import ProblemError
+from api.runs import find
+from api.services import Services
+from app.access.permissions import Permission
+from celery_agents.contracts.approval import CLIENT, ClientRequest
+from celery_agents.contracts.base import id_of
+from celery_agents.errors import AgentsError, InvalidPayloadError
+
+_DIGITS, _ROUND = 32, 8
+
+
+def can_be_asked(ctx: Any) -> tuple[str, ...]:
+    """What the sender of a request has said that it can be asked."""
+    told = ctx.session.client_capabilities
+    if ctx.request is not None and ctx.protocol_version <= CORE:
+        return asks_of(session_of(ctx.request.headers))
+    return tuple(
+        name
+        for name in ("elicitation", "sampling", "roots")
+        if getattr(told, name, None) is not None
+    )
+
+
+async def questions(caller: Caller, run_id: str) -> list[dict[str, Any]]:
+    """The questions of a run to its client that are not answered."""
+    found = await caller.services.read(caller.services.desk.wishes_of, run_id)
+    return [dict(wish) for wish in found if wish.get("asks") == CLIENT]
+
+
+async def give(caller: Caller, run_id: str, wish: Mapping[str, Any], told: Any) -> None:
+    """Have a worker write down the answer to a question.
+
+    Raises:
+        MCPError: it is none.
+    """
+    if (wrong := _wrong(ClientRequest.model_validate(wish["request"]), told)) is not None:
+        raise MCPError(types.INVALID_PARAMS, f"The answer to {wish['request']['key']}: {wrong}")
+    services = caller.services
+    try:
+        await services.ask(caller.who, services.client.runs.approve, run_id, told, key=wish["key"])
+    except InvalidPayloadError:
+        if any(one["key"] == wish["key"] for one in await questions(caller, run_id)):
+            raise  # else somebody was quicker
+
+
+def _wrong(request: ClientRequest, told: Any) -> str | None:
+    if (wrong := request.problem(told)) is not None:
+        return wrong
+    schema = request.params.get("requestedSchema")
+    if told.get("action") != "accept" or not isinstance(schema, dict):
+        return None
+    try:
+        return problem(told.get("content") or {}, schema, what="the content", of="The form")
+    except AgentsError as error:
+        return error.message
+
+
+# -- the state that a client of 2026-07-28 gives back
+
+
+def sealed(caller: Caller, run_id: str, about: Any, keys: list[str]) -> str:
+    """The state by which a request like this one goes on with a run; another for other questions.
+
+    It is its principal's alone.
+    """
+    place = f"{run_id}.{hashlib.sha256(' '.join(keys).encode()).hexdigest()[:_ROUND]}"
+    return f"{place}.{_seal(caller, place, about)}"
+
+
+def opened(caller: Caller, state: str, about: Any) -> str:
+    """The run of a state.
+
+    Raises:
+        MCPError: somebody made it himself, or it is of another request.
+    """
+    place, _, seal = state.rpartition(".")
+    run_id = place.partition(".")[0]
+    if not hmac.compare_digest(seal.encode(errors="replace"), _seal(caller, place, about).encode()):
+        raise MCPError(types.INVALID_PARAMS, "requestState: it is none of this request.")
+    return run_id
+
+
+def _seal(caller: Caller, run_id: str, about: Any) -> str:
+    told = json.dumps([caller.who.id, run_id, about], sort_keys=True, default=str)
+    return hmac.new(_secret(caller.services), told.encode(errors="replace"), "sha256").hexdigest()[
+        :_DIGITS
+    ]
+
+
+def _secret(services: Services) -> bytes:
+    """The same in all processes of an installation, and known to nobody else."""
+    settings = services.settings
+    told = [
+        *settings.fernet_secrets,
+        settings.redis_url.get_secret_value(),
+        settings.database_url.get_secret_value(),
+    ]
+    return hashlib.sha256("\n".join(["mcp", *told]).encode()).digest()
+
+
+def asked(
+    caller: Caller, run_id: str, wishes: list[dict[str, Any]], about: Any
+) -> types.InputRequiredResult:
+    """The result that tells a client its questions.
+
+    Raises:
+        MCPError: a tool asks what no client knows.
+    """
+    requests, keys = {}, [wish["key"] for wish in wishes]
+    for wish in wishes:
+        key = wish["request"]["key"]
+        request = {"method": wish["request"]["method"], "params": wish["request"]["params"]}
+        requests[key if key not in requests else wish["key"]] = request
+    told = {"inputRequests": requests, "requestState": sealed(caller, run_id, about, keys)}
+    try:
+        return types.InputRequiredResult.model_validate(told, by_name=False)
+    except ValidationError:
+        raise MCPError(types.INTERNAL_ERROR, "The tool asks what no client knows.") from None
+
+
+async def answer(caller: Caller, run_id: str, responses: Mapping[str, Any]) -> None:
+    """Give the answers that came with a request, by the names that its questions had.
+
+    Raises:
+        MCPError: one is none.
+    """
+    seen = set()
+    for wish in await questions(caller, run_id):
+        key = wish["request"]["key"]
+        name = key if key not in seen else wish["key"]
+        seen.add(key)
+        if name in responses:
+            await give(caller, run_id, wish, _plain(responses[name]))
+
+
+def _plain(told: Any) -> Any:
+    dump = getattr(told, "model_dump", None)
+    return told if dump is None else dump(by_alias=True, mode="json", exclude_none=True)
+
+
+# -- clients that are asked by requests
+
+
+class Questions:
+    """Those of one call: looked for while it is held."""
+
+    def __init__(self, ctx: Any, caller: Caller, run_id: str) -> None:
+        self.open: list[dict[str, Any]] = []
+        self._ctx, self._caller, self._run_id = ctx, caller, run_id
+        self._asked: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def look(self) -> bool:
+        """Return whether the call has to end for them; an older client is asked at once."""
+        self.open = await questions(self._caller, self._run_id)
+        if self._ctx.protocol_version > CORE:
+            return bool(self.open)
+        for wish in self.open:
+            if wish["key"] not in self._asked:
+                self._asked.add(wish["key"])
+                await self._ask(wish)
+        return False
+
+    async def _ask(self, wish: dict[str, Any]) -> None:
+        request = {"method": wish["request"]["method"], "params": wish["request"]["params"]}
+        if self._ctx.request is None:  # a pipe leads back to this process
+            task = asyncio.create_task(self._piped(wish, **request))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif (tell := self._ctx.request.scope.get(TELL)) is not None:
+            name = f"{ASKED}/{self._run_id}/{wish['key']}"
+            seal = _seal(self._caller, name, None)
+            await tell({"jsonrpc": "2.0", "id": f"{name}/{seal}", **request})
+
+    async def _piped(self, wish: dict[str, Any], method: str, params: dict[str, Any]) -> None:
+        try:
+            told = await self._ctx.session._request_outbound.send_raw_request(method, params)  # noqa: SLF001
+        except MCPError:
+            told = None
+        await settle(self._caller, self._run_id, wish, told)
+
+    def close(self) -> None:
+        """Wait for nobody any more."""
+        for task in self._tasks:
+            task.cancel()
+
+
+async def settle(caller: Caller, run_id: str, wish: Mapping[str, Any], told: Any) -> None:
+    """Give an older client's answer; where it refused to be asked, its user has said nothing."""
+    if told is not None:
+        await give(caller, run_id, wish, told)
+    elif wish["request"]["method"] == "elicitation/create":
+        await give(caller, run_id, wish, {"action": "cancel"})
+    else:
+        services = caller.services
+        await services.ask(
+            caller.who, services.client.runs.cancel, run_id, tenant=caller.who.tenant
+        )
+
+
+async def take(caller: Caller, message: Mapping[str, Any]) -> None:
+    """Take an answer that came by itself.
+
+    Raises:
+        ProblemError: it is somebody else's question, or no answer to it.
+    """
+    check_may(caller, Permission.RUNS_CREATE)
+    name, _, seal = str(message["id"]).rpartition("/")
+    run_id, _, key = name.removeprefix(f"{ASKED}/").partition("/")
+    known = _seal(caller, name, None).encode()
+    if not hmac.compare_digest(seal.encode(errors="replace"), known):
+        raise ProblemError(404, "not_found", "There is no such question.")
+    await find(caller.services, caller.who, id_of(run_id))
+    for wish in await questions(caller, run_id):
+        if wish["key"] == key:
+            try:
+                await settle(caller, run_id, wish, message.get("result"))
+            except MCPError as error:
+                raise ProblemError(422, "invalid_payload", error.error.message) from None

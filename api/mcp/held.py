@@ -1,0 +1,111 @@
+"""A call that is held: until its run has ended, or its tool asks the client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcp.shared.exceptions import MCPError
+from mcp.types import MISSING_REQUIRED_CLIENT_CAPABILITY as MISSING
+
+from api.mcp.asking import Questions, answer, asked, can_be_asked, opened
+from api.mcp.callers import Caller
+from api.mcp.calls import CalledRun, begin
+from api.mcp.holding import HELD_S, QUICK_S, end_of
+from api.mcp.journaled import task_of, untasked
+from api.mcp.news import News, level_of
+from api.mcp.states import CORE
+from celery_agents.contracts.outcome import Outcome
+from celery_agents.errors import ClientLacksError
+
+
+class Held:
+    """One request whose result a run makes.
+
+    ``about`` tells it from others: only the same goes on with the run of an earlier one.
+    """
+
+    def __init__(
+        self, ctx: Any, caller: Caller, params: Any, about: Any, *, by_task: bool = False
+    ) -> None:
+        self._ctx, self._caller, self._params = ctx, caller, params
+        self._about = [ctx.method, about]
+        self._by_task = by_task
+        self._level: str | None = None
+        self._run: CalledRun
+
+    async def begun(self, name: str, arguments: dict[str, Any]) -> CalledRun:
+        """The run: a new one, or that of the request whose state came with this one.
+
+        Raises:
+            MCPError: the state is none, or it is no answer that came; or as of ``begin``.
+        """
+        ctx, caller = self._ctx, self._caller
+        if (state := getattr(self._params, "request_state", None)) is not None:
+            run_id = opened(caller, state, self._about)
+            tree = await task_of(caller, run_id)
+            await answer(caller, run_id, self._params.input_responses or {})
+            self._run = CalledRun(run_id, tree.get("task") or "", replayed=True, of_tool=True)
+            return self._run
+        self._level = await level_of(ctx, caller)
+        self._run = await begin(
+            caller,
+            name,
+            arguments,
+            meta_of(ctx),
+            refusal=None if self._by_task else untasked(ctx),
+            asks=can_be_asked(ctx),
+            stream=self._level is not None or "progressToken" in meta_of(ctx),
+        )
+        return self._run
+
+    async def end(self) -> Any:
+        """The outcome, or the result that tells the client what it is asked; None: it goes on.
+
+        Raises:
+            MCPError: the tool asks for what the client has not said it can do.
+        """
+        ctx, caller, run = self._ctx, self._caller, self._run
+        questions = Questions(ctx, caller, run.id) if run.of_tool else None
+        watched = self._level is not None or "progressToken" in meta_of(ctx)
+        news = News(ctx, caller, run.id, self._level) if watched else None
+        try:
+            outcome = await end_of(
+                caller,
+                run.id,
+                look=run.replayed,
+                tell=telling(ctx),
+                most_s=QUICK_S if self._by_task else HELD_S,
+                asks=None if questions is None else questions.look,
+            )
+        finally:
+            if news is not None:
+                await news.close()
+            if questions is not None:
+                questions.close()
+        if outcome is None and questions is not None and questions.open:
+            return asked(caller, run.id, questions.open, self._about)
+        if outcome is not None and ctx.protocol_version > CORE:
+            _check_lacks(outcome)
+        return outcome
+
+
+def _check_lacks(outcome: Outcome) -> None:
+    error = outcome.error
+    if error is not None and error.kind == ClientLacksError.kind:
+        needed: dict[str, Any] = {str(error.details.get("capability")): {}}
+        raise MCPError(MISSING, error.message, {"requiredCapabilities": needed})
+
+
+def meta_of(ctx: Any) -> dict[str, Any]:
+    """The ``_meta`` of a request, as it was sent."""
+    found = (ctx.params or {}).get("_meta")
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def telling(ctx: Any) -> Any:
+    """The way to tell the sender of a request that its run goes on."""
+
+    async def tell(seconds: float) -> None:
+        await ctx.session.report_progress(round(seconds, 1), None, "The run goes on.")
+
+    return tell

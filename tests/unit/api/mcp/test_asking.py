@@ -1,0 +1,110 @@
+"""Questions of tools to their clients: states, sessions and streams."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcp.shared.exceptions import MCPError
+
+from api.mcp.asking import opened, sealed
+from api.mcp.sessions import asks_of, named, session_of
+from api.mcp.streaming import SharedStream, is_answer
+from celery_agents.contracts.approval import ClientRequest
+from tests.support.api import settings
+
+RUN = "01a229d0-9885-7745-af58-a5d787c6d826"
+
+
+def caller(who: str = "key:a", database: str = "sqlite:///a.db") -> Any:
+    services = SimpleNamespace(settings=settings("redis://:secret@127.0.0.1/0", database))
+    return SimpleNamespace(who=SimpleNamespace(id=who), services=services)
+
+
+def test_a_state_is_of_its_request_and_principal() -> None:
+    about = ["tools/call", ["greet", {"b": 1, "a": 2}]]
+    state = sealed(caller(), RUN, about, ["one"])
+    assert opened(caller(), state, ["tools/call", ["greet", {"a": 2, "b": 1}]]) == RUN
+    assert state != sealed(caller(), RUN, about, ["two"])
+    others: list[tuple[Any, str, Any]] = [
+        (caller("key:b"), state, about),
+        (caller(database="sqlite:///b.db"), state, about),
+        (caller(), state, ["tools/call", ["greet", {}]]),
+        (caller(), f"{state}-TAMPERED", about),
+        (caller(), f"{'0' * 36}{state[36:]}", about),
+        (caller(), RUN, about),
+        (caller(), "", about),
+    ]
+    for who, told, of in others:
+        with pytest.raises(MCPError, match="none of this request"):
+            opened(who, told, of)
+
+
+@given(st.text())
+def test_a_text_is_no_state(told: str) -> None:
+    with pytest.raises(MCPError):
+        opened(caller(), told, None)
+
+
+def test_a_session_says_what_its_client_can_be_asked() -> None:
+    told = {"method": "initialize", "params": {"capabilities": {"roots": {}, "sampling": {}}}}
+    name = named(told)
+    assert name is not None
+    assert asks_of(session_of({"mcp-session-id": name})) == ("sampling", "roots")
+    assert named(told) != name
+    odd: list[Any] = [None, [], {"method": "ping"}]
+    assert [named(one) for one in odd] == [None] * 3
+    nothing = named({"method": "initialize", "params": {"capabilities": 1}})
+    assert asks_of(nothing) == ()
+
+
+@given(st.text())
+def test_a_name_that_is_none_of_ours_says_nothing(told: str) -> None:
+    assert asks_of(session_of({"mcp-session-id": told})) == ()
+
+
+@given(st.none() | st.booleans() | st.text() | st.dictionaries(st.text(), st.text()))
+def test_what_is_no_answer_is_told(told: Any) -> None:
+    for method in ("elicitation/create", "sampling/createMessage", "roots/list"):
+        assert ClientRequest.of("a", method, {}).problem(told)
+
+
+@pytest.mark.parametrize(
+    ("message", "ours"),
+    [
+        ({"id": "celery-agents/ask/a/b/c", "result": {}}, True),
+        ({"id": "celery-agents/ask/a/b/c", "method": "x"}, False),
+        ({"id": 1, "result": {}}, False),
+        ({"result": {}}, False),
+        ([], False),
+    ],
+)
+def test_answers_are_known_by_their_ids(message: Any, ours: bool) -> None:
+    assert is_answer(message) is ours
+
+
+def test_a_question_stands_between_events_of_a_stream_and_never_after_its_end() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def scene() -> None:
+        stream = SharedStream(send, "e-0")
+        asking = asyncio.create_task(stream.tell({"id": 1}))
+        await asyncio.sleep(0)
+        assert not sent
+        headers = [(b"content-type", b"text/event-stream")]
+        await stream.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await asking
+        await stream.send({"type": "http.response.body", "body": b"", "more_body": False})
+        await stream.tell({"id": 2})
+
+    asyncio.run(scene())
+    assert (b"mcp-session-id", b"e-0") in sent[0]["headers"]
+    assert sent[1]["body"] == b'event: message\r\ndata: {"id": 1}\r\n\r\n'
+    assert len(sent) == 3
