@@ -47,6 +47,9 @@ RELAXED = "journal_relaxed"
 SHARED = "journal_shared"
 #: Seconds for which a connection that did something is taken to live.
 FRESH_S = 1.0
+#: Seconds after which PostgreSQL ends a transaction that is let wait, as by a process that is
+#: frozen amid it: others wait for its locks. One that goes on afterwards tries again.
+LET_WAIT_S = 20.0
 
 
 CLOCK_POSTGRESQL = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS double precision)"
@@ -133,6 +136,8 @@ def _postgres(url: URL, timeout_s: float) -> Engine:
     _ping_seldom(engine)
     if shared:
         engine.update_execution_options(**{SHARED: True})
+    else:
+        _end_what_waits(engine)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -158,6 +163,17 @@ def _postgres(url: URL, timeout_s: float) -> Engine:
             driver.set_session(isolation_level="DEFAULT", readonly="DEFAULT")
 
     return engine
+
+
+def _end_what_waits(engine: Engine) -> None:
+    """Have the server end transactions in which nobody does anything; see :data:`LET_WAIT_S`."""
+
+    @event.listens_for(engine, "connect")
+    def connected(driver: Any, _: ConnectionPoolEntry) -> None:
+        driver.autocommit = True
+        with driver.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {LET_WAIT_S * 1_000:.0f}")
+        driver.autocommit = False
 
 
 def _ping_seldom(engine: Engine) -> None:
