@@ -62,6 +62,8 @@ class AwaitedAny(Contract):
     deaf: bool = False
     #: Where its history begins: lines before that place are deleted. 0: none are.
     begins: int = 0
+    #: Of an actor: signals that it was told, and answers, that are older are deleted. None: none.
+    keeps_s: float | None = None
 
 
 class Expand(Contract):

@@ -27,6 +27,7 @@ from app.execution.acting.hearing import (
     callers_of,
     failed,
     is_actor,
+    keeps_s,
     line_of,
     most_of,
     stopped_by,
@@ -327,6 +328,7 @@ def _written(step: Step, kept: Kept, found: Advanced, news: News, heard: int) ->
             lets_go=tuple(found.cancels),
             heard=heard,
             begins=step.begins,
+            keeps_s=keeps_s(claim, step.runtime.settings),
         ),
     )
 

@@ -19,7 +19,17 @@ from sqlalchemy import text
 from agents.base import Answer, Usage
 from agents.needs import Needs
 from app.execution.context import Step
-from celery_agents import CallContext, FlowContext, StreamEntry, agent, flow, projection, tool
+from celery_agents import (
+    ActorContext,
+    CallContext,
+    FlowContext,
+    StreamEntry,
+    actor,
+    agent,
+    flow,
+    projection,
+    tool,
+)
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 
 #: A cent in billionths of a dollar.
@@ -194,3 +204,19 @@ async def looks_up(what: str, call: CallContext) -> str:
     act_began(call)
     await asyncio.sleep(0.1)
     return f"{what} is known"
+
+
+@actor
+class Tally:
+    """A sum of numbers that are told in order; it notes those that come out of it."""
+
+    total: int = 0
+    awaits: int = 0
+    astray: list[int] = []  # noqa: RUF012 - each actor has its own
+
+    async def add(self, me: ActorContext, number: int) -> None:
+        """Adds the next one."""
+        if number != self.awaits:
+            self.astray = [*self.astray, number][-20:]
+        self.awaits = number + 1
+        self.total += number

@@ -242,6 +242,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "followers": no_bound,
     "topics": eager_cursors,
     "swarm": no_recovery,
+    "actors": no_recovery,
     "session": no_holders,
     "teams": no_identity,
     "approvals": no_once,

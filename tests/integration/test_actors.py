@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from app.journal.schema.models import Entry
 from celery_agents import Client, StreamEvent
@@ -272,6 +273,41 @@ def test_one_that_a_person_cancelled_takes_nothing_up(acting: Stack) -> None:
     with pytest.raises(ActorEndedError):
         ask(acting, "ada", "deposit", 1)
     assert ask(acting, "ada", "deposit", 1, id="one") == 1
+
+
+def test_what_was_taken_up_long_ago_is_forgotten(lasting: Stack) -> None:
+    lasting.worker(env={"AGENTS_KEEP_DAYS": "0"})
+    for number in range(20):
+        assert ask(lasting, "ada", "deposit", 1, id=f"m{number}") == number + 1
+    run_id = actor_run_id("", "Account", "ada")
+
+    def rows(prefix: str) -> int:
+        query = select(func.count()).where(Entry.stream == prefix + run_id)
+        return int(lasting.read(lambda c: c.execute(query).scalar_one()))
+
+    assert rows("signals/") < 20
+    assert rows("actor/") < 20
+    assert ask(lasting, "ada", "deposit", 1, id="m0") == 21  # as if nobody had told it
+    assert ask(lasting, "ada", "deposit", 0) == 21
+
+
+def test_a_circle_is_told_within_a_second(acting: Stack) -> None:
+    """More than a chain takes that is none, however busy the machine is."""
+    for key in ("a", "b"):
+        ask(acting, key, "deposit", 0)  # they are there
+    plain, circle = [
+        min(timed(acting, path, fails=fails) for _ in range(3))
+        for path, fails in ((["b"], False), (["b", "a"], True))
+    ]
+    assert circle < 1.0 + plain
+
+
+def timed(stack: Stack, path: list[str], *, fails: bool) -> float:
+    """The seconds that a chain of calls takes."""
+    begun = time.monotonic()
+    with pytest.raises(ActorCycleError) if fails else nullcontext():
+        ask(stack, "a", "around", path)
+    return time.monotonic() - begun
 
 
 def test_messages_survive_kills_and_each_is_applied_once(lasting: Stack) -> None:

@@ -11,7 +11,9 @@ from agents.flows.instance import Instance
 from agents.flows.pattern import Advanced
 from app.execution.runtime import Runtime
 from app.journal.actors.store import ActorStore
+from app.journal.schema.rows import Claimed
 from app.journal.stores.flows import NewSignal
+from app.settings import Settings
 from celery_agents.contracts.flows.actors import ACTOR, BATCH, REPLY
 from celery_agents.contracts.flows.entries import ANSWERS
 from celery_agents.contracts.flows.flow import Flow
@@ -35,6 +37,12 @@ def most_of(request: Flow, instance: Instance) -> int | None:
     if not is_actor(request):
         return None
     return BATCH if instance.inbox.hears else 0
+
+
+def keeps_s(claim: Claimed, settings: Settings) -> float | None:
+    """The seconds for which an actor's messages and answers are kept; None: it is none."""
+    mine = claim.agent is not None and claim.agent.startswith(ACTOR)
+    return settings.keep_days * 86_400.0 if mine else None
 
 
 def line_of(request: Flow, one: NewSignal, now: float) -> Line:

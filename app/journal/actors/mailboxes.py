@@ -20,7 +20,7 @@ from app.journal.schema.rows import Aftermath, NewEntry, NewStep
 from app.journal.schema.sealed import opened_entry, sealed_by, sealed_step
 from app.journal.steps import joins
 from app.journal.steps.anyhow import MESSAGE
-from app.journal.steps.entries import append
+from app.journal.steps.entries import append, there
 from app.journal.steps.inserts import insert_steps
 from celery_agents import names
 from celery_agents.contracts.flows.entries import SIGNALS
@@ -70,28 +70,49 @@ def post(connection: Connection, mails: Sequence[Mail], rules: joins.Rules) -> M
     locks.lock(connection, [(mail.new.id, mail.new.id) for mail in mails])
     locks.lock_steps(connection, [mail.new.id for mail in mails])
     after, entries = _states(connection, mails), list[NewEntry]()
+    told, waiting = _unknown(connection, mails), list[str]()
     for mail in mails:
         state = after.get(mail.new.id)
         if state is None or (state == State.WAITING != before.get(mail.new.id)):
             posted.again = True
             return posted
-        new_ones = _unknown(connection, mail)
+        new_ones = told[mail.new.id]
         if new_ones and State(state).final:
             raise ActorEndedError("The actor has ended: it takes no messages up any more.")
         entries += new_ones
         if new_ones and state == State.WAITING:
-            _wake(connection, mail.new.id, rules, posted)
+            waiting.append(mail.new.id)
+    if waiting:
+        _wake(connection, waiting, rules, posted)
     if entries:
         append(connection, entries)
     return posted
 
 
-def _unknown(connection: Connection, mail: Mail) -> list[NewEntry]:
-    """The entries of messages that a mailbox has not yet. Raises as :func:`_known`."""
-    where = (mail.new.tenant, SIGNALS + mail.new.id)
-    told = [NewEntry(*where, MESSAGE, m.data, m.id, mail.new.id) for m in mail.messages]
-    known = _known(connection, where, told)
-    return [one for one in told if one.key not in known]
+def _unknown(connection: Connection, mails: Sequence[Mail]) -> dict[str, list[NewEntry]]:
+    """Of each actor the entries of messages that its mailbox has not yet.
+
+    Raises:
+        IdInUseError: one of them was another message.
+    """
+    told = [
+        NewEntry(mail.new.tenant, SIGNALS + mail.new.id, MESSAGE, m.data, m.id, mail.new.id)
+        for mail in mails
+        for m in mail.messages
+    ]
+    asked = {(one.tenant, one.stream, one.key): one.data for one in told}
+    seals, known = sealed_by(connection), set[tuple[str, str, str | None]]()
+    for row in there(connection, told):
+        place = (row.tenant, row.stream, row.key)
+        before = opened_entry(seals, place[:2], row.seq, row.data)
+        if before["value"] != asked[place]["value"]:
+            raise IdInUseError.of(row.key)
+        known.add(place)
+    found: dict[str, list[NewEntry]] = {mail.new.id: [] for mail in mails}
+    for one in told:
+        if (one.tenant, one.stream, one.key) not in known:
+            found[str(one.run_id)].append(one)
+    return found
 
 
 def _states(connection: Connection, mails: Sequence[Mail]) -> dict[str, str]:
@@ -121,41 +142,16 @@ def _make(
     posted.aftermath.wakes += [one.wake() for one in sealed if one.id in made]
 
 
-def _wake(connection: Connection, step_id: str, rules: joins.Rules, posted: Mailed) -> None:
-    """Let an actor take a message up, unless it is amid one: then it looks when that is done."""
-    busy = connection.execute(_BUSY, {"b_id": step_id}).scalar()
-    if not busy:
-        posted.aftermath.add(joins.fire(connection, step_id, rules))
+def _wake(
+    connection: Connection, step_ids: Sequence[str], rules: joins.Rules, posted: Mailed
+) -> None:
+    """Let actors take messages up, but those that are amid one: these look when that is done."""
+    busy = {*connection.execute(_BUSY, {"b_ids": step_ids}).scalars()}
+    free = [one for one in step_ids if one not in busy]
+    posted.aftermath.add(joins.fire_any(connection, free, rules))
 
 
-_BUSY = select(_J.keep).where(_J.step_id == bindparam("b_id"))
-
-
-def _known(
-    connection: Connection, where: tuple[str, str], told: Sequence[NewEntry]
-) -> frozenset[str]:
-    """The ids of messages that a mailbox has already.
-
-    Raises:
-        IdInUseError: one of them was another message.
-    """
-    asked = {one.key: one.data for one in told if one.key is not None}
-    about = {"b_tenant": where[0], "b_stream": where[1], "b_keys": [*asked]}
-    seals, found = sealed_by(connection), set[str]()
-    for row in connection.execute(_MINE, about):
-        before = opened_entry(seals, where, row.seq, row.data)
-        if before["value"] != asked[row.key]["value"]:
-            raise IdInUseError.of(row.key)
-        found.add(row.key)
-    return frozenset(found)
-
-
-_MINE = select(_E.seq, _E.key, _E.data).where(
-    _E.tenant == bindparam("b_tenant"),
-    _E.stream == bindparam("b_stream"),
-    _E.kind == MESSAGE,
-    _E.key.in_(bindparam("b_keys", expanding=True)),
-)
+_BUSY = select(_J.step_id).where(_J.step_id.in_(bindparam("b_ids", expanding=True)), _J.keep)
 
 
 def wake_caller(connection: Connection, step_id: str, rules: joins.Rules) -> Mailed:

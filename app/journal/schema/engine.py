@@ -47,6 +47,9 @@ RELAXED = "journal_relaxed"
 SHARED = "journal_shared"
 #: Seconds for which a connection that did something is taken to live.
 FRESH_S = 1.0
+#: Seconds after which PostgreSQL ends a transaction that is let wait, as by a process that is
+#: frozen amid it: others wait for its locks. One that goes on afterwards tries again.
+LET_WAIT_S = 20.0
 
 
 CLOCK_POSTGRESQL = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS double precision)"
@@ -95,7 +98,8 @@ def connect(
     """Make the engine for a journal URL; nothing is opened before its first use.
 
     With ``seals`` what steps are asked and answer is encrypted there. PostgreSQL undoes a
-    transaction of it that stands still for ``idle_s`` seconds: its locks hold up others.
+    transaction of it that stands still for ``idle_s`` seconds, :data:`LET_WAIT_S` by default: its
+    locks hold up others.
 
     Raises:
         ConfigurationError: the URL is of neither database, or cannot be read.
@@ -139,8 +143,8 @@ def _postgres(url: URL, timeout_s: float, idle_s: float | None) -> Engine:
     _ping_seldom(engine)
     if shared:
         engine.update_execution_options(**{SHARED: True})
-    if idle_s is not None:
-        _limit_idle(engine, idle_s, shared=shared)
+    if idle_s is not None or not shared:  # there it costs each transaction a round trip
+        _limit_idle(engine, LET_WAIT_S if idle_s is None else idle_s, shared=shared)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -169,15 +173,16 @@ def _postgres(url: URL, timeout_s: float, idle_s: float | None) -> Engine:
 
 
 def _limit_idle(engine: Engine, idle_s: float, *, shared: bool) -> None:
-    """Have transactions that write undone where they stand still: their locks hold up others."""
+    """Have the server undo transactions in which nobody does anything; see :data:`LET_WAIT_S`."""
     limit = f"idle_in_transaction_session_timeout = {1_000 * idle_s:.0f}"
 
     @event.listens_for(engine, "connect")
     def connected(driver: Any, _: ConnectionPoolEntry) -> None:
         if not shared:
+            driver.autocommit = True  # a rollback would take it back
             with driver.cursor() as cursor:
                 cursor.execute(f"SET {limit}")
-            driver.commit()  # a rollback would take it back
+            driver.autocommit = False
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -7,6 +7,7 @@ transaction are taken together, in its order.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,9 @@ def append(
     """
     streams = {(e.tenant, e.stream) for e in entries}
     lengths = _held_lengths(connection, streams)
-    known = {stream: _known(connection, stream, entries) for stream in streams}
+    known: dict[Stream, dict[tuple[str, str | None], int]] = {stream: {} for stream in streams}
+    for row in there(connection, entries):
+        known[row.tenant, row.stream][row.kind, row.key] = row.seq
     for stream, length in (expected or {}).items():
         mine = [e for e in entries if (e.tenant, e.stream) == stream]
         if lengths[stream] != length and not all((e.kind, e.key) in known[stream] for e in mine):
@@ -82,7 +85,7 @@ def append(
 
 def knows(connection: Connection, entry: NewEntry) -> bool:
     """Return whether an entry's stream has one of its kind and key."""
-    return (entry.kind, entry.key) in _known(connection, (entry.tenant, entry.stream), [entry])
+    return bool(there(connection, [entry]))
 
 
 def _held_lengths(connection: Connection, streams: set[Stream]) -> dict[Stream, int]:
@@ -108,7 +111,18 @@ _HOLD = text(
     ") FROM unnest(CAST(:tenants AS text[]), CAST(:streams AS text[])) AS v(tenant, stream)"
 )
 _OF = (_E.tenant == bindparam("b_tenant")) & (_E.stream == bindparam("b_stream"))
-_KNOWN = select(_E.kind, _E.key, _E.seq).where(_OF, _E.key.in_(bindparam("b_keys", expanding=True)))
+_TOLD = (_E.tenant, _E.stream, _E.kind, _E.key, _E.seq, _E.data)
+_KNOWN = select(*_TOLD).where(
+    _OF, _E.kind == bindparam("b_kind"), _E.key.in_(bindparam("b_keys", expanding=True))
+)
+#: Of many streams in one round trip, each looked up by the index of keys.
+_ALL_KNOWN = text(
+    "SELECT e.tenant, e.stream, e.kind, e.key, e.seq, e.data "
+    "FROM unnest(CAST(:tenants AS text[]), CAST(:streams AS text[]), CAST(:kinds AS text[]), "
+    "CAST(:keys AS text[])) AS v(tenant, stream, kind, key), LATERAL ("
+    "SELECT * FROM entries WHERE tenant = v.tenant AND stream = v.stream AND kind = v.kind "
+    "AND key = v.key LIMIT 1) AS e"
+).columns(*_TOLD)
 _ENDS = table(StreamEnd).c
 _ENDED = select(_ENDS.length).where(
     _ENDS.tenant == bindparam("b_tenant"), _ENDS.stream == bindparam("b_stream")
@@ -135,15 +149,23 @@ def _length(connection: Connection, stream: Stream) -> int:
     return max(0 if last is None else int(last) + 1, ended or 0)
 
 
-def _known(
-    connection: Connection, stream: Stream, entries: Sequence[NewEntry]
-) -> dict[tuple[str, str | None], int]:
-    """Return the places of entries that the stream has already, by kind and key."""
-    keys = [e.key for e in entries if (e.tenant, e.stream) == stream and e.key is not None]
-    if not keys:
-        return {}
-    about = {"b_tenant": stream[0], "b_stream": stream[1], "b_keys": keys}
-    return {(row.kind, row.key): row.seq for row in connection.execute(_KNOWN, about)}
+def there(connection: Connection, entries: Sequence[NewEntry]) -> list[Any]:
+    """Rows of entries that streams have already, by their kinds and keys."""
+    keyed = [e for e in entries if e.key is not None]
+    if not keyed:
+        return []
+    if connection.dialect.name == "postgresql":
+        names = ("tenant", "stream", "kind", "key")
+        told = {f"{name}s": [getattr(e, name) for e in keyed] for name in names}
+        return list(connection.execute(_ALL_KNOWN, told))
+    asked = defaultdict[tuple[str, str, str], list[Any]](list)
+    for e in keyed:
+        asked[e.tenant, e.stream, e.kind].append(e.key)
+    found: list[Any] = []
+    for (tenant, stream, kind), keys in asked.items():
+        about = {"b_tenant": tenant, "b_stream": stream, "b_kind": kind, "b_keys": keys}
+        found += connection.execute(_KNOWN, about)
+    return found
 
 
 def _row(entry: NewEntry, seq: int, seals: Seals | None) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from agents.plan import Expand
+from agents.plan import AwaitedAny, Expand
+from app.journal.actors import mailbox
 from app.journal.schema import locks, parking
 from app.journal.schema.models import Step, table
 from app.journal.schema.rows import Aftermath, Claimed, NewEntry, Wake, derived_id
@@ -172,7 +173,7 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
     if o.entries:  # streams come last of what is locked
         append(connection, o.entries)
     if o.plan.awaited is not None and o.plan.awaited.begins:
-        forget(connection, claim.tenant, HISTORY + claim.id, o.plan.awaited.begins)
+        _shorten(connection, claim, o.plan.awaited)
     return Expanded(
         members=members,
         timer=None if o.plan.join.timeout_s is None else wake_of(waiting),
@@ -180,6 +181,13 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
         cancels=fired.cancels,
         ended=[*refused.values(), *fired.ended],
     )
+
+
+def _shorten(connection: Connection, claim: Claimed, awaited: AwaitedAny) -> None:
+    """Delete what stands before the history of a flow, and of an actor what it has taken up."""
+    forget(connection, claim.tenant, HISTORY + claim.id, awaited.begins)
+    if awaited.keeps_s is not None:
+        mailbox.trim(connection, claim, awaited.heard, awaited.keeps_s)
 
 
 def _refuse_vain(connection: Connection, o: ExpandStep) -> None:

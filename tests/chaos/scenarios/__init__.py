@@ -13,6 +13,7 @@ from tests.chaos.scenarios import (  # isort: skip
     occurrences,
     streams,
     swarming,
+    acting,
     talks,
     teams,
     approvals,
@@ -23,6 +24,7 @@ from tests.chaos.scenarios import (  # isort: skip
 )
 
 __all__ = [
+    "acting",
     "approvals",
     "beats",
     "brokers",

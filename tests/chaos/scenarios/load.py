@@ -89,7 +89,7 @@ def load(stand: Stand) -> Numbers:
             for n, fault in enumerate(faults, 1):
                 _ask_until(stand, asked, stand.options.steps * n // len(faults))
                 done[FAULTS[fault](stand, workers, frozen)] += 1
-                _thaw(frozen, time.monotonic())
+                thaw(frozen, time.monotonic())
                 asked.sent_again += stand.send_again(asked.runs)
             for worker, until in frozen.items():
                 time.sleep(max(0.0, until - time.monotonic()))
@@ -184,7 +184,8 @@ def strike(fault: str, stand: Stand, workers: list[WorkerProcess]) -> str:
     return FAULTS[fault](stand, workers, {})
 
 
-def _thaw(frozen: Frozen, at: float) -> None:
+def thaw(frozen: Frozen, at: float) -> None:
+    """Let workers go on that have been frozen for long enough."""
     for worker in [w for w, until in frozen.items() if until <= at]:
         del frozen[worker]
         _continue(worker)

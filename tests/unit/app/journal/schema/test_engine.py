@@ -13,8 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
 
+from app.journal.schema import engine as engines
 from app.journal.schema.engine import as_json, connect, read_clock, reading, relaxed
+from app.journal.schema.transactions import in_transaction
 from celery_agents.errors import AgentsError, ConfigurationError
 from tests.unit.app.journal.support import World
 
@@ -48,6 +51,26 @@ def test_a_clock_that_is_answered_late_is_not_ahead(world: World) -> None:
         known = read_clock(c)
     assert len(late) == 1
     assert known <= world.clock() + 0.02
+
+
+@pytest.mark.postgres
+def test_a_transaction_that_is_let_wait_holds_up_nobody_for_ever(
+    postgres_journal_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a process that is frozen amid it, with locks that others want."""
+    monkeypatch.setattr(engines, "LET_WAIT_S", 0.5)
+    frozen, others = connect(postgres_journal_url), connect(postgres_journal_url)
+    lock = text("SELECT pg_advisory_xact_lock(7)")
+    with frozen.connect() as c:
+        c.execute(lock)
+        with others.begin() as other:
+            other.execute(text("SET LOCAL lock_timeout = '60s'"))
+            other.execute(lock)
+        with pytest.raises(DBAPIError):
+            c.execute(lock)
+    assert in_transaction(frozen, lambda c: c.execute(text("SELECT 1")).scalar()) == 1
+    for engine in (frozen, others):
+        engine.dispose()
 
 
 def test_sqlite_is_durable_and_for_many_processes(sqlite_journal_url: str) -> None:
