@@ -15,14 +15,16 @@ import httpx2
 import pytest
 from mcp.client.client import Client
 from mcp.shared.exceptions import MCPError
+from sqlalchemy import select
 
 from app.access.permissions import Role
+from app.journal.schema.models import Step
 from app.journal.stores.keys import ApiKeys
 from deploy.local.servers import LOOPBACK, is_free
 from tests.integration.harness import SOON_S, Stack, celery, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
 from tests.support.forks import Fork
-from tests.support.mcp_clients import MODES, over_http, over_pipes, run
+from tests.support.mcp_clients import MODES, over_http, over_its_command, over_pipes, run
 from tests.support.ports import free_port
 from tests.support.service import SERVICE
 
@@ -388,13 +390,15 @@ def test_a_held_call_ends_with_its_key(fast: Stack, how: str) -> None:
         worker.kill()
         key, chief = made_key(url, Role.USER), Asked(http, made_key(url, Role.ADMIN, tenant=None))
         ended: list[float] = []
+        ready = select(Step.id).filter_by(state="ready")
 
         def end() -> None:
+            eventually(lambda: fast.read(lambda c: c.execute(ready).first()), "it is held")
             after_s = 0.0 if how == "revoked" else 0.5
             ApiKeys(fast.engine).revoke(key.split("_")[1], after_s=after_s)
             ended.append(time.monotonic() + after_s)
 
-        threading.Timer(2.0, end).start()
+        threading.Thread(target=end).start()
         error = told(post(http, key, asking("noop", input=1)))["error"]
         assert time.monotonic() - ended[0] < 5.5
         assert "holds no longer" in error["message"]
@@ -476,6 +480,7 @@ def test_on_pipes_a_key_is_needed(stack: Stack) -> None:
         assert celery("-A", "app", "agents", *words, env=env_of(stack)).returncode in {1, 2}
 
 
+@pytest.mark.timeout(300)
 def test_without_keys_it_is_served_on_this_machine_alone(stack: Stack) -> None:
     env = {**env_of(stack), "AGENTS_API_AUTH": "none"}
     done = celery("-A", "app", "agents", "mcp", "--http", "0.0.0.0:0", env=env)
@@ -485,12 +490,12 @@ def test_without_keys_it_is_served_on_this_machine_alone(stack: Stack) -> None:
     assert "AGENTS_API_AUTH=none" in done.stderr
 
     async def ask() -> None:
-        async with over_pipes(env) as opened:
+        async with over_its_command(env) as opened:
             client: Any = opened
             said = await client.call_tool("shout", {"input": "hello"})
             assert said.content[0].text == "HELLO"
 
-    run(ask)
+    run(ask, 200)  # it is started as ever, twice: the command becomes the server
 
 
 def test_over_http_it_serves_messages_and_nothing_else(stack: Stack, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ PRELOADED = {
         "uvicorn.loops.auto",
         "uvicorn.protocols.http.auto",
     ),
+    "api.mcp": ("api.mcp.serving", "api.mcp.server", "mcp.server.stdio"),
     "tests.chaos.people": ("celery_agents",),
     "tests.chaos.racer": ("app.journal", "agents.patterns"),
 }
@@ -95,6 +96,7 @@ _EARLY = (
 _COMMANDS = {
     (sys.executable, "-m", "celery"): "celery",
     (sys.executable, "-P", "-m", "api"): "api",
+    (sys.executable, "-P", "-m", "api.mcp"): "api.mcp",
     (sys.executable, "-m", "tests.chaos.people"): "tests.chaos.people",
     (sys.executable, "-m", "tests.chaos.racer"): "tests.chaos.racer",
 }
@@ -116,6 +118,10 @@ class Process:
         self.returncode: int | None = None
         self._told = os.fdopen(told, "rb", buffering=0)
         self._lock = threading.Lock()
+
+    def fileno(self) -> int:
+        """The pipe on which its end is told, for those that wait for other things, too."""
+        return self._told.fileno()
 
     def poll(self) -> int | None:
         """The return code; None while it runs."""
@@ -167,17 +173,33 @@ class Forking:
             )
 
     def start(
-        self, argv: Sequence[str], env: Mapping[str, str], output: int, errors: int, *keep: int
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        output: int,
+        errors: int,
+        *keep: int,
+        given: int | None = None,
     ) -> Process:
-        """Start a program; ``keep`` are descriptors that it holds until its end."""
+        """Start a program.
+
+        Args:
+            argv: its command.
+            env: its variables.
+            output: the file that it writes to.
+            errors: the file of its errors.
+            keep: descriptors that it holds until its end.
+            given: the file that it reads; otherwise nothing.
+        """
         command = _command(argv)
         assert command is not None
         rest = list(argv[len(command) :])
-        about = {"module": _COMMANDS[command], "argv": rest, "env": dict(env)}
+        reads = given is not None
+        about = {"module": _COMMANDS[command], "argv": rest, "env": dict(env), "reads": reads}
         told, telling = os.pipe()
         try:
             with self._lock:
-                files = [telling, output, errors, *keep]
+                files = [telling, output, errors, *([] if given is None else [given]), *keep]
                 socket.send_fds(self._channel, [json.dumps(about).encode()], files)
                 pid = self._channel.recv(16)
         finally:
@@ -233,23 +255,29 @@ class Nursery:
         return sys.platform == "linux" and _command(argv) is not None and cwd == ROOT
 
     def start(
-        self, argv: Sequence[str], env: Mapping[str, str], output: int, errors: int, *keep: int
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        output: int,
+        errors: int,
+        *keep: int,
+        given: int | None = None,
     ) -> Process:
-        """Start a program; ``keep`` are descriptors that it holds until its end."""
+        """Start a program; see :meth:`Forking.start`."""
         early = _early(env)
         with self._lock:
             if early not in self._forking:
                 usual = early == self._usual
                 made = Forking(self._environ, *SDKS) if usual else Forking(env)
                 self._forking[early] = made
-        return self._forking[early].start(argv, env, output, errors, *keep)
+        return self._forking[early].start(argv, env, output, errors, *keep, given=given)
 
 
 #: There is one in a run of pytest (tests/conftest.py).
 nursery: Nursery | None = None
 
 
-def _nursery_of(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> Nursery | None:
+def nursery_of(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> Nursery | None:
     """The one that forks this process; none where it has to be started as ever."""
     if nursery is not None and not nursery.takes(argv, env, cwd):
         nursery.leaves(argv, env, cwd)
@@ -261,7 +289,7 @@ class Fork(Child):
     """A child of ours that is a fork, where that makes no difference."""
 
     def _started(self, argv: Sequence[str], **how: Any) -> Any:
-        by = _nursery_of(argv, how["env"], how["cwd"])
+        by = nursery_of(argv, how["env"], how["cwd"])
         if by is None:
             return super()._started(argv, **how)
         with how["output"].open("ab") as file:
@@ -272,7 +300,7 @@ def run(
     argv: Sequence[str], env: Mapping[str, str], cwd: Path, timeout_s: float
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, as :func:`subprocess.run` does; a fork where that is the same."""
-    by = _nursery_of(argv, env, cwd)
+    by = nursery_of(argv, env, cwd)
     if by is None:
         return subprocess.run(
             argv, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=timeout_s
@@ -344,6 +372,9 @@ class _Orders:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         telling, output, errors, *keep = files
+        if order["reads"]:
+            os.dup2(keep[0], 0)
+            os.close(keep.pop(0))
         os.dup2(output, 1)
         os.dup2(errors, 2)
         for file in keep:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
+from tests.support.piped import piped
 from tests.support.service import SERVICE
 
 T = TypeVar("T")
@@ -40,12 +41,26 @@ async def over_http(
 async def over_pipes(
     env: Mapping[str, str], mode: str = "legacy", **about: Any
 ) -> AsyncIterator[Client]:
-    """The client of a program that it starts."""
-    command, *args = SERVICE.celery("-A", SERVICE.app, "agents", "mcp", "--stdio")
+    """The client of the program that ``celery -A app agents mcp --stdio`` becomes."""
+    argv = [str(SERVICE.python), "-P", "-m", SERVICE.qualified("api.mcp"), "--stdio"]
+    with piped(argv, SERVICE.environment(env), SERVICE.folder) as command:
+        async with _starting(command, env, mode, **about) as made:
+            yield made
+
+
+@asynccontextmanager
+async def over_its_command(env: Mapping[str, str]) -> AsyncIterator[Client]:
+    """The client of ``celery -A app agents mcp --stdio``, which it starts."""
+    command = SERVICE.celery("-A", SERVICE.app, "agents", "mcp", "--stdio")
+    async with _starting(command, env, "legacy") as made:
+        yield made
+
+
+def _starting(argv: Sequence[str], env: Mapping[str, str], mode: str, **about: Any) -> Client:
+    command, *args = argv
     own = SERVICE.environment(env)
     given = StdioServerParameters(command=command, args=args, env=own, cwd=str(SERVICE.folder))
-    async with Client(stdio_client(given), mode=mode, **about) as made:
-        yield made
+    return Client(stdio_client(given), mode=mode, **about)
 
 
 def run(work: Callable[[], Awaitable[T]], seconds: float = 60.0) -> T:
