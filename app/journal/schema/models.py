@@ -526,6 +526,7 @@ class MemoryTerm(Base):
     length: Mapped[int] = mapped_column(Integer)  # of its memory, to be read along
 
     __table_args__ = (
+        # PostgreSQL's index of the key has the other columns, too: it is read instead of the table.
         # The space behind the place: no planner takes it for what is asked of a whole space.
         Index("ix_memory_terms_place", "place", "space_id"),
         {"sqlite_with_rowid": False},

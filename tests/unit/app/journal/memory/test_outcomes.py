@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy import text
+
 from app.journal import Journal
 from celery_agents.contracts.experience import Experienced
 from celery_agents.contracts.outcome import Outcome
 from tests.unit.app.journal.memory.test_keeping import everything, is_exact, new
-from tests.unit.app.journal.support import DONE, FAILED, SOON, World, claimed, step
+from tests.unit.app.journal.support import DONE, FAILED, SOON, OnPostgres, World, claimed, step
 
 
 def ended(journal: Journal, run: str, outcome: Outcome, **more: Any) -> bool:
@@ -53,3 +55,13 @@ def test_what_a_run_had_read_is_told_and_a_claim_that_is_lost_keeps_nothing(
     assert journal.finish(claim, DONE, lesson=lesson).result(SOON).applied
     assert [m.trust for m in everything(journal)] == [1]
     is_exact(world)
+
+
+class TestTerms(OnPostgres):
+    def test_the_index_of_a_term_has_all_that_a_question_reads(self, world: World) -> None:
+        told = text(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'pk_memory_terms'"
+        )
+        with world.engine.connect() as c:
+            found = c.execute(told).scalar_one()
+        assert found == "PRIMARY KEY (space_id, term, place) INCLUDE (times, length)"
