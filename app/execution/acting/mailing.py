@@ -45,8 +45,8 @@ def post(
         runtime.agents.registry.flows.method(one.actor, one.method)
         one.refuse_large(runtime.settings.payload_limit_bytes)
         ids.append(one.id or (said if len(told) == 1 else f"{said}#{number}"))
-        new = _row(one, about)
-        mail = mails.setdefault((one.actor, one.key), Mail(new, []))
+        if (mail := mails.get((one.actor, one.key))) is None:
+            mail = mails[one.actor, one.key] = Mail(_row(one, about), [])
         mail.messages.append(MailboxEntry(ids[-1], _data(one, ids[-1], about)))
     runtime.follow(ActorStore(runtime.journal).post([*mails.values()]))
     return ids

@@ -7,15 +7,15 @@ transaction are taken together, in its order.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, text
+from sqlalchemy import Connection, bindparam, delete, insert, text
 
 from app.journal.schema.engine import as_json, now
-from app.journal.schema.models import Entry, StreamEnd, table
+from app.journal.schema.models import Entry, table
 from app.journal.schema.positions import transaction_number
 from app.journal.schema.rows import NewEntry
 from app.journal.schema.sealed import sealed_by, sealed_entry
@@ -91,7 +91,9 @@ def knows(connection: Connection, entry: NewEntry) -> bool:
 def _held_lengths(connection: Connection, streams: set[Stream]) -> dict[Stream, int]:
     """Keep others from adding to these streams until the transaction ends; how long they are."""
     if connection.dialect.name == "sqlite":  # it has one writer at a time anyway
-        return {stream: _length(connection, stream) for stream in streams}
+        names = json.dumps(sorted(streams))
+        found = connection.execute(_LENGTHS, {"names": names})
+        return {(row[0], row[1]): row[2] for row in found}
     of = {
         "names": [f"{tenant}\x1f{name}" for tenant, name in streams],
         "tenants": [tenant for tenant, _ in streams],
@@ -110,11 +112,14 @@ _HOLD = text(
     "(SELECT s.length FROM stream_ends AS s WHERE s.tenant = v.tenant AND s.stream = v.stream), 0)"
     ") FROM unnest(CAST(:tenants AS text[]), CAST(:streams AS text[])) AS v(tenant, stream)"
 )
-_OF = (_E.tenant == bindparam("b_tenant")) & (_E.stream == bindparam("b_stream"))
 _TOLD = (_E.tenant, _E.stream, _E.kind, _E.key, _E.seq, _E.data)
-_KNOWN = select(*_TOLD).where(
-    _OF, _E.kind == bindparam("b_kind"), _E.key.in_(bindparam("b_keys", expanding=True))
-)
+#: The index of keys is taken for each place; a CROSS JOIN of SQLite keeps its order.
+_KNOWN = text(
+    "SELECT e.tenant, e.stream, e.kind, e.key, e.seq, e.data FROM json_each(:places) AS v "
+    "CROSS JOIN entries AS e ON e.tenant = json_extract(v.value, '$[0]') "
+    "AND e.stream = json_extract(v.value, '$[1]') AND e.kind = json_extract(v.value, '$[2]') "
+    "AND e.key = json_extract(v.value, '$[3]')"
+).columns(*_TOLD)
 #: Of many streams in one round trip, each looked up by the index of keys.
 _ALL_KNOWN = text(
     "SELECT e.tenant, e.stream, e.kind, e.key, e.seq, e.data "
@@ -123,12 +128,14 @@ _ALL_KNOWN = text(
     "SELECT * FROM entries WHERE tenant = v.tenant AND stream = v.stream AND kind = v.kind "
     "AND key = v.key LIMIT 1) AS e"
 ).columns(*_TOLD)
-_ENDS = table(StreamEnd).c
-_ENDED = select(_ENDS.length).where(
-    _ENDS.tenant == bindparam("b_tenant"), _ENDS.stream == bindparam("b_stream")
+_LENGTHS = text(
+    "SELECT v.tenant, v.stream, max(coalesce("
+    "(SELECT e.seq + 1 FROM entries AS e WHERE e.tenant = v.tenant AND e.stream = v.stream "
+    "ORDER BY e.seq DESC LIMIT 1), 0), coalesce("
+    "(SELECT s.length FROM stream_ends AS s WHERE s.tenant = v.tenant AND s.stream = v.stream), 0)"
+    ") FROM (SELECT json_extract(value, '$[0]') AS tenant, json_extract(value, '$[1]') AS stream "
+    "FROM json_each(:names)) AS v"
 )
-_LAST = select(_E.seq).where(_OF).order_by(_E.seq.desc()).limit(1)
-_LENGTHS = select(_LAST.scalar_subquery(), _ENDED.scalar_subquery())
 _INSERT = insert(table(Entry)).values(
     {
         **{_E[name]: bindparam(f"b_{name}") for name in ("tenant", "stream", "seq", "kind", "key")},
@@ -142,13 +149,6 @@ _INSERT = insert(table(Entry)).values(
 )
 
 
-def _length(connection: Connection, stream: Stream) -> int:
-    """The place of a stream's next entry: behind all there are, and all that were trimmed."""
-    about = {"b_tenant": stream[0], "b_stream": stream[1]}
-    last, ended = connection.execute(_LENGTHS, about).one()
-    return max(0 if last is None else int(last) + 1, ended or 0)
-
-
 def there(connection: Connection, entries: Sequence[NewEntry]) -> list[Any]:
     """Rows of entries that streams have already, by their kinds and keys."""
     keyed = [e for e in entries if e.key is not None]
@@ -158,14 +158,8 @@ def there(connection: Connection, entries: Sequence[NewEntry]) -> list[Any]:
         names = ("tenant", "stream", "kind", "key")
         told = {f"{name}s": [getattr(e, name) for e in keyed] for name in names}
         return list(connection.execute(_ALL_KNOWN, told))
-    asked = defaultdict[tuple[str, str, str], list[Any]](list)
-    for e in keyed:
-        asked[e.tenant, e.stream, e.kind].append(e.key)
-    found: list[Any] = []
-    for (tenant, stream, kind), keys in asked.items():
-        about = {"b_tenant": tenant, "b_stream": stream, "b_kind": kind, "b_keys": keys}
-        found += connection.execute(_KNOWN, about)
-    return found
+    places = json.dumps([[e.tenant, e.stream, e.kind, e.key] for e in keyed])
+    return list(connection.execute(_KNOWN, {"places": places}))
 
 
 def _row(entry: NewEntry, seq: int, seals: Seals | None) -> dict[str, Any]:
