@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import json
 import re
 import shlex
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from agents.catalog.kinds import all_kinds
 from agents.catalog.registry import read_entries
@@ -26,6 +28,7 @@ from deploy import flowerconfig, make_secrets
 from deploy.local import procfile
 from deploy.local.state import ROOT
 from tests.docs.commands import check
+from tests.support.keda import ScaledObject
 from tests.support.validators import found_by, needs
 
 DEPLOY = ROOT / "deploy"
@@ -244,6 +247,37 @@ def test_workers_are_scaled_by_rows_that_are_told() -> None:
     assert float(external["target"]["averageValue"]) == each
 
 
+def test_keda_takes_them() -> None:
+    """By the fields that its documentation has: see tests/support/keda.py."""
+    (scaled,) = of_kind("ScaledObject")
+    ScaledObject.model_validate(scaled)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("spec", "fallbak"), {"failureThreshold": 1, "replicas": 1}),
+        (("spec", "minReplicaCount"), "2"),
+        (("spec", "minReplicaCount"), 21),
+        (("spec", "fallback", "replicas"), -1),
+        (("spec", "triggers"), []),
+        (("spec", "triggers", 0, "metadata", "threshold"), 150),
+        (("spec", "triggers", 0, "metadata", "query"), None),
+        (("spec", "scaleTargetRef"), {}),
+        (("apiVersion",), "keda.sh/v1"),
+    ],
+)
+def test_what_keda_does_not_take_is_found(place: tuple[Any, ...], value: Any) -> None:
+    (scaled,) = of_kind("ScaledObject")
+    wrong = copy.deepcopy(scaled)
+    at: Any = wrong
+    for part in place[:-1]:
+        at = at[part]
+    at[place[-1]] = value
+    with pytest.raises(ValidationError):
+        ScaledObject.model_validate(wrong)
+
+
 def test_secrets_that_are_made_are_those_that_are_used(tmp_path: Path) -> None:
     assert set(make_secrets.make(tmp_path / "secrets")) == set(make_secrets.FILES)
     assert make_secrets.FILES.keys() == COMPOSE["secrets"].keys()
@@ -309,12 +343,15 @@ def test_overlays_are_built(overlay: Path) -> None:
 @needs("kubernetes-validate")
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda p: p.name)
 def test_kubernetes_takes_them(overlay: Path, tmp_path: Path) -> None:
-    """A kind without a schema is a warning there, and success: only KEDA's may be one."""
+    """A kind without a schema is a warning there, and success: KEDA's is, whose fields we know."""
     file = tmp_path / "built.yaml"
     file.write_text(found_by("kubectl", "kustomize", str(overlay)))
     told = found_by("kubernetes-validate", "--strict", str(file))
     warned = [line for line in told.splitlines() if line.startswith(("WARN", "ERROR"))]
     assert [w for w in warned if "kind ScaledObject" not in w] == []
+    for document in yaml.safe_load_all(file.read_text()):
+        if document["kind"] == "ScaledObject":
+            ScaledObject.model_validate(document)
 
 
 @needs("kubernetes-validate")
