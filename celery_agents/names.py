@@ -43,6 +43,8 @@ CANCEL = "agents.cancel"
 APPROVE = "agents.approve"
 #: The task name of a row that waits for a person; no worker runs it.
 APPROVAL = "agents.approval"
+#: The task name of a row that waits for a time; no worker runs it.
+WAIT = "agents.wait"
 #: Lists what waits for a person.
 WAITING = "agents.waiting"
 #: Sessions: lists them, reads one, copies one, deletes one.

@@ -18,12 +18,13 @@ from agents.tools.calls import ToolCall, ToolResult
 from agents.tools.clients import CLIENT_ASKS
 from agents.tools.delegating import Delegating
 from agents.tools.loading import load_tools
-from agents.tools.making import Maker, WaitsError
+from agents.tools.making import Maker
 from agents.tools.offered import OfferedTool
 from agents.tools.patterns import fits
 from agents.tools.policy import Approve
 from agents.tools.toolbox import Toolbox
 from agents.tools.toolset import FunctionToolset, Toolset
+from agents.tools.waiting import WaitsError
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson, mistakes
 from celery_agents.errors import AgentFailedError, ConfigurationError, InvalidPayloadError

@@ -62,8 +62,8 @@ def asked_for(call: ToolCall, within: str = "") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class NotedCall:
-    """Content that identifies a call, made out once: it is known by that in many places."""
+class AskedCall:
+    """The wish of a call, made out once: it is known by that in many places."""
 
     name: str
     digest: str
@@ -78,7 +78,7 @@ class NotedCall:
 
 def identity_of(call: ToolCall, times: int) -> str:
     """The same in each attempt: the ``times``-th call of its tool with its arguments."""
-    return NotedCall(call.name, asked_for(call), times).identity
+    return AskedCall(call.name, asked_for(call), times).identity
 
 
 def wrong_arguments(call: ToolCall, spec: ToolSpec) -> str | None:
@@ -120,18 +120,30 @@ class ToolFailedError(ToolError):
     """A tool failed by an error of its code, or took too long: another try may work."""
 
 
+class WaitsUntilError(ToolError):
+    """A tool's call goes on at a time: its step waits until then, and holds no worker.
+
+    ``told`` is its result once that time has come; the tool gives the same when it is called then.
+    """
+
+    def __init__(self, until: float, told: JsonValue) -> None:
+        super().__init__("Only the step of an agent can wait for a time.")
+        self.until, self.told = until, told
+
+
 async def heard(act: Awaitable[Any]) -> JsonValue:
     """Give what a tool's act gives, in a form that a model may be told.
 
     Raises:
         ToolFailedError: the act failed.
         ToolError: it raised that, or its result has no JSON form.
+        WaitsUntilError: the act raised it; the step is to wait.
         RetryableError: the act raised it; the step is to be tried again.
         ClientLacksError: the tool asks its client for what that cannot do.
     """
     try:
         result = await act
-    except (RetryableError, StepCancelledError, ClientLacksError):
+    except (RetryableError, StepCancelledError, ClientLacksError, WaitsUntilError):
         raise
     except ToolError as error:
         kind = ToolFailedError if isinstance(error, ToolFailedError) else ToolError

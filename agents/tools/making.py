@@ -7,45 +7,28 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from agents.base import Answer, StepContext
 from agents.caching.cacheable import Cacheable, Caching
 from agents.guarding.untrusted import marked
-from agents.invoke import invoke
 from agents.plan import Member
-from agents.timing import in_time
 from agents.tools.approvals import key_of, verdict, wish
 from agents.tools.calls import (
-    NotedCall,
+    AskedCall,
     ToolCall,
-    ToolError,
-    ToolFailedError,
     ToolResult,
+    WaitsUntilError,
     asked_for,
     brief,
-    heard,
-    too_late,
     wrong_arguments,
 )
 from agents.tools.delegating import Delegating
 from agents.tools.offered import Offered, OfferedTool
-from celery_agents.contracts.base import JsonValue
+from agents.tools.trying import tried
+from agents.tools.waiting import CallTimes, WaitsError, merged
 from celery_agents.contracts.caching import CachePolicy
-from celery_agents.errors import AnswerTooLargeError, RetryableError, UncertainCallError
-
-#: Seconds before the second try of a call, doubled before each further one.
-_PAUSE_S = 0.1
-
-
-@runtime_checkable
-class _Stopping(Protocol):
-    """A step that can be asked to stop."""
-
-    @property
-    def asked_to_stop(self) -> bool:
-        """True when nobody waits for it."""
-        ...
+from celery_agents.errors import AnswerTooLargeError, UncertainCallError
 
 
 class ProgramRunner(Protocol):
@@ -58,14 +41,6 @@ class ProgramRunner(Protocol):
     async def run(self, call: ToolCall, identity: str, why: str) -> ToolResult:
         """Run one, known by that identity."""
         ...
-
-
-class WaitsError(Exception):
-    """A program asks for what is not there yet: its step is to wait for these members."""
-
-    def __init__(self, members: Sequence[Member]) -> None:
-        super().__init__("waits")
-        self.members = tuple(members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +57,8 @@ class Batch:
     found: dict[int, ToolResult]
     #: Members that the step has to wait for first.
     waits: list[Member]
+    #: How long it waits for them; None: until they have ended.
+    timeout_s: float | None = None
 
 
 class Maker:
@@ -103,11 +80,11 @@ class Maker:
         self._programs = programs
         self._same: Counter[str] = Counter()
 
-    def asked(self, call: ToolCall) -> NotedCall:
+    def asked(self, call: ToolCall) -> AskedCall:
         """Take note of a call: of what it asks for, and the how-manieth that asks for this."""
         digest = asked_for(call, self._within)
         self._same[digest] += 1
-        return NotedCall(call.name, digest, self._same[digest])
+        return AskedCall(call.name, digest, self._same[digest])
 
     def problem(self, call: ToolCall) -> ToolResult | None:
         """Answer a call whose wrong arguments no person is to see."""
@@ -123,14 +100,15 @@ class Maker:
     async def settle(
         self,
         meant: Sequence[ToolCall],
-        asked: Sequence[NotedCall],
+        asked: Sequence[AskedCall],
         told: list[ToolResult | None],
         *,
         why: str,
     ) -> Batch:
         """Make those of which nothing is told yet, unless the step has to wait for some first.
 
-        Where a person has to approve one, none is made. Agents are asked once all others are made.
+        Where a person has to approve one, none is made. Agents are asked once all others are made,
+        and times are waited for last.
         """
         identities = [one.identity for one in asked]
         calls, wishes = await self._decided(meant, asked, told, why)
@@ -140,9 +118,13 @@ class Maker:
             one.digest if call is wished else asked_for(call, self._within)
             for call, wished, one in zip(calls, meant, asked, strict=True)
         ]
-        found = await self._made(calls, told, identities, digests, why)
+        times = CallTimes(self._step)
+        found = await self._made(calls, told, identities, digests, times=times, why=why)
         await _read(self._step, self._offered, found.values())
         asks = await self._delegating.ask(calls, identities, told, found)
+        if times.members and not asks:
+            about = (times.members, times.timeout_s)
+            return Batch(meant, identities, calls, told, found, *about)
         return Batch(meant, identities, calls, told, found, asks)
 
     async def _made(
@@ -151,6 +133,8 @@ class Maker:
         told: Sequence[ToolResult | None],
         identities: Sequence[str],
         digests: Sequence[str],
+        *,
+        times: CallTimes,
         why: str,
     ) -> dict[int, ToolResult]:
         """Make those calls of which nothing is told yet, but by other agents."""
@@ -161,12 +145,17 @@ class Maker:
             tool = self._offered.tools.get(call.name)
             if not (told[place] or tool is None or self._delegating.takes(call)):
                 self._step.tell("tool", call_id=call.id, name=call.name, arguments=call.arguments)
-                if self._programs is not None and self._programs.takes(call):
-                    made = await self._programs.run(call, identities[place], why)
-                else:
-                    # The same pure calls of a reply have one key, those of a program one each.
-                    about = identities[place] if self._within else digests[place]
-                    made = await self._result(tool, call, digests[place], about)
+                try:
+                    if self._programs is not None and self._programs.takes(call):
+                        made = await self._programs.run(call, identities[place], why)
+                    else:
+                        # The same pure calls of a reply have one key, those of a program one each.
+                        about = identities[place] if self._within else digests[place]
+                        made = await self._result(tool, call, digests[place], about)
+                except WaitsUntilError as wait:
+                    if (over := await times.over(call, identities[place], wait)) is None:
+                        return
+                    made = over
                 found[place] = made
                 self._step.tell("tool_result", call_id=call.id, name=call.name, failed=made.failed)
 
@@ -185,7 +174,7 @@ class Maker:
     async def _decided(
         self,
         calls: Sequence[ToolCall],
-        asks: Sequence[NotedCall],
+        asks: Sequence[AskedCall],
         told: list[ToolResult | None],
         why: str,
     ) -> tuple[list[ToolCall], list[Member]]:
@@ -228,10 +217,10 @@ class Maker:
     ) -> ToolResult:
         """Make a call, journaled unless it is pure. The model is told of most errors."""
         if tool.policy.effects == "pure" and tool.policy.cache_s is None:
-            return await self._tried(tool, call, _key(self._step.step_id, about))
+            return await tried(self._step, tool, call, _key(self._step.step_id, about))
 
         async def perform(key: str) -> Answer:
-            return Answer(value=brief(await self._tried(tool, call, key)))
+            return Answer(value=brief(await tried(self._step, tool, call, key)))
 
         once = tool.policy.effects == "effect"
         try:
@@ -250,33 +239,6 @@ class Maker:
             return ToolResult(call=call, value=error.message, failed=True)
         # A journaled result belongs to this call too, whatever id its call had.
         return ToolResult.model_validate(answer.value).model_copy(update={"call": call})
-
-    async def _tried(self, tool: OfferedTool, call: ToolCall, key: str) -> ToolResult:
-        """Try a call as often as its policy says; the model hears of the last failure."""
-        tries = tool.policy.tries_max
-        for left in reversed(range(tries)):
-            try:
-                return ToolResult(call=call, value=await self._value(tool, call, key))
-            except (ToolFailedError, RetryableError) as error:
-                if not left:
-                    if isinstance(error, RetryableError):
-                        raise
-                    return ToolResult(call=call, value=str(error), failed=True)
-                await asyncio.sleep(_PAUSE_S * 2 ** (tries - 1 - left))
-            except ToolError as error:  # trying again would change nothing
-                return ToolResult(call=call, value=str(error), failed=True)
-        raise AssertionError("a policy has at least one try")
-
-    async def _value(self, tool: OfferedTool, call: ToolCall, key: str) -> JsonValue:
-        act = invoke(tool.home.call, call.name, call.arguments, key=key, step=self._step)
-        limit_s = tool.policy.timeout_s
-        late = lambda: ToolFailedError(too_late(call.name, limit_s))  # noqa: E731
-        try:
-            return await in_time(limit_s, heard(act), late)
-        except asyncio.CancelledError:
-            if _stops(self._step):
-                raise
-            raise ToolFailedError(f"{call.name} cancelled itself.") from None
 
 
 async def _made_before(
@@ -304,16 +266,8 @@ def _raise_first(ended: Iterable[BaseException | None]) -> None:
     for error in errors:
         if not isinstance(error, WaitsError):
             raise error
-    waits = [member for e in errors if isinstance(e, WaitsError) for member in e.members]
-    if waits:
-        raise WaitsError(waits)
-
-
-def _stops(step: StepContext) -> bool:
-    """Return whether a cancellation is the step's, and not of a tool's own making."""
-    task = asyncio.current_task()
-    cancelled = task is not None and task.cancelling() > 0
-    return cancelled or (isinstance(step, _Stopping) and step.asked_to_stop)
+    if waits := [error for error in errors if isinstance(error, WaitsError)]:
+        raise merged(waits)
 
 
 async def _read(step: StepContext, offered: Offered, found: Iterable[ToolResult]) -> None:

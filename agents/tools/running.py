@@ -9,10 +9,11 @@ from agents.plan import Expand
 from agents.tools.calls import ToolCall, ToolResult, ToolSpec
 from agents.tools.code.programs import ProgramResult, Programs
 from agents.tools.delegating import Delegating, Handoff
-from agents.tools.making import Maker, WaitsError
+from agents.tools.making import Maker
 from agents.tools.offered import Offered
 from agents.tools.own import OwnTools
 from agents.tools.screened import Sight
+from agents.tools.waiting import WaitsError, until
 from celery_agents.errors import AgentFailedError
 
 #: The same call again: from here on it is answered without being made, and ends the answer.
@@ -68,9 +69,9 @@ class Running:
         try:
             batch = await self._maker.settle(meant, asked, told, why=why)
         except WaitsError as waiting:
-            return Expand(members=waiting.members)
+            return until(waiting.members, waiting.timeout_s)
         if batch.waits:
-            return Expand(members=tuple(batch.waits))
+            return until(batch.waits, batch.timeout_s)
         about = (batch.calls, batch.identities, batch.told, batch.found)
         self.handoff = await self._delegating.hand_over(*about)
         made = [

@@ -92,8 +92,9 @@ def _step(
     head, failure = read_head(row.head or ""), error_of(row)
     name, about = genai.of_step(row.task, row.agent)
     begun_s = row.started_at
-    if begun_s is None:  # what waits for a person never begins; all else did nothing
-        begun_s = row.created_at if row.task == names.APPROVAL else row.finished_at
+    if begun_s is None:  # what waits for a person, or a time, never begins; all else did nothing
+        waits = row.task in {names.APPROVAL, names.WAIT}
+        begun_s = row.created_at if waits else row.finished_at
     about |= {genai.RUN: run.id, genai.STATE: row.state}
     if (usage := head.get("usage")) is not None:
         about |= genai.of_usage(Usage.model_validate(usage))

@@ -20,9 +20,10 @@ from agents.tools.calls import ToolCall, ToolError, ToolResult, WholeJson, brief
 from agents.tools.code.sandbox import CallAnswer, CodeBounds, ProgramCall
 from agents.tools.code.toolset import VALUE_MAX, CodeToolset, told
 from agents.tools.delegating import Delegating
-from agents.tools.making import Maker, WaitsError, by_others
+from agents.tools.making import Maker, by_others
 from agents.tools.offered import Offered
 from agents.tools.screened import Sight
+from agents.tools.waiting import WaitsError
 from agents.values import digest, shown, text_of
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import AnswerTooLargeError
@@ -62,7 +63,7 @@ class Programs:
         """Run one, known by that identity.
 
         Raises:
-            WaitsError: it needs a person's approval, or another agent's answer.
+            WaitsError: it needs a person's approval, another agent's answer, or a time.
             AgentsError: a call of it ended the attempt, or the step.
         """
         home = self._home(call)
@@ -159,7 +160,7 @@ class _Program:
         told = [self.maker.problem(call) for call in calls]
         batch = await self.maker.settle(calls, asked, told, why=self.why)
         if batch.waits:
-            raise WaitsError(batch.waits)
+            raise WaitsError(batch.waits, batch.timeout_s)
         return [
             await self._given(batch.told[n] or batch.found[n], calls[n], made)
             for n, made in enumerate(batch.calls)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from agents.tools.calls import ToolError
+from agents.tools.calls import ToolError, WaitsUntilError
 from agents.toolsets.builtin.business import add_business_days, holidays_of
 from agents.toolsets.builtin.dates import Country, Moment, Zone, described
 from agents.toolsets.builtin.moments import Duration, date_of, duration_of, time_of, unread_zones
@@ -31,6 +31,7 @@ _RULE_PARTS = {
     "BYMINUTE": r"[1-5]?\d(?:,[1-5]?\d)*",
 }
 _EVERY_MONTH_HAS = 28
+_WAITS_MOST = timedelta(days=31)
 
 
 class TakenTime(BaseModel):
@@ -124,6 +125,18 @@ def find_free_time(
     return {"first": gaps[0] if gaps else None, "free": gaps[:200]}
 
 
+@offer({"time": "2024-05-04T10:00", "zone": "Europe/Berlin"}, inline=100, unless=unread_zones)
+def wait_until(time: Moment, zone: Zone = "UTC") -> dict[str, Any]:
+    """Waits until a time, up to 31 days ahead, and goes on then; at once where it is over."""
+    until = time_of(time, zone)
+    if (left := until - datetime.now(UTC)) > _WAITS_MOST:
+        raise ToolError(f"{time[:100]!r} is in {left.days} days; it waits for up to 31.")
+    told: dict[str, Any] = {"reached": until.isoformat(), "weekday": f"{until:%A}"}
+    if left > timedelta(0):
+        raise WaitsUntilError(until.timestamp(), told)
+    return told
+
+
 def _iso(found: Duration) -> str:
     sign = "-" if found.months < 0 or found.seconds < 0 else ""
     years, months = divmod(abs(found.months), 12)
@@ -196,4 +209,4 @@ def _may_never_come(parts: dict[str, str]) -> bool:
     return both and ("INTERVAL" in parts or "BYMONTH" in parts)
 
 
-TOOLS = (add_to_date, parse_duration, list_holidays, next_times, find_free_time)
+TOOLS = (add_to_date, parse_duration, list_holidays, next_times, find_free_time, wait_until)

@@ -125,6 +125,8 @@ def _ready(row: Any) -> Reason:
 def _waiting(row: Any) -> Reason:
     if row.why_task == names.APPROVAL:
         return Reason(ASKED, f"a person is asked for {_s(row.why_now - row.why_created_at)}")
+    if row.why_task == names.WAIT:
+        return Reason(GOES_ON, "it waits for a time")
     over = row.why_now - (row.why_join_deadline_at or row.why_now)
     if row.why_join == "open" and over > STUCK_S:
         return Reason(STUCK, f"its members' deadline passed {_s(over)} ago")

@@ -108,6 +108,7 @@ GIVES: dict[str, Any] = {
     "dates.list_holidays": [{"date": "2026-01-01", "weekday": "Thursday"}],
     "dates.next_times": ["2026-05-11T09:00:00+02:00", "2026-05-18T09:00:00+02:00"],
     "dates.find_free_time": {"first": {"start": "2026-05-04T08:00:00+00:00"}},
+    "dates.wait_until": {"reached": "2024-05-04T10:00:00+02:00", "weekday": "Saturday"},
 }
 
 #: Other arguments, each with what it gives.

@@ -74,6 +74,7 @@ WORST: dict[str, list[dict[str, Any]]] = {
     "dates.find_free_time": [
         {"busy": [{"start": "2026-05-04T09:00", "end": "2026-05-04T10:00"}] * 6,
          "start": "2026-05-04", "end": "2027-05-04", "minutes": 1}],
+    "dates.wait_until": [{"time": "0001-01-02"}, {"time": "9999-12-30"}],
 }  # fmt: skip
 
 
