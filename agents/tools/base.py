@@ -42,7 +42,7 @@ class CallContext:
 
     @property
     def client_asks(self) -> tuple[str, ...]:
-        """What whoever called can be asked, of ``elicitation``, ``sampling``, ``roots``."""
+        """Those of ``elicitation``, ``sampling`` and ``roots`` that whoever called takes."""
         return CLIENT_ASKS.get()
 
     async def ask_client(

@@ -35,7 +35,7 @@ _DIGITS, _ROUND = 32, 8
 
 
 def can_be_asked(ctx: Any) -> tuple[str, ...]:
-    """What the sender of a request has said that it can be asked."""
+    """The things that the sender of a request has said it can be asked."""
     told = ctx.session.client_capabilities
     if ctx.request is not None and ctx.protocol_version <= CORE:
         return asks_of(session_of(ctx.request.headers))

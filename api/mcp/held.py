@@ -12,13 +12,13 @@ from api.mcp.callers import Caller
 from api.mcp.calls import CalledRun, begin
 from api.mcp.holding import HELD_S, QUICK_S, end_of
 from api.mcp.journaled import task_of, untasked
-from api.mcp.news import News, level_of
+from api.mcp.news import RunNews, level_of
 from api.mcp.states import CORE
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import ClientLacksError
 
 
-class Held:
+class HeldCall:
     """One request whose result a run makes.
 
     ``about`` tells it from others: only the same goes on with the run of an earlier one.
@@ -67,7 +67,7 @@ class Held:
         ctx, caller, run = self._ctx, self._caller, self._run
         questions = Questions(ctx, caller, run.id) if run.of_tool else None
         watched = self._level is not None or "progressToken" in meta_of(ctx)
-        news = News(ctx, caller, run.id, self._level) if watched else None
+        news = RunNews(ctx, caller, run.id, self._level) if watched else None
         try:
             outcome = await end_of(
                 caller,

@@ -19,6 +19,8 @@ HELD_S = 600.0
 QUICK_S = 0.5
 #: Calls that one principal holds in one process at a time.
 HELD_MAX = 64
+#: Seconds between two times that a wait which is over is cancelled.
+_CANCEL_S = 0.2
 #: Seconds before the first look whether its tool asks the client; then twice as many each time.
 _ASKS_S = 0.05
 #: Seconds between two words that a call is still under way: clients and proxies give up on silence.
@@ -76,7 +78,7 @@ async def end_of(
             await asyncio.wait({coming}, timeout=pause_s)
             if coming.done():
                 break
-            if time.monotonic() >= looked_at + LOOK_S:
+            if asks is None or time.monotonic() >= looked_at + LOOK_S:
                 looked_at = time.monotonic()
                 if (why := await caller.refusal()) is not None:
                     raise why
@@ -88,6 +90,6 @@ async def end_of(
                 await tell(told_at - began)
         return coming.result()
     finally:
-        if not coming.done():
+        while not coming.done():  # a client of Redis may swallow the first one
             coming.cancel()
-            await asyncio.wait({coming})
+            await asyncio.wait({coming}, timeout=_CANCEL_S)

@@ -47,7 +47,7 @@ def _key(ctx: Any, caller: Caller) -> str | None:
     return None if session is None else f"agents:mcp:level:{caller.who.id}:{session}"
 
 
-class News:
+class RunNews:
     """Tells the sender of a call what its run tells; ``level`` is its own."""
 
     def __init__(self, ctx: Any, caller: Caller, run_id: str, level: str | None) -> None:

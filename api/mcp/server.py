@@ -14,7 +14,7 @@ from api.mcp.answers import mistaken, result_of, unfinished, value_of
 from api.mcp.callers import Caller, HttpCaller, PipedCaller, check_may
 from api.mcp.calls import CalledRun, begin
 from api.mcp.configured import Configured
-from api.mcp.held import Held, meta_of, telling
+from api.mcp.held import HeldCall, meta_of, telling
 from api.mcp.holding import HeldCalls
 from api.mcp.journaled import (
     TaskId,
@@ -103,7 +103,7 @@ class AgentServer:
         caller = await self.caller(ctx)
         by_task = ctx.protocol_version > CORE and has_extension(ctx)
         arguments = params.arguments or {}
-        call = Held(ctx, caller, params, [params.name, arguments], by_task=by_task)
+        call = HeldCall(ctx, caller, params, [params.name, arguments], by_task=by_task)
         with self.held.place(caller.who.id):
             try:
                 run = await call.begun(params.name, arguments)
@@ -167,7 +167,7 @@ class AgentServer:
     ) -> Any:
         """The end of a tool's run that makes a prompt or a resource, or what it asks its client."""
         about = [getattr(params, "name", None) or str(params.uri), arguments]
-        call = Held(ctx, caller, params, about)
+        call = HeldCall(ctx, caller, params, about)
         with self.held.place(caller.who.id):
             run = await call.begun(name, dict(arguments))
             outcome = await call.end()

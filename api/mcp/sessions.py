@@ -1,4 +1,4 @@
-"""What an older client said of itself when it said hello, in the name of its session.
+"""Names of older clients' sessions, which tell what a client can be asked.
 
 The name is told to it, and comes with each of its messages: so any process knows it, and none keeps
 anything. Nobody is let in by it, and whoever changes it changes what he is asked himself.
@@ -40,7 +40,7 @@ def session_of(headers: Mapping[str, str]) -> str | None:
 
 
 def asks_of(session: str | None) -> tuple[str, ...]:
-    """What the client of a session can be asked.
+    """The things that the client of a session can be asked.
 
     >>> asks_of("es-" + "0" * 32)
     ('elicitation', 'sampling')

@@ -61,7 +61,7 @@ _CAPABILITIES = {
 
 
 class ClientRequest(Contract):
-    """What a tool asks the program that called it, as a request of the Model Context Protocol."""
+    """A request of the Model Context Protocol, by which a tool asks the program that called it."""
 
     #: By which the tool, and its client, know it.
     key: Name

@@ -1,6 +1,6 @@
 """The official conformance suite of MCP, against a real server of ours, a worker and its journal.
 
-``python -m tests.support.conformance [VERSION …] [--scenario NAME] [--at FOLDER]``
+``python -m tests.support.conformance [VERSION …] [--servers N] [--scenario NAME] [--at FOLDER]``
 
 It tells how many checks passed and failed, by version. ``--at``: where the suite is installed, by
 ``npm install @modelcontextprotocol/conformance@0.2.0-alpha.12 node@22``; else ``npx`` gets it.
@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.integration.harness import Stack
 from tests.support import conforming, fixtures
 from tests.support.api import served
+from tests.support.round_robin import balanced
 from tests.support.workers import migrate
 
 SUITE, NODE = "@modelcontextprotocol/conformance@0.2.0-alpha.12", "node@22"
@@ -32,6 +33,7 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     """The options of the command line."""
     made = argparse.ArgumentParser(prog="tests.support.conformance", description=__doc__)
     made.add_argument("versions", nargs="*", metavar="VERSION", default=VERSIONS)
+    made.add_argument("--servers", type=int, default=1, metavar="N")
     made.add_argument("--scenario", metavar="NAME")
     made.add_argument("--at", type=Path, metavar="FOLDER")
     made.add_argument("--verbose", action="store_true")
@@ -39,8 +41,8 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 @contextmanager
-def stood(folder: Path) -> Iterator[str]:
-    """A broker, a journal, a worker and a server; gives its URL."""
+def stood(folder: Path, servers: int) -> Iterator[str]:
+    """A broker, a journal, a worker, and so many servers behind a balancer; gives a URL."""
     config = folder / "agents.toml"
     config.write_text(conforming.CONFIG)
     with fixtures._broker_at(folder) as broker, ExitStack() as stack:
@@ -51,8 +53,14 @@ def stood(folder: Path) -> Iterator[str]:
         stack.callback(made.close)
         made.worker()
         env = {"REDIS_URL": made.redis_url, "DATABASE_URL": made.database_url, **about}
-        http = stack.enter_context(served(env, folder))
-        yield f"{str(http.base_url).rstrip('/')}/mcp"
+        places = []
+        for n in range(servers):
+            (own := folder / f"api{n}").mkdir()
+            places.append(str(stack.enter_context(served(env, own)).base_url).rstrip("/"))
+        url = places[0]
+        if servers > 1:
+            url, _ = stack.enter_context(balanced(places))
+        yield f"{url}/mcp"
 
 
 def suite(asked: argparse.Namespace, url: str, *args: str) -> str:
@@ -69,7 +77,7 @@ def suite(asked: argparse.Namespace, url: str, *args: str) -> str:
 def main() -> None:
     """Run it, and tell."""
     asked = options()
-    with tempfile.TemporaryDirectory() as folder, stood(Path(folder)) as url:
+    with tempfile.TemporaryDirectory() as folder, stood(Path(folder), asked.servers) as url:
         for version in asked.versions:
             about = ["--scenario", asked.scenario] if asked.scenario else []
             about = about or ["--requirements", version]

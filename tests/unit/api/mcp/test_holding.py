@@ -51,3 +51,30 @@ def test_who_waits_is_looked_at_and_told(monkeypatch: pytest.MonkeyPatch) -> Non
         asyncio.run(end_of(caller, "r", look=False, tell=tell))
     assert let_go == [True]
     assert len(heard) == 3
+
+
+def test_a_call_whose_tool_asks_is_let_go_though_a_cancellation_is_swallowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cancelled: list[bool] = []
+
+    async def deaf(*_: Any, **__: Any) -> None:
+        while len(cancelled) < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(True)
+        raise asyncio.CancelledError
+
+    async def nothing(*_: Any) -> None:
+        return None
+
+    looks = iter([False, False, True])
+
+    async def asks() -> bool:
+        return next(looks)
+
+    monkeypatch.setattr(holding, "end_within", deaf)
+    caller: Any = SimpleNamespace(services=None, who=None, refusal=nothing)
+    assert asyncio.run(end_of(caller, "r", look=False, tell=nothing, asks=asks)) is None
+    assert len(cancelled) == 2
