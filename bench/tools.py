@@ -63,6 +63,9 @@ class Code:
         await running.answer(calls)
         return 1000 * (time.perf_counter() - began), 1000 * (time.thread_time() - cpu)
 
+    def is_brief(self, _: Any) -> bool:
+        return False
+
     def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
         return StepOptions.from_message(args, kwargs, known=known)
 

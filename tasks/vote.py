@@ -16,12 +16,20 @@ from celery_agents import names
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.contracts.patterns import Vote
 
+#: Ballots that are counted on the loop: their reading takes most of it, and less than a claim.
+BRIEF = 16
+
 
 class VoteTask(StepTask):
     """A pattern's task that knows when a vote is decided before all voters have answered."""
 
     abstract = True
     request_type = Vote
+
+    def is_brief(self, request: Vote) -> bool:
+        """Return whether few ballots are counted, without comparing options in pairs."""
+        simple = request.rule.ballot == "option" and not records.measured(request)
+        return simple and request.ballots <= BRIEF
 
     def decided(self, payload: dict[str, Any], members: list[MemberState]) -> bool:
         """Return whether the rest of the voters cannot matter; by measured records, not yet."""

@@ -76,6 +76,10 @@ class StepTask(Task):
         """Return whether a pattern's members so far decide it (join policy ``decided``)."""
         return False
 
+    def is_brief(self, request: Any) -> bool:  # noqa: ARG002
+        """Return whether a pattern's code takes a moment, and waits for nothing but its members."""
+        return False
+
     def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
         """The request in a message or, ``known``, in a row."""
         request = self.request_type.from_message(args, kwargs, known=known)

@@ -28,10 +28,9 @@ from app.execution.answers import (
     bounded,
     decided,
     failed,
-    result_of,
 )
 from app.execution.attempts.ends import Again, Ended, Ending, Ends, Left
-from app.execution.attempts.performing import on_loop, valued
+from app.execution.attempts.performing import decided_by, on_loop, valued
 from app.execution.calls.calls import usage_of
 from app.execution.calls.memory import embed_learned
 from app.execution.context import Step
@@ -78,6 +77,10 @@ class Code(Protocol):
 
     def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
         """The request in a message or, ``known``, in a row."""
+        ...
+
+    def is_brief(self, request: Any) -> bool:
+        """Return whether the code of a pattern takes a moment, and waits in fibers alone."""
         ...
 
 
@@ -301,7 +304,7 @@ class Attempt:
             if step.streamed:
                 self._tell_begin(step, pattern=pattern)
             if pattern:  # it only decides
-                return result_of(blocking(self._code.run, step, request))
+                return decided_by(self._code, step, request)
             with permit(claim.tenant, claim.priority):
                 return self._ask(step, request)
 

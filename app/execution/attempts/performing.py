@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agents.timing import in_time
-from app.concurrency.fibers import sleep, wait
+from app.concurrency.fibers import blocking, sleep, wait
 from app.execution.answers import Failed, Result, Stopped, result_of
 from app.execution.runtime import Active, Runtime
 from celery_agents.errors import AgentFailedError, AgentsError, DeadlineExceededError, redact
@@ -33,6 +33,17 @@ def valued(
         level = logging.ERROR
         note(log, "step", "%s of %s failed", *about, error=error, level=level, trace=True)
         return Failed(AgentFailedError(redact(f"{type(error).__name__}: {error}")))
+
+
+def decided_by(code: Any, step: Any, request: Any) -> Result:
+    """Run the code of a pattern, which only decides: where the caller runs if that is brief.
+
+    A thread for it is two hand-overs, and what it decides is written in no company then.
+    """
+    if code.is_brief(request):
+        sleep(0)  # those that came with it begin meanwhile, and are written with it
+        return result_of(code.run(step, request))
+    return result_of(blocking(code.run, step, request))
 
 
 def on_loop(

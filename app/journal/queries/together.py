@@ -2,7 +2,8 @@
 
 A read without company is made at once; while one is under way the next ones gather, as writes do in
 a group commit. They have a connection that is kept: to take one, begin, read and end costs several
-round trips each time.
+round trips each time. For steps that ask in one turn of the loop one thread reads together: they go
+on in one turn, too, and what they write then is one batch.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Generic, TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
+from app.concurrency.fibers import Gathered, alone, in_fiber, unbroken, wait
 from app.concurrency.future import Future
+from app.concurrency.loop import process_loop
 from app.journal.schema.engine import reading
 from app.journal.schema.transactions import tried
 from app.journal.writing.connection import Held
@@ -36,6 +39,7 @@ class Together(Generic[V]):
         self._read = read
         self._asked: list[tuple[str, Future[V]]] = []
         self._turn = threading.Lock()
+        self._gathered: Gathered[tuple[str, Future[V]]] = Gathered(self._hand_over)
 
     def __call__(self, key: str) -> V:
         """Return what is read under ``key``, from a statement that began after the call.
@@ -44,18 +48,30 @@ class Together(Generic[V]):
             JournalUnavailableError: the database did not answer.
         """
         mine: Future[V] = Future()
-        self._asked.append((key, mine))
-        with self._turn:  # whoever had it before may have read ours, too
-            while not mine.done():
-                batch = self._asked[:TOGETHER_MAX]
-                del self._asked[: len(batch)]
-                self._answer(batch)
-        return mine.result()
+        if not in_fiber():
+            self._serve([(key, mine)])
+        elif alone():
+            with unbroken():
+                self._serve([(key, mine)])
+        else:
+            self._gathered.add((key, mine))
+        return wait(mine)
 
     def close(self) -> None:
         """Close the connection, after the read that is under way."""
         with self._turn:
             self._held.close()
+
+    def _hand_over(self, asked: list[tuple[str, Future[V]]]) -> None:
+        process_loop().blocking.submit(self._serve, asked)
+
+    def _serve(self, asked: list[tuple[str, Future[V]]]) -> None:
+        self._asked += asked
+        with self._turn:  # whoever had it before may have read ours, too
+            while not all(mine.done() for _, mine in asked):
+                batch = self._asked[:TOGETHER_MAX]
+                del self._asked[: len(batch)]
+                self._answer(batch)
 
     def _answer(self, batch: list[tuple[str, Future[V]]]) -> None:
         try:

@@ -45,6 +45,9 @@ class Code:
             raise self.what
         return self.what
 
+    def is_brief(self, _: Any) -> bool:
+        return False
+
     def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
         self.parsed += 1
         return StepOptions.from_message(args, kwargs, known=known)

@@ -240,6 +240,9 @@ def test_people_are_told_of_answers_that_were_paid_and_not_used(runtime: Runtime
     class Code:
         name = "test"
 
+        def is_brief(self, _: Any) -> bool:
+            return False
+
         def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> Ask:
             return Ask(agent="a", input=1)
 

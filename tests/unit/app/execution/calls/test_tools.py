@@ -51,6 +51,9 @@ class Code:
         found += [await running.answer([call]) for call in calls[half:]]
         return [result.value for results in found for result in results]  # type: ignore[union-attr]  # nobody is asked
 
+    def is_brief(self, _: Any) -> bool:
+        return False
+
     def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
         return StepOptions.from_message(args, kwargs, known=known)
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from app.concurrency.fibers import Fiber, wait
+from app.concurrency.future import Future
+from app.concurrency.loop import process_loop
 from app.journal.queries.together import TOGETHER_MAX, Together
 from app.journal.schema.engine import connect
 from celery_agents.errors import JournalUnavailableError
+from tests.support.fibers import SOON_S, in_a_fiber
 
 
 @pytest.fixture
@@ -90,3 +95,37 @@ def test_a_journal_that_is_away_is_told_to_all_who_asked(engine: Engine) -> None
     assert told[0] == "A"
     assert all(isinstance(told[place], JournalUnavailableError) for place in (1, 2))
     assert len(read.batches) == 2
+
+
+def test_steps_that_ask_in_one_turn_of_the_loop_are_read_for_at_once(engine: Engine) -> None:
+    read = Reading()
+    read.go_on.set()
+    together, thread, gate = Together(engine, read), process_loop(), Future[None]()
+    replies: dict[str, Future[str]] = {key: Future() for key in "abc"}
+
+    def ask_for(key: str) -> None:
+        wait(gate)
+        replies[key].set_result(together(key))
+
+    def begin() -> None:
+        for key in replies:
+            Fiber(thread, partial(ask_for, key)).begin()
+        gate.set_result(None)  # all of them go on in one turn
+
+    thread.post(begin)
+    assert [reply.result(SOON_S) for reply in replies.values()] == ["A", "B", "C"]
+    assert read.batches == [["a", "b", "c"]]
+    together.close()
+
+
+def test_a_step_that_is_alone_reads_by_itself(engine: Engine) -> None:
+    threads: list[int] = []
+
+    def read(_: Any, keys: Sequence[str]) -> dict[str, str]:
+        threads.append(threading.get_ident())
+        return dict.fromkeys(keys, "read")
+
+    together = Together(engine, read)
+    assert in_a_fiber(lambda: together("a")) == "read"
+    assert threads == [process_loop().thread_id]
+    together.close()
