@@ -85,7 +85,7 @@ def test_tools_of_files_need_a_root(tmp_path: Path) -> None:
 def test_tools_are_offered_where_they_have_what_they_need(tmp_path: Path) -> None:
     every = {name.partition(".")[2] for name in catalogue.functions()}
     files = {f.__name__ for f in catalogue.CATEGORIES["files"]} | {"download_file"}
-    assert len(every) == 71
+    assert len(every) == 72
     assert {*names(read(kind="builtin", use=["*"]))} == every - files - {"web_search"}
     searched = read(kind="builtin", use=["web.*"], search=SEARCH, secrets=["A_TOKEN@x.org"])
     assert every - {*names(searched)} >= {"download_file"}
