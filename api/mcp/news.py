@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from contextlib import suppress
 from typing import Any, get_args
 
 from mcp import types
@@ -14,7 +14,10 @@ from api.mcp.callers import Caller
 from api.mcp.sessions import session_of
 from api.mcp.states import CORE
 from celery_agents.errors import AgentsError
+from celery_agents.noted import noting
 from celery_agents.values import mended
+
+log = logging.getLogger(__name__)
 
 #: From the least to the worst.
 LEVELS: tuple[str, ...] = get_args(types.LoggingLevel)
@@ -62,7 +65,8 @@ class RunNews:
         await asyncio.wait({self._task})
 
     async def _read(self) -> None:
-        with suppress(AgentsError, RedisError, OSError):  # the row is the truth
+        text = "Progress of a call is not told"
+        with noting(log, "mcp_news", text, AgentsError, RedisError, OSError):
             async for event in self._events:
                 if event.type == "end":
                     return
