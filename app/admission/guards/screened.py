@@ -203,14 +203,7 @@ class ScreenedStep:
             self._say(self._text.add(self._taken()) + self._text.end())
         whole, self._whole = [text for text in self._whole if text], []
         if whole:
-            self._say(await in_thread(lambda: self._told_whole(whole)))
-
-    def _told_whole(self, parts: Sequence[str]) -> str:
-        held = self._screen.held()
-        for part in parts:
-            held.add(part)
-            held.part()
-        return held.end()
+            self._say(await in_thread(_told_whole, self._screen, whole))
 
     def _wished(self, wish: Member) -> Member:
         told = _fields(wish.input)
@@ -263,6 +256,14 @@ async def looked(
         not isinstance(value, dict | list | str) or (isinstance(value, str) and len(value) <= SHORT)
     )
     return look() if short and not screen.foreign else await in_thread(look)
+
+
+def _told_whole(screen: Screen, parts: Sequence[str]) -> str:
+    held = screen.held()
+    for part in parts:
+        held.add(part)
+        held.part()
+    return held.end()
 
 
 def _is_wish(member: Member) -> bool:
