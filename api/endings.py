@@ -29,6 +29,7 @@ class Endings:
         self._backend = backend
         self._waiting: defaultdict[bytes, set[asyncio.Future[Meta]]] = defaultdict(set)
         self._pubsub: Any = None
+        self._connecting = asyncio.Lock()  # two who connect it at once take two connections
         self._reader: asyncio.Task[None] | None = None
 
     async def look(self, run_id: str) -> Meta | None:
@@ -79,7 +80,8 @@ class Endings:
     async def _listen(self, key: bytes) -> None:
         if self._pubsub is None:
             self._pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
-        await self._pubsub.subscribe(key)
+        async with self._connecting:
+            await self._pubsub.subscribe(key)
         if self._reader is None:
             self._reader = asyncio.get_running_loop().create_task(self._read())
 
@@ -87,7 +89,8 @@ class Endings:
         while True:
             try:
                 if not self._pubsub.subscribed:
-                    await self._pubsub.connect()
+                    async with self._connecting:
+                        await self._pubsub.connect()
                 message = await self._pubsub.get_message(timeout=_LOOK_S)
             except (RedisError, OSError) as error:
                 note(log, "api_listen", "Ends of runs are not heard", error=error)

@@ -262,6 +262,8 @@ def test_an_agent_that_is_asked_may_say_the_marks_that_it_was_told() -> None:
 BESIDE = {
     "call": "its journaled row has what the agent sees: marks",
     "answered": "answers of agents among a model's tools, which it sees as results",
+    "did": "names that the code itself gives, kept as names",
+    "ways": "names of tools and agents, and how they did",
     "graphs": "the threads of a graph: rows of its own step",
     "helpers": "judges, and others with guards of their own",
     "note": "kinds and counts",
