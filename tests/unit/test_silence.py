@@ -36,8 +36,6 @@ EXPLAINED = {
     ("agents/plugins/found.py", "_in_folders"): "reading the file says what is wrong with it",
     ("agents/plugins/loading.py", "error_text"): "the error that is told is the first one",
     ("api/mcp/asking.py", "_piped"): "a client that refuses to be asked has said so",
-    ("api/mcp/asking.py", "give"): "somebody was quicker to answer",
-    ("api/mcp/configured.py", "_with_file"): "what is no text is told as bytes",
     ("agents/toolsets/skills/folders.py", "_is_there"): "the answer to the question",
     ("agents/toolsets/openapi/requests.py", "_raw"): "what is no base64 is the text itself",
     ("agents/toolsets/openapi/schemas.py", "_drop_malformed"): "a pattern nobody can hold goes",

@@ -21,7 +21,7 @@ def test_those_who_begin_to_wait_at_once_take_one_connection(redis_url: str) -> 
         redis: Redis = Redis.from_pool(pool)
         with Client(redis_url) as client:
             backend = client.celery.backend
-            endings = Endings(redis, backend)  # type: ignore[arg-type]  # that of our own app
+            endings = Endings(redis, backend)
             ids = [f"endings-{n}" for n in range(MANY)]
             waits = [asyncio.create_task(endings.wait(one, 30)) for one in ids]
             await asyncio.sleep(0.1)
