@@ -25,6 +25,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache, cached_property, partial
@@ -87,6 +88,9 @@ SDKS = (
     "genai_prices",
 )
 _MESSAGE_BYTES = 128 * 1024
+#: Seconds after which whoever waits looks whether another thread has read the end meanwhile: it has
+#: closed the pipe then, whose number may be another one's by now.
+_LOOK_S = 0.5
 #: Variables by such names work when an interpreter starts, or when Celery and kombu are imported.
 _EARLY = (
     *("PYTHON", "LD_", "MALLOC_", "LC_", "LANG", "TZ", "COVERAGE"),
@@ -135,9 +139,14 @@ class Process:
         Raises:
             subprocess.TimeoutExpired: it still runs then.
         """
+        until = None if timeout is None else time.monotonic() + timeout
         with suppress(ValueError):  # another thread has read it meanwhile
-            if self.returncode is None and not readable([self._told], timeout):
-                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+            while self.returncode is None:
+                left = _LOOK_S if until is None else min(until - time.monotonic(), _LOOK_S)
+                if readable([self._told], max(left, 0)):
+                    break
+                if until is not None and time.monotonic() >= until:
+                    raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
         with self._lock:
             if self.returncode is None:  # nothing is told where the forking process was killed
                 self.returncode = int(self._told.read(16) or -signal.SIGKILL)
