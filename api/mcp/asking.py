@@ -141,7 +141,8 @@ def asked(
     Raises:
         MCPError: a tool asks what no client knows.
     """
-    requests, keys = {}, {}
+    requests: dict[str, Any] = {}
+    keys: dict[str, str] = {}
     for wish in wishes:
         key = wish["request"]["key"]
         name = key if key not in requests else wish["key"]

@@ -98,7 +98,7 @@ class Pipe:
 
 
 def ask(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was settled while a client was asked by each look for whom nobody had answered."""
+    """The answers that are settled by three looks."""
     settled: list[Any] = []
 
     async def questions(*_: Any) -> list[dict[str, Any]]:
