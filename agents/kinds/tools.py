@@ -24,7 +24,7 @@ from agents.tools.patterns import fits
 from agents.tools.policy import Approve
 from agents.tools.toolbox import Toolbox
 from agents.tools.toolset import FunctionToolset, Toolset
-from agents.tools.waiting import WaitsError
+from agents.tools.waiting import WaitsError, until
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson, mistakes
 from celery_agents.errors import AgentFailedError, ConfigurationError, InvalidPayloadError
@@ -120,9 +120,9 @@ class ToolsBackend:
         try:
             batch = await maker.settle([call], [noted], [maker.problem(call)], why="")
         except WaitsError as waiting:
-            return Expand(members=waiting.members)
+            return until(waiting.members, waiting.timeout_s)
         if batch.waits:
-            return Expand(members=tuple(batch.waits))
+            return until(batch.waits, batch.timeout_s)
         return _answer(batch.told[0] or batch.found[0])
 
     async def aclose(self) -> None:

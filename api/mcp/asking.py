@@ -11,11 +11,13 @@ import asyncio
 import hashlib
 import hmac
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from mcp import types
-from mcp.shared.exceptions import MCPError
+from mcp.shared.exceptions import MCPError, NoBackChannelError
+from mcp.types import CONNECTION_CLOSED
 from pydantic import ValidationError
 
 from agents.schema import problem
@@ -29,9 +31,12 @@ from api.services import Services
 from app.access.permissions import Permission
 from celery_agents.contracts.approval import CLIENT, ClientRequest
 from celery_agents.contracts.base import id_of
-from celery_agents.errors import AgentsError, InvalidPayloadError
+from celery_agents.errors import AgentsError, InvalidPayloadError, JournalUnavailableError
+from celery_agents.noted import note
 
-_DIGITS, _ROUND = 32, 8
+log = logging.getLogger(__name__)
+
+_DIGITS, _MARK = 32, 16
 
 
 def can_be_asked(ctx: Any) -> tuple[str, ...]:
@@ -83,26 +88,31 @@ def _wrong(request: ClientRequest, told: Any) -> str | None:
 # -- the state that a client of 2026-07-28 gives back
 
 
-def sealed(caller: Caller, run_id: str, about: Any, keys: list[str]) -> str:
-    """The state by which a request like this one goes on with a run; another for other questions.
+def sealed(caller: Caller, run_id: str, about: Any, told: Mapping[str, str]) -> str:
+    """The state by which a request like this one goes on with a run, its principal's alone.
 
-    It is its principal's alone.
+    ``told``: the keys of the questions that came with it, by their names.
     """
-    place = f"{run_id}.{hashlib.sha256(' '.join(keys).encode()).hexdigest()[:_ROUND]}"
+    place = f"{run_id}.{'-'.join(_mark(name, key) for name, key in told.items())}"
     return f"{place}.{_seal(caller, place, about)}"
 
 
-def opened(caller: Caller, state: str, about: Any) -> str:
-    """The run of a state.
+def opened(caller: Caller, state: str, about: Any) -> tuple[str, frozenset[str]]:
+    """The run of a state, and the marks of the questions that came with it.
 
     Raises:
         MCPError: somebody made it himself, or it is of another request.
     """
     place, _, seal = state.rpartition(".")
-    run_id = place.partition(".")[0]
+    run_id, _, marks = place.rpartition(".")
     if not hmac.compare_digest(seal.encode(errors="replace"), _seal(caller, place, about).encode()):
         raise MCPError(types.INVALID_PARAMS, "requestState: it is none of this request.")
-    return run_id
+    return run_id, frozenset(marks.split("-"))
+
+
+def _mark(name: str, key: str) -> str:
+    told = json.dumps([name, key])
+    return hashlib.sha256(told.encode()).hexdigest()[:_MARK]
 
 
 def _seal(caller: Caller, run_id: str, about: Any) -> str:
@@ -131,11 +141,13 @@ def asked(
     Raises:
         MCPError: a tool asks what no client knows.
     """
-    requests, keys = {}, [wish["key"] for wish in wishes]
+    requests: dict[str, Any] = {}
+    keys: dict[str, str] = {}
     for wish in wishes:
         key = wish["request"]["key"]
-        request = {"method": wish["request"]["method"], "params": wish["request"]["params"]}
-        requests[key if key not in requests else wish["key"]] = request
+        name = key if key not in requests else wish["key"]
+        requests[name] = {n: wish["request"][n] for n in ("method", "params")}
+        keys[name] = wish["key"]
     told = {"inputRequests": requests, "requestState": sealed(caller, run_id, about, keys)}
     try:
         return types.InputRequiredResult.model_validate(told, by_name=False)
@@ -143,19 +155,22 @@ def asked(
         raise MCPError(types.INTERNAL_ERROR, "The tool asks what no client knows.") from None
 
 
-async def answer(caller: Caller, run_id: str, responses: Mapping[str, Any]) -> None:
-    """Give the answers that came with a request, by the names that its questions had.
+async def answer(
+    caller: Caller, run_id: str, marks: frozenset[str], responses: Mapping[str, Any]
+) -> None:
+    """Give the answers that came with a state, by the names that its questions had.
+
+    A tool may ask by the same name again: what was an answer before, and is sent twice, is none to
+    a question that its client has not seen.
 
     Raises:
         MCPError: one is none.
     """
-    seen = set()
     for wish in await questions(caller, run_id):
-        key = wish["request"]["key"]
-        name = key if key not in seen else wish["key"]
-        seen.add(key)
-        if name in responses:
-            await give(caller, run_id, wish, _plain(responses[name]))
+        for name in (wish["request"]["key"], wish["key"]):
+            if name in responses and _mark(name, wish["key"]) in marks:
+                await give(caller, run_id, wish, _plain(responses[name]))
+                break
 
 
 def _plain(told: Any) -> Any:
@@ -177,7 +192,11 @@ class Questions:
 
     async def look(self) -> bool:
         """Return whether the call has to end for them; an older client is asked at once."""
-        self.open = await questions(self._caller, self._run_id)
+        try:
+            self.open = await questions(self._caller, self._run_id)
+        except JournalUnavailableError as error:  # the run goes on, and so does whoever waits
+            note(log, "mcp_questions", "Whether tools ask is not known", error=error)
+            return False
         if self._ctx.protocol_version > CORE:
             return bool(self.open)
         for wish in self.open:
@@ -198,11 +217,20 @@ class Questions:
             await tell({"jsonrpc": "2.0", "id": f"{name}/{seal}", **request})
 
     async def _piped(self, wish: dict[str, Any], method: str, params: dict[str, Any]) -> None:
+        outbound = self._ctx.session._request_outbound  # noqa: SLF001
         try:
-            told = await self._ctx.session._request_outbound.send_raw_request(method, params)  # noqa: SLF001
-        except MCPError:
+            told = await outbound.send_raw_request(method, params)
+        except NoBackChannelError:
+            return
+        except MCPError as error:
+            if error.error.code == CONNECTION_CLOSED:
+                return  # it has gone, and refused nothing: the run waits on
             told = None
-        await settle(self._caller, self._run_id, wish, told)
+        try:
+            await settle(self._caller, self._run_id, wish, told)
+        except (MCPError, AgentsError, ProblemError) as error:
+            note(log, "mcp_answer", "A client's answer is none, or was not taken", error=error)
+            self._asked.discard(wish["key"])  # it is asked again
 
     def close(self) -> None:
         """Wait for nobody any more."""

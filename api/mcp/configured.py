@@ -31,6 +31,8 @@ from celery_agents.errors import ConfigurationError
 _PLACE = re.compile(r"\{(\w+)\}")
 #: Bytes of a file that is told, and characters of what a client fills a place with.
 FILE_MAX, FILLED_MAX = 4_000_000, 100_000
+#: Characters of an address.
+ADDRESS_MAX = 1_000
 _Text = Annotated[str, Field(max_length=FILE_MAX)]
 
 
@@ -87,7 +89,7 @@ class ConfiguredPrompt(Contract):
 class ConfiguredResource(Contract):
     """A resource, or many of one form: its address has places then."""
 
-    uri: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://\S*$", max_length=1_000)]
+    uri: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://\S*$", max_length=ADDRESS_MAX)]
     description: str = ""
     mime_type: str = "text/plain"
     text: _Text | None = None
@@ -102,6 +104,9 @@ class ConfiguredResource(Contract):
         if self.uri.startswith(("run://", "agent://", "memory://")):
             raise ValueError("that scheme is the service's own")
         check_one(self, "text", "file", "blob", "tool")
+        places = _PLACE.findall(self.uri)
+        if len(set(places)) < len(places) or not all(map(str.isidentifier, places)):
+            raise ValueError("each of its places has a name of its own, like {id}")
         return self
 
     @property
@@ -128,6 +133,8 @@ class Configured:
 
     def resource(self, uri: str) -> tuple[ConfiguredResource, dict[str, str]] | None:
         """The resource of an address, and what stands at its places."""
+        if len(uri) > ADDRESS_MAX:  # else the time would grow by the square, with two places
+            return None
         for one in self.resources.values():
             if (given := one.given(uri)) is not None:
                 return one, given

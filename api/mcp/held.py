@@ -41,9 +41,9 @@ class HeldCall:
         """
         ctx, caller = self._ctx, self._caller
         if (state := getattr(self._params, "request_state", None)) is not None:
-            run_id = opened(caller, state, self._about)
+            run_id, marks = opened(caller, state, self._about)
             tree = await task_of(caller, run_id)
-            await answer(caller, run_id, self._params.input_responses or {})
+            await answer(caller, run_id, marks, self._params.input_responses or {})
             self._run = CalledRun(run_id, tree.get("task") or "", replayed=True, of_tool=True)
             return self._run
         self._level = await level_of(ctx, caller)
@@ -78,10 +78,10 @@ class HeldCall:
                 asks=None if questions is None else questions.look,
             )
         finally:
-            if news is not None:
-                await news.close()
             if questions is not None:
                 questions.close()
+            if news is not None:
+                await news.close()
         if outcome is None and questions is not None and questions.open:
             return asked(caller, run.id, questions.open, self._about)
         if outcome is not None and ctx.protocol_version > CORE:

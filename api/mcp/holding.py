@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from api.events import LOOK_S, end_within
 from api.mcp.callers import Caller
@@ -90,6 +91,11 @@ async def end_of(
                 await tell(told_at - began)
         return coming.result()
     finally:
-        while not coming.done():  # a client of Redis may swallow the first one
-            coming.cancel()
-            await asyncio.wait({coming}, timeout=_CANCEL_S)
+        await let_go(coming)
+
+
+async def let_go(work: asyncio.Future[Any]) -> None:
+    """Cancel what nobody waits for any more, until it has ended."""
+    while not work.done():  # a client of Redis may swallow the first one
+        work.cancel()
+        await asyncio.wait({work}, timeout=_CANCEL_S)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from typing import Any, get_args
 
 from mcp import types
 from redis.exceptions import RedisError
 
 from api.mcp.callers import Caller
+from api.mcp.holding import let_go
 from api.mcp.sessions import session_of
 from api.mcp.states import CORE
 from celery_agents.errors import AgentsError
@@ -25,6 +25,8 @@ _LEVEL_META = "io.modelcontextprotocol/logLevel"
 #: Seconds for which a session's level is known after it was last set; and for which news are read
 #: on after a run has ended.
 _KEPT_S, _REST_S = 86_400, 2.0
+#: Of a number that is told: no NaN, and no integer that is no float.
+_MOST = 1e300
 
 
 async def set_level(ctx: Any, caller: Caller, level: str) -> None:
@@ -60,9 +62,10 @@ class RunNews:
 
     async def close(self) -> None:
         """End, with what is there already."""
-        await asyncio.wait({self._task}, timeout=_REST_S)
-        self._task.cancel()
-        await asyncio.wait({self._task})
+        try:
+            await asyncio.wait({self._task}, timeout=_REST_S)
+        finally:  # also where its client has gone: each wait ends at once then
+            await let_go(self._task)
 
     async def _read(self) -> None:
         text = "Progress of a call is not told"
@@ -89,4 +92,4 @@ class RunNews:
 
 
 def _is_number(told: Any) -> bool:
-    return isinstance(told, int | float) and not isinstance(told, bool) and math.isfinite(told)
+    return isinstance(told, int | float) and not isinstance(told, bool) and abs(told) <= _MOST

@@ -12,7 +12,7 @@ from mcp.shared.exceptions import MCPError
 
 from api.mcp.answers import run_uri, value_of
 from api.mcp.callers import Caller, check_may
-from api.mcp.configured import Configured, ConfiguredResource, filled
+from api.mcp.configured import ADDRESS_MAX, Configured, ConfiguredResource, filled
 from api.mcp.failures import NO_RESOURCE
 from api.problems import ProblemError
 from api.runs import find, of_tree
@@ -25,7 +25,6 @@ from celery_agents.visible import visible
 
 #: Runs that a list shows, the newest; agents of a page; characters of one resource.
 _NEWEST, _PAGE, _TEXT_MAX = 20, 200, 500_000
-_ADDRESS_MAX = 1_000
 _JSON = "application/json"
 TEMPLATES = (
     ("run://{id}", "run", "A run: its state, steps and, once it has ended, its answer."),
@@ -75,7 +74,7 @@ async def read(caller: Caller, uri: str) -> types.ReadResourceResult:
         MCPError: there is none of that address, or it is another tenant's.
         ProblemError: it may not be read.
     """
-    kind, _, rest = uri[:_ADDRESS_MAX].partition("://")
+    kind, _, rest = uri[:ADDRESS_MAX].partition("://")
     name = unquote(rest).rstrip("/")
     found: Any = None
     if kind == "run" and name:
@@ -85,7 +84,7 @@ async def read(caller: Caller, uri: str) -> types.ReadResourceResult:
         rows = await caller.services.read(caller.services.posted.offered)
         found = next((row for row in rows if row["name"] == name), None)
     if found is None:
-        raise MCPError(NO_RESOURCE, "There is no such resource.", {"uri": uri[:_ADDRESS_MAX]})
+        raise MCPError(NO_RESOURCE, "There is no such resource.", {"uri": uri[:ADDRESS_MAX]})
     text = json.dumps(found, ensure_ascii=True, default=str)
     content = types.TextResourceContents(uri=uri, mime_type=_JSON, text=text)
     return types.ReadResourceResult(contents=[content])

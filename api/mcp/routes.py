@@ -70,10 +70,10 @@ async def message(request: Request, who: ReadsAgents) -> Response:  # noqa: ARG0
     if (wrong := mistake_of(body)) is not None:
         return wrong
     told = from_json(body, allow_inf_nan=False)
-    if is_answer(told):
-        return await _taken(request, told)
     mount: McpMount = request.app.state.mcp
     await mount.ready()
+    if is_answer(told):
+        return await _taken(request, told)
     return _HandedOn(mount, body, named(told))
 
 

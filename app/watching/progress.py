@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from app.concurrency.batcher import Batches
 from app.concurrency.fibers import arrival
@@ -40,10 +40,12 @@ class Progress:
         self._batches: Batches[_Event] = Batches("agents-progress", self._send, _MOST)
         self._under_way: dict[str, Future[None]] = {}
 
-    def _told(self, value: JsonValue) -> JsonValue:
-        if self._hidden and not isinstance(value, bool | int | float):
-            return HIDDEN
-        return clean(value)
+    def _told(self, fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if self._hidden:
+            return {
+                k: v if isinstance(v, bool | int | float) else HIDDEN for k, v in fields.items()
+            }
+        return cast("dict[str, JsonValue]", clean(fields))
 
     async def tell(self, step_id: str, fields: Mapping[str, JsonValue]) -> None:
         """Send an event of a step, unless its last one is still on its way. Never raises."""
@@ -56,7 +58,7 @@ class Progress:
         if (wrong := problem(dict(fields))) is not None:  # it would end whoever reads events
             note(log, "progress_value", "A progress event was not sent: %s", redact(wrong))
             return
-        told = {k: self._told(v) for k, v in fields.items() if k not in CELERYS}
+        told = self._told({k: v for k, v in fields.items() if k not in CELERYS})
         sent = self._under_way[step_id] = self._batches.submit((step_id, told))
         sent.add_done_callback(lambda _: self._under_way.pop(step_id, None))
         try:

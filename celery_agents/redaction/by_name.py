@@ -36,10 +36,12 @@ def _members(value: dict[str, JsonValue], name: str) -> dict[str, JsonValue]:
     told = {k: v for k, v in value.items() if k.lower() in _NAMES and isinstance(v, str)}
     beside = next((v for v in told.values() if _names(v)), name)
     found: dict[str, JsonValue] = {}
+    hidden = 0
     for key, one in value.items():
         shown = _key(key, name)
         while shown in found and shown != key:
-            shown += "*"
+            hidden += 1  # goes on from the last one: else the time would grow by the square
+            shown = f"{HIDDEN}{hidden}"
         if _names(key) and not (key in told and _names(str(one))):
             found[shown] = hide_by_name(one, key)
         elif key.lower() in _VALUES:

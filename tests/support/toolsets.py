@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
+from agents.tools.calls import WaitsUntilError
 from celery_agents import StepContext, Tool, ToolError, Toolset, ToolSpec, tool
 from celery_agents.agent import Effects
 from celery_agents.contracts.base import JsonValue
@@ -27,6 +29,12 @@ def fail(text: str) -> str:
 def charge(amount: int) -> str:
     """Charges a card."""
     return f"charged {amount}"
+
+
+@tool(effects="pure")
+def later(seconds: float) -> str:
+    """Waits so long."""
+    raise WaitsUntilError(time.time() + seconds, "it is time")
 
 
 def spec(name: Any, **fields: Any) -> Any:

@@ -69,6 +69,17 @@ def test_a_person_is_asked(step: MemoryStep) -> None:
         call(tools, step.again(), "charge", amount=3)
 
 
+def test_a_tool_waits_for_a_time_and_no_longer(step: MemoryStep) -> None:
+    """Nobody ends its member but the join, at that time."""
+    waits = call(backend("later"), step, "later", seconds=3_600)
+    assert isinstance(waits, Expand)
+    assert waits.join.timeout_s == pytest.approx(3_600, abs=1_800)
+    step.ended[waits.members[0].key] = Outcome(state=State.SUCCEEDED)
+    answer = call(backend("later"), step.again(), "later", seconds=3_600)
+    assert isinstance(answer, Answer)
+    assert answer.value == "it is time"
+
+
 def test_others_are_told_of_its_tools() -> None:
     told = {tool["name"]: tool for tool in backend(as_tasks=("ch*",)).listed}
     assert told.keys() == {"find", "fail", "charge"}

@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp.shared.exceptions import MCPError
+from mcp.shared.exceptions import MCPError, NoBackChannelError
+from mcp.types import CONNECTION_CLOSED
 
-from api.mcp.asking import opened, sealed
+from api.mcp import asking
+from api.mcp.asking import Questions, opened, sealed
 from api.mcp.sessions import asks_of, named, session_of
+from api.mcp.states import CORE
 from api.mcp.streaming import SharedStream, is_answer
 from celery_agents.contracts.approval import ClientRequest
+from celery_agents.errors import JournalUnavailableError
 from tests.support.api import settings
 
 RUN = "01a229d0-9885-7745-af58-a5d787c6d826"
@@ -27,9 +31,10 @@ def caller(who: str = "key:a", database: str = "sqlite:///a.db") -> Any:
 
 def test_a_state_is_of_its_request_and_principal() -> None:
     about = ["tools/call", ["greet", {"b": 1, "a": 2}]]
-    state = sealed(caller(), RUN, about, ["one"])
-    assert opened(caller(), state, ["tools/call", ["greet", {"a": 2, "b": 1}]]) == RUN
-    assert state != sealed(caller(), RUN, about, ["two"])
+    state = sealed(caller(), RUN, about, {"name": "one"})
+    run_id, marks = opened(caller(), state, ["tools/call", ["greet", {"a": 2, "b": 1}]])
+    assert (run_id, len(marks)) == (RUN, 1)
+    assert state != sealed(caller(), RUN, about, {"name": "two"})
     others: list[tuple[Any, str, Any]] = [
         (caller("key:b"), state, about),
         (caller(database="sqlite:///b.db"), state, about),
@@ -42,6 +47,96 @@ def test_a_state_is_of_its_request_and_principal() -> None:
     for who, told, of in others:
         with pytest.raises(MCPError, match="none of this request"):
             opened(who, told, of)
+
+
+def wish(key: str, name: str) -> dict[str, Any]:
+    request = {"key": name, "method": "elicitation/create", "params": {}}
+    return {"key": key, "asks": "client", "request": request}
+
+
+def test_an_answer_that_is_sent_twice_is_none_to_the_next_question_of_that_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting = [wish("1", "sure"), wish("2", "sure")]
+    given: list[tuple[str, Any]] = []
+
+    async def questions(*_: Any) -> list[dict[str, Any]]:
+        return list(waiting)
+
+    async def give(_: Any, run_id: str, wish: Any, told: Any) -> None:
+        assert run_id == RUN
+        given.append((wish["key"], told))
+        waiting.remove(wish)
+
+    monkeypatch.setattr(asking, "questions", questions)
+    monkeypatch.setattr(asking, "give", give)
+    state = sealed(caller(), RUN, None, {"sure": "1", "2": "2"})
+    _, marks = opened(caller(), state, None)
+    answers = {"sure": "first", "2": "second"}
+    asyncio.run(asking.answer(caller(), RUN, marks, {"sure": "first"}))
+    assert given == [("1", "first")]
+    waiting.append(wish("3", "sure"))
+    for _ in range(2):
+        asyncio.run(asking.answer(caller(), RUN, marks, answers))
+    assert given == [("1", "first"), ("2", "second")]
+    assert [one["key"] for one in waiting] == ["3"]
+
+
+class Pipe:
+    """A client at the other end of a pipe; ``said``: what it answers each time."""
+
+    def __init__(self, *said: Any) -> None:
+        self.said = list(said)
+        self.session = self._request_outbound = self
+        self.request, self.protocol_version = None, CORE
+
+    async def send_raw_request(self, _: str, __: Any) -> Any:
+        told = self.said.pop(0)
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+
+def ask(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The answers that are settled by three looks."""
+    settled: list[Any] = []
+
+    async def questions(*_: Any) -> list[dict[str, Any]]:
+        return [wish("1", "sure")]
+
+    async def settle(_: Any, __: str, ___: Any, told: Any) -> None:
+        if told == "none":
+            raise MCPError(-32602, "It is no answer.")
+        settled.append(told)
+
+    async def scene() -> None:
+        monkeypatch.setattr(asking, "questions", questions)
+        monkeypatch.setattr(asking, "settle", settle)
+        asks = Questions(pipe, caller(), RUN)
+        for _ in range(3):
+            await asks.look()
+            await asyncio.gather(*asks._tasks)
+
+    asyncio.run(scene())
+    return settled
+
+
+def test_a_client_that_has_gone_has_refused_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask(Pipe(MCPError(CONNECTION_CLOSED, "Connection closed")), monkeypatch) == []
+    assert ask(Pipe(NoBackChannelError("roots/list")), monkeypatch) == []
+    assert ask(Pipe(MCPError(-1, "No.")), monkeypatch) == [None]
+
+
+def test_a_journal_that_is_away_ends_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: Any) -> None:
+        raise JournalUnavailableError("away")
+
+    monkeypatch.setattr(asking, "questions", away)
+    assert asyncio.run(Questions(Pipe(), caller(), RUN).look()) is False
+
+
+def test_whose_answer_is_none_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask(Pipe("none", "yes"), monkeypatch) == ["yes"]
 
 
 @given(st.text())

@@ -53,6 +53,8 @@ def test_they_are_read(tmp_path: Path) -> None:
         ("[mcp.prompts.a]\nfile = 'gone'", "file: No such file"),
         ("[mcp.resources.a]\nuri = 'x'\ntext = 'x'", "uri"),
         ("[mcp.resources.a]\nuri = 'run://x'\ntext = 'x'", "the service's own"),
+        ("[mcp.resources.a]\nuri = 'a://{b}/{b}'\ntext = 'x'", "a name of its own"),
+        ("[mcp.resources.a]\nuri = 'a://{1}'\ntext = 'x'", "a name of its own"),
     ],
 )
 def test_what_is_wrong_is_told(tmp_path: Path, text: str, why: str) -> None:
@@ -73,6 +75,13 @@ def test_what_is_given_is_not_filled_again(one: str, other: str) -> None:
 def test_an_address_fits_or_does_not(uri: str) -> None:
     resource = ConfiguredResource(uri="a://{id}/b", text="x")
     assert resource.given(uri) is None or uri.startswith("a://")
+
+
+def test_a_long_address_is_none() -> None:
+    """With two places the time to look grows by its square."""
+    found = Configured(resources={"a": ConfiguredResource(uri="a://{b}-{c}", text="x")})
+    assert found.resource("a://x-y") is not None
+    assert found.resource(f"a://x-{'y' * 1_000}") is None
 
 
 @pytest.mark.parametrize(

@@ -125,3 +125,21 @@ def test_depth_and_length_end_nothing() -> None:
     assert len(clean_text(json.dumps({"a": "b" * 10**6}))) <= 2_000
     assert clean_text('"' + "a" * 10) == '"' + "a" * 10
     assert len(str(brief(list(range(10**6))))) < 1_000
+
+
+def test_many_keys_that_are_secrets_themselves_stay_short() -> None:
+    """Each of a longer name than the one before would take time by the cube."""
+    told = clean({"password": {f"{SECRET}{n}": n for n in range(500)}})
+    assert isinstance(told, dict)
+    inner = told["password"]
+    assert isinstance(inner, dict)
+    assert len(inner) == 500
+    assert SECRET not in str(inner)
+    assert max(map(len, inner)) < 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fields_of_progress_are_known_by_their_names(name: str) -> None:
+    told = Progress._told(SimpleNamespace(_hidden=False), {name: SECRET, "n": 1})  # type: ignore[arg-type]
+    assert SECRET not in str(told)
+    assert told["n"] == 1
