@@ -241,9 +241,8 @@ def _brought_up(
     """
     store, claim = step.runtime.journal.flows, step.claim
     if kept is not None and seen is not None:
-        since, (told, _) = _confirmed(kept), seen
-        known = [(line.kind, line.data) for line in told[: len(kept.last)]]
-        if known == kept.last and (not told or told[0].seq == since):
+        told = seen[0]
+        if _stands(kept, told):
             if not (more := told[len(kept.last) :]):
                 return kept
             lines = [Line.of(one.kind, one.data) for one in more]
@@ -266,6 +265,16 @@ def _brought_up(
     begins = told[0].seq if told else 0
     asked = begins > 0 or _asks(history)
     return Kept(instance, code, version, _heard(told, -1), [], begins, asked=asked)
+
+
+def _stands(kept: Kept, told: list[ToldLine]) -> bool:
+    """Return whether an instance stands where these lines of its history go on."""
+    last, more = told[: len(kept.last)], told[len(kept.last) :]
+    if told and told[0].seq != _confirmed(kept):
+        return False
+    # Told nothing last, it has no line that shows that another process has begun anew since.
+    anew = any(line.kind == "started" for line in more)
+    return not anew and [(line.kind, line.data) for line in last] == kept.last
 
 
 def _asks(lines: Iterable[Line]) -> bool:

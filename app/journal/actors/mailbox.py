@@ -7,6 +7,9 @@ no place is given twice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select
 
 from app.journal.schema.engine import read_clock
@@ -28,11 +31,15 @@ def trim(connection: Connection, claim: Claimed, heard: int, keep_s: float) -> N
         return
     before = read_clock(connection) - keep_s
     answers = (claim.tenant, ANSWERS + claim.id)
-    gone = _trim(connection, (claim.tenant, SIGNALS + claim.id), before, heard)
-    _trim(connection, answers, before, None)
-    if gone:  # an id that is forgotten has no answer, either, that came much later
+    taken = _old(connection, (claim.tenant, SIGNALS + claim.id), before, heard)
+    lately = _answered_since(connection, answers, [row.key for row in taken], before)
+    gone = [row for row in taken if row.key not in lately]
+    _delete(connection, gone)
+    _delete(connection, _old(connection, answers, before, None))
+    if gone:  # an id that is forgotten has no answer, either, which may stand far behind
         last = select(func.max(_E.seq)).where(_of(answers)).scalar_subquery()
-        theirs = _of(answers) & (_E.kind == REPLY) & _E.key.in_(gone) & (_E.seq < last)
+        keys = [row.key for row in gone]
+        theirs = _of(answers) & (_E.kind == REPLY) & _E.key.in_(keys) & (_E.seq < last)
         connection.execute(delete(table(Entry)).where(theirs))
 
 
@@ -41,25 +48,37 @@ def _of(where: tuple[str, str]) -> ColumnElement[bool]:
     return found
 
 
-def _trim(
+def _answered_since(
+    connection: Connection, answers: tuple[str, str], keys: list[str], since: float
+) -> set[str]:
+    """Return the ids of messages that lay there for long: who waits has not read the answer yet."""
+    if not keys:
+        return set()
+    late = _of(answers) & (_E.kind == REPLY) & _E.key.in_(keys) & (_E.at >= since)
+    return {*connection.execute(select(_E.key).where(late)).scalars()}
+
+
+def _old(
     connection: Connection, where: tuple[str, str], before: float, upto: int | None
-) -> list[str]:
-    """Delete entries of a stream; their keys."""
+) -> list[Any]:
+    """Return the entries of a stream that are older, but for its last one."""
     about = {"b_tenant": where[0], "b_stream": where[1]}
     first = connection.execute(_OLDEST, {**about, "b_most": 1}).first()
     if first is None or first.at >= before:
         return []
     rows = connection.execute(_OLDEST, {**about, "b_most": MOST + 1}).all()
     last = len(rows) - 1
-    gone = [
+    return [
         row
         for number, row in enumerate(rows)
         if row.at < before and number < last and (upto is None or row.seq <= upto)
     ]
-    if gone:
-        these = [row.pos for row in gone]
+
+
+def _delete(connection: Connection, rows: Sequence[Any]) -> None:
+    if rows:
+        these = [row.pos for row in rows]
         connection.execute(delete(table(Entry)).where(_E.pos.in_(these)))
-    return [row.key for row in gone]
 
 
 _OLDEST = (

@@ -82,6 +82,7 @@ class ExpandStep(Operation[Expanded]):
         plan = self.plan
         few = 0 < len(plan.members) <= _FEW and not (self.entries or plan.awaited)
         few = few and plan.join.max_concurrent is None and not self.resumes
+        few = few and not (self.bounds and self.claim.parent_id)  # others of its run may have paid
         return not (few and self.claim.token == 1 and plan.note is None and not self.of_team)
 
     @property

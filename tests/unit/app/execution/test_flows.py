@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from agents.flows.pattern import dropped
 from agents.plan import Expand
 from app.execution.context import Step
-from app.execution.flows import flow_step
+from app.execution.flows import Instances, flow_step
 from app.execution.runtime import Runtime
 from app.journal.schema.rows import NewStep, derived_id
+from app.journal.schema.transactions import in_transaction
+from app.journal.steps import joins
 from celery_agents import flow, names
 from celery_agents.contracts.flows.flow import Flow
 from celery_agents.contracts.outcome import Outcome
@@ -135,3 +138,25 @@ def test_only_one_that_had_members_is_told_what_they_cost(
     assert isinstance(found, Outcome)
     assert found.value == "ended"
     assert len(looked) == looks
+
+
+def test_an_instance_of_a_generation_that_another_process_has_ended_is_begun_anew(
+    flows: Runtime,
+) -> None:
+    """Also where it was told nothing last: a member that it let go of had ended, say."""
+    wake(flows, {"next": "waits"})
+    journal = flows.journal
+    in_transaction(journal.engine, lambda c: joins.fire(c, FLOW, journal.rules))
+    wake(flows)  # it is told nothing
+    kept = flows.resource(Instances, lambda: Instances(0)).take(FLOW)
+    end(flows, "1")
+    wake(flows)  # as by another process, which has no instance
+    assert history(flows) == [("started", 1)]
+    instances = flows.resource(Instances, lambda: Instances(0))
+    if kept is not None and (other := instances.take(FLOW)) is not None:
+        dropped(other.instance)
+        instances.put(FLOW, kept)
+    signal(flows, "hello")
+    found = wake(flows)
+    assert isinstance(found, Outcome)
+    assert found.value == "hello"

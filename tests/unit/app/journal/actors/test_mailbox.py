@@ -13,6 +13,7 @@ from app.journal.schema.models import Entry
 from app.journal.schema.rows import NewEntry
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps.entries import append
+from celery_agents.contracts.flows.actors import REPLY
 from celery_agents.contracts.flows.entries import ANSWERS, SIGNALS
 from tests.unit.app.journal.support import World, claimed, step
 
@@ -77,3 +78,19 @@ def test_it_is_seldom_and_a_part_at_a_time(
     for number in (3, 6, 7, 7):
         trim(world, claim, heard=7)
         assert len(left(world, SIGNALS)) == 8 - number
+
+
+def test_what_lay_there_for_long_stays_until_its_answer_is_old_too(
+    world: World, claim: Any
+) -> None:
+    """Else who waits is told that nobody knows it, and asks again: it would be done twice."""
+    write(world, SIGNALS, 4, old=4)
+    answered = [NewEntry("", f"{ANSWERS}s", REPLY, {"value": n}, f"m{n}") for n in range(4)]
+    in_transaction(world.engine, lambda c: append(c, answered))
+    trim(world, claim, heard=3)  # all were taken up just now
+    assert (left(world, SIGNALS), left(world, ANSWERS)) == ([0, 1, 2, 3], [0, 1, 2, 3])
+    these = (Entry.stream == f"{ANSWERS}s") & (Entry.seq < 2)
+    older = update(Entry).where(these).values(at=Entry.at - 2 * DAY_S)
+    in_transaction(world.engine, lambda c: c.execute(older))
+    trim(world, claim, heard=3)
+    assert (left(world, SIGNALS), left(world, ANSWERS)) == ([2, 3], [2, 3])

@@ -298,6 +298,16 @@ def test_a_pattern_asks_no_further_round_once_it_has_cost_enough(journal: Journa
     assert "have cost 0.6 USD" in whys(journal, root)[1]
 
 
+def test_a_pattern_below_asks_nobody_once_the_run_has_cost_enough(journal: Journal) -> None:
+    root = bounded(journal, task="agents.gather", max_cost=0.5)
+    given(journal, root, member("a"), member("b", task="agents.vote"))
+    paid, vote = (below(journal, root, key) for key in ("a", "b"))
+    pay(journal, paid, 0.6)
+    found = given(journal, vote, number=2)
+    assert (found.members, [w.id for w in found.wakes]) == ([], [vote.id])
+    assert ["have cost 0.6 USD" in why for why in whys(journal, vote)] == [True, True]
+
+
 def test_what_a_member_may_cost_is_its_own(journal: Journal) -> None:
     root = bounded(journal, max_cost=1.0)
     pay(journal, root, 0.7)
