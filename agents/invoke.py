@@ -6,11 +6,13 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import PurePath
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from celery_agents.errors import (
     AgentFailedError,
@@ -54,9 +56,53 @@ async def invoke(
 async def invoke_here(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function that is not async on the loop, which waits for it: it has to be quick.
 
-    As in a thread, what it does to context variables stays its own.
+    As in a thread, what it does to context variables stays its own. Many at once take turns with
+    whatever else the loop has to do.
     """
+    share = _share_of(asyncio.get_running_loop())
+    while share.taken_s >= _SHARE_S:  # noqa: ASYNC110 - it waits for the next round, not for others
+        await asyncio.sleep(0)
+    began = _clock()
+    try:
+        return _called(function, *args, **kwargs)
+    finally:
+        share.take(_clock() - began)
+
+
+def _called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return contextvars.copy_context().run(_guarded, function, *args, **kwargs)
+
+
+#: Seconds of one round of a loop that quick functions take, and the last of them beyond.
+_SHARE_S = 0.005
+_clock = time.perf_counter
+
+
+class _LoopShare:
+    """The time that quick functions have taken since a loop began its round."""
+
+    def __init__(self) -> None:
+        self.taken_s = 0.0
+        self._ends = False
+
+    def take(self, seconds: float) -> None:
+        """Count a call."""
+        self.taken_s += seconds
+        if not self._ends:
+            self._ends = True
+            asyncio.get_running_loop().call_soon(self._end)
+
+    def _end(self) -> None:
+        self.taken_s, self._ends = 0.0, False
+
+
+_SHARES: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopShare] = WeakKeyDictionary()
+
+
+def _share_of(loop: asyncio.AbstractEventLoop) -> _LoopShare:
+    if (found := _SHARES.get(loop)) is None:
+        found = _SHARES[loop] = _LoopShare()
+    return found
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Self
 
 Dot = str
+#: Digits of a number.
+_DIGITS_MAX = 18
 #: How one version stands to another.
 Order = Literal["equal", "before", "after", "concurrent"]
 
@@ -26,7 +28,8 @@ def parts_of(dot: Dot) -> tuple[str, int]:
         ValueError: it is none.
     """
     replica, _, number = dot.rpartition(":")
-    if not replica or not (number.isascii() and number.isdecimal()) or int(number) < 1:
+    digits = number.isascii() and number.isdecimal() and len(number) <= _DIGITS_MAX
+    if not replica or not digits or number.startswith("0"):
         raise ValueError(f"{dot!r} is no change of a replica")
     return replica, int(number)
 

@@ -16,25 +16,34 @@ from agents.replicated.values import (
     element_of,
     inner_type,
 )
-from celery_agents.contracts.flows.replicated import DEPTH_MAX, ReplicatedChange
+from celery_agents.contracts.flows.replicated import DEPTH_MAX, ReplicatedChange, path_of
 from celery_agents.errors import InvalidPayloadError
+from celery_agents.values import problem
 
 #: Seconds by which a register's writer is behind what he has seen, at least: a slow clock wins.
 _TICK_S = 1e-6
 #: A register that another journal's clock has assigned so far ahead of ours is refused.
 AHEAD_MAX_S = 86_400.0
-#: Changes of a delta.
-_SEEN_MAX = 100_000
+#: Changes of a delta, and the greatest number of one: there are some behind it.
+_SEEN_MAX, _NUMBER_MAX = 100_000, 10**15
 
 
 def delta(
     value: Replicated, changes: Sequence[ReplicatedChange], replica: str, at: float
 ) -> Replicated:
-    """The delta of changes that a replica makes now, one after the other."""
+    """The delta of changes that a replica makes now, one after the other.
+
+    Raises:
+        InvalidPayloadError: it takes away more than another journal takes over at once.
+    """
     made = Replicated(value.data_type)
     for change in changes:
         one = _delta(value, change, replica, at)
         value, made = value.merge(one), made.merge(one)
+    if sum(made.context.counts().values()) > _SEEN_MAX:
+        raise InvalidPayloadError(
+            f"It takes away more than {_SEEN_MAX:,} changes at once: take away some of its parts."
+        )
     return made
 
 
@@ -79,13 +88,22 @@ def checked_delta(data_type: str, told: Any, now: float) -> Replicated:
         context = _context(seen)
         _check(data_type, store, context, now + AHEAD_MAX_S)
         return Replicated(data_type, store, context)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except _WRONG as error:
         raise InvalidPayloadError(f"It is no change of a {data_type}: {error}.") from None
+
+
+#: Whatever is raised by data of other types and sizes.
+_WRONG = (
+    *(LookupError, TypeError, ValueError, ArithmeticError, AttributeError),
+    RecursionError,
+)
 
 
 def _context(seen: Any) -> CausalContext:
     if len(seen) > _SEEN_MAX or not all(isinstance(dot, str) for dot in seen):
         raise ValueError("it has seen what is no change, or too many")
+    if any(parts_of(dot)[1] > _NUMBER_MAX for dot in seen):
+        raise ValueError("it has seen more changes than there are")
     return CausalContext.of(seen)
 
 
@@ -105,11 +123,24 @@ def _check(data_type: str, store: Any, seen: CausalContext, latest: float, depth
             raise ValueError("a number is none")
         if data_type == "register" and at > latest:
             raise ValueError("it was assigned by a clock that is more than a day ahead")
+        if data_type == "register":
+            _check_value(inner[1])
 
 
 def _check_name(data_type: str, name: str) -> None:
     if data_type == "set":
-        if element_of(json.loads(name)) != name:
+        element = json.loads(name)
+        _check_value(element)
+        if element_of(element) != name:
             raise ValueError("an element is written otherwise")
-    elif inner_type(data_type, name) not in {"counter", "register", "set", "map"}:
-        raise ValueError("a field has no type")
+        return
+    try:
+        path_of([name], "map")
+    except InvalidPayloadError as error:
+        raise ValueError(error.message) from None
+
+
+def _check_value(value: Any) -> None:
+    """See that a value is one that could have been given here."""
+    if (why := problem(value)) is not None:
+        raise ValueError(why)

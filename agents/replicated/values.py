@@ -26,8 +26,11 @@ TYPES = ("counter", "map", "register", "set")
 
 
 def element_of(value: Any) -> str:
-    """An element of a set as its key: equal values have equal keys."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """An element of a set as its key: equal values have equal keys.
+
+    In ASCII, so that it is a key of any JSON, whatever halves of surrogate pairs a text has.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def inner_type(data_type: str, name: str) -> str:

@@ -12,7 +12,7 @@ from app.execution.learning import Lesson
 from app.execution.runtime import Runtime
 from app.journal.schema.rows import Claimed, NewEntry, NewMemory
 from app.journal.stores.graphs import GraphStore
-from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.base import JsonValue, name_of
 from celery_agents.contracts.events import EventType
 from celery_agents.contracts.experience import TriedWay
 from celery_agents.contracts.flows.entries import StreamEvent, stream_of
@@ -84,9 +84,14 @@ class Telling:
         return tracing.step(claim.run_id, found.caller, claim.id)
 
     def did(self, name: str) -> None:
-        """Take note that it used a tool, or asked an agent."""
+        """Take note that it used a tool, or asked an agent.
+
+        Raises:
+            InvalidPayloadError: it is no name; those are told in instructions.
+        """
+        used = name_of(name, "did")
         if self.lesson is not None:
-            self.used[name] = None
+            self.used[used] = None
 
     def say(self, text: str) -> None:
         """Tell watchers a piece of the answer's text."""

@@ -6,10 +6,11 @@ last page, and a page that is taken twice changes nothing.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import ValidationError
@@ -24,8 +25,8 @@ from celery_agents.errors import (
 
 #: Changes of a page, and bytes of one at the most.
 PAGE, PAGE_BYTES = 500, 64 * 2**20
-#: Seconds for a page; and between two looks of one who follows.
-_TIMEOUT_S = 30.0
+#: Seconds for a page's next bytes, and for all of it.
+_TIMEOUT_S, _WHOLE_S = 30.0, 300.0
 #: Seconds until one who follows asks a source again that does not answer: at first, and at most.
 _WAIT_S, _WAIT_MAX_S = 1.0, 60.0
 _REFUSED = range(400, 500)
@@ -98,12 +99,14 @@ class Source:
         return self._read(status, body)
 
     def _body(self, answer: Any) -> bytes:
-        body = b""
+        body, until = bytearray(), time.monotonic() + _WHOLE_S
         for chunk in answer.iter_bytes():
             body += chunk
+            if time.monotonic() > until:
+                raise SourceAwayError(f"{self.url} answers too slowly")
             if len(body) > PAGE_BYTES:
                 raise SourceRefusedError(f"{self.url} answers more than {PAGE_BYTES:,} bytes.")
-        return body
+        return bytes(body)
 
     def _read(self, status: int, body: bytes) -> ReplicatedPage:
         if status >= _REFUSED.stop or status in _BUSY:
@@ -111,23 +114,32 @@ class Source:
         if status != 200:  # noqa: PLR2004 - OK
             raise SourceRefusedError(f"{self.url} answers {status}: see its address and the key.")
         try:
-            return ReplicatedPage.model_validate_json(body)
-        except ValidationError as error:
-            told = f"{self.url} answers what is no page: {error.error_count()} mistakes"
-            raise SourceRefusedError(told) from None
+            # Not by pydantic's own reader, which takes no halves of surrogate pairs; values may.
+            told = json.loads(body, parse_constant=_refused_constant)
+            return ReplicatedPage.model_validate(told)
+        except (ValueError, RecursionError) as error:
+            mistakes = error.error_count() if isinstance(error, ValidationError) else 1
+            why = f"{self.url} answers what is no page: {mistakes} mistakes"
+            raise SourceRefusedError(why) from None
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
 
+def _refused_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
 def _checked(url: str, key: str | None) -> str:
     try:
         parts = urlsplit(url)
-        host, local = parts.hostname, parts.hostname in {"localhost", "127.0.0.1", "::1"}
+        local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+        known = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        known = known and url.isprintable() and not {*" ?#"} & {*url}
     except ValueError:
-        host = None
-    if host is None or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
+        known = False
+    if not known:
         raise ConfigurationError("--from: it is the address of an API, as https://eu.example.org")
     if parts.username is not None or parts.password is not None:
         told = "--from: an address has no secrets; the key is in AGENTS_REPLICATE_KEY or a file."
@@ -147,16 +159,28 @@ class Replication:
     interval_s: float = 1.0
     #: Whether it begins at the source's first change, whatever was taken before.
     anew: bool = False
+    #: The source's name among those that exchange values, as it was told last.
+    _named: str | None = field(default=None, init=False)
 
     def once(self) -> Iterator[PageTaken]:
         """Take over all that there is now, page by page. Raises as :meth:`Source.page`."""
-        name = self.source.page(None, 1).replica
-        after = None if self.anew else self.store.position(self.tenant, name)
-        self.anew = False
+        # To begin at its first change is the costly question: it is asked for the name once.
+        named = self._named or self.source.page(None, 1).replica
+        anew, self.anew, self._named = self.anew, False, named
+        after = None if anew else self.store.position(self.tenant, named)
         while True:
             page = self.source.page(after)
-            if not page.entries and page.position == after:
-                return
+            if page.replica != self._named:
+                if self._named != named:
+                    raise SourceAwayError(f"{self.source.url} is several journals in turns")
+                self._named = page.replica  # it was set back, and has a place of its own
+                after = None if anew else self.store.position(self.tenant, page.replica)
+                continue
+            if page.position == after:
+                if not page.entries:
+                    return
+                told = f"{self.source.url} answers the same page again and again."
+                raise SourceRefusedError(told)
             taken = self.store.take(self.tenant, page)
             about = (page.behind, page.position, taken.renewed)
             yield PageTaken(self.source.url, taken.new, taken.known, *about)

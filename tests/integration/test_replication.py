@@ -16,7 +16,7 @@ from app.journal.replicated.store import ReplicatedStore
 from app.journal.schema.engine import connect
 from app.maintenance import replicating
 from app.maintenance.replicating import Replication, Source, SourceAwayError, SourceRefusedError
-from celery_agents.contracts.flows.replicated import changes_of
+from celery_agents.contracts.flows.replicated import ReplicatedPage, changes_of
 from celery_agents.errors import ConfigurationError, InvalidPayloadError
 from tests.integration.harness import SOON_S, Stack, celery
 from tests.support.api import made_key, served
@@ -75,6 +75,122 @@ def change(store: ReplicatedStore, name: str, by: int) -> None:
     store.change("", ("counter", name), read, f"by {by}")
 
 
+def test_values_that_any_text_may_be_are_taken_over(
+    fast: Stack, elsewhere: ReplicatedStore, tmp_path: Path
+) -> None:
+    half = "\ud800 \x00 \U0001f600"
+    for data_type, act in (("register", "assign"), ("set", "add")):
+        read = changes_of([{"act": act, "value": half}], data_type)  # type: ignore[arg-type]
+        elsewhere.change("", (data_type, "x"), read, "1")  # type: ignore[arg-type]
+    url = str(elsewhere.engine.url)
+    engine = connect(fast.database_url)
+    store = ReplicatedStore(engine)
+    with served({**fast.env, "DATABASE_URL": url}, tmp_path) as http:
+        source = Source(str(http.base_url), made_key(url, Role.READONLY))
+        assert [one.new for one in Replication(store, source).once()] == [2]
+    assert store.read("", "register", "x").value == half
+    assert store.read("", "set", "x").value == [half]
+    engine.dispose()
+
+
+def test_values_of_the_tenant_of_a_key_are_not_taken_for_nobodys(
+    fast: Stack, elsewhere: ReplicatedStore, tmp_path: Path
+) -> None:
+    read = changes_of([{"act": "increment", "value": 1}], "counter")
+    elsewhere.change("acme", ("counter", "n"), read, "1")
+    url = str(elsewhere.engine.url)
+    key = made_key(url, Role.READONLY, tenant="acme")
+    engine = connect(fast.database_url)
+    store = ReplicatedStore(engine)
+    with served({**fast.env, "DATABASE_URL": url}, tmp_path) as http:
+        with pytest.raises(InvalidPayloadError, match="'acme'"):
+            [*Replication(store, Source(str(http.base_url), key)).once()]
+        (told,) = Replication(store, Source(str(http.base_url), key, "acme"), "acme").once()
+    assert told.new == 1
+    assert store.listed("", "", 10) == []
+    engine.dispose()
+
+
+class Beside(Source):
+    """A journal of this process; it notes what it is asked."""
+
+    def __init__(self, other: ReplicatedStore) -> None:
+        self.url, self.other = "http://127.0.0.1:9", other
+        self.asked: list[str | None] = []
+
+    def page(self, after: str | None, limit: int = 500) -> ReplicatedPage:
+        """A page of it."""
+        self.asked.append(after)
+        return self.other.page("", after, limit)
+
+
+class Endless(Beside):
+    """Answers the first page whatever it is asked for, and has more each time."""
+
+    def page(self, after: str | None, limit: int = 500) -> ReplicatedPage:
+        """The first page."""
+        first = None if after else after
+        return super().page(first, limit).model_copy(update={"behind": 7})
+
+
+class Changing(Beside):
+    """Has another name at each answer, as if it were many."""
+
+    def page(self, after: str | None, limit: int = 500) -> ReplicatedPage:
+        """A page of one of them."""
+        self.other.renew()
+        return super().page(after, limit)
+
+
+def test_the_next_look_begins_where_the_last_one_ended(
+    fast: Stack, elsewhere: ReplicatedStore
+) -> None:
+    source, engine = Beside(elsewhere), connect(fast.database_url)
+    taking = Replication(ReplicatedStore(engine), source)
+    change(elsewhere, "visits", 5)
+    assert [one.new for one in taking.once()] == [1]
+    source.asked.clear()
+    change(elsewhere, "visits", 6)
+    assert [one.new for one in taking.once()] == [1]
+    assert None not in source.asked
+    elsewhere.renew()  # it was set back: what it has made since may have earlier places
+    change(elsewhere, "visits", 7)
+    assert [(one.new, one.known) for one in taking.once()] == [(1, 2)]
+    with pytest.raises(SourceAwayError, match="several"):
+        [*Replication(ReplicatedStore(engine), Changing(elsewhere)).once()]
+    engine.dispose()
+
+
+def test_a_source_that_gives_one_page_for_ever_is_refused(
+    fast: Stack, elsewhere: ReplicatedStore
+) -> None:
+    change(elsewhere, "visits", 5)
+    engine = connect(fast.database_url)
+    with pytest.raises(SourceRefusedError, match="the same page"):
+        [*islice(Replication(ReplicatedStore(engine), Endless(elsewhere)).once(), 5)]
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b"\xff", b'{"replica": NaN}', b"9" * 5_000, b"[]", b""]
+)
+def test_what_is_no_page_is_refused(body: bytes) -> None:
+    with pytest.raises(SourceRefusedError, match="no page"):
+        Source("http://127.0.0.1:9", None)._read(200, body)
+
+
+def test_a_source_that_dribbles_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dribbling:
+        def iter_bytes(self) -> Iterator[bytes]:
+            """A byte at a time, for as long as anybody reads."""
+            while True:
+                yield b" "
+
+    monkeypatch.setattr(replicating, "_WHOLE_S", 0.0)
+    with pytest.raises(SourceAwayError, match="too slowly"):
+        Source("http://127.0.0.1:9", None)._body(Dribbling())
+
+
 def test_the_command_takes_over_and_shows_no_key(
     fast: Stack, elsewhere: ReplicatedStore, tmp_path: Path
 ) -> None:
@@ -117,6 +233,9 @@ def test_a_source_that_is_away_is_asked_again(
         ("postgresql://eu.example.org/x", None, "address of an API"),
         ("https://eu.example.org/?key=secret", None, "address of an API"),
         ("https://[::1", None, "address of an API"),
+        ("https://eu.example.org:99999", None, "address of an API"),
+        ("https://eu .example.org", None, "address of an API"),
+        ("https://eu.example.org/\n", None, "address of an API"),
     ],
 )
 def test_addresses_that_are_refused(url: str, key: str | None, why: str) -> None:

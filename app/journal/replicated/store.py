@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from app.journal.schema.engine import read_clock, reading
 from app.journal.schema.models import Entry, Memo, table
 from app.journal.schema.rows import NewEntry
 from app.journal.schema.transactions import in_transaction
-from app.journal.steps.entries import append
+from app.journal.steps.entries import append, there
 from app.journal.tables import memos
 from celery_agents.contracts.flows.entries import REPLICATED
 from celery_agents.contracts.flows.replicated import (
@@ -153,7 +153,7 @@ class ReplicatedStore:
         )
         told = [ReplicatedEntry.model_validate({n: e[n] for n in _TOLD}) for e in found]
         about = {"entries": told, "position": last.text, "behind": more}
-        return ReplicatedPage(replica=replica, **about)
+        return ReplicatedPage(replica=replica, tenant=tenant, **about)
 
     def position(self, tenant: str, source: str) -> str | None:
         """The place up to which another journal was taken over; None: it never was."""
@@ -184,10 +184,14 @@ def _fold(data_type: str, state: Any, entry: dict[str, Any]) -> dict[str, Any]:
     return value.merge(Replicated.from_delta(data_type, entry["data"])).as_json()
 
 
-def _revised(renew: bool) -> Any:
+def _revised(renew: bool, *, set_back: bool = False) -> Any:
     def revise(found: dict[str, Any]) -> dict[str, Any]:
+        if found and not renew:
+            return found
         new = "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
-        return {"id": new} if renew or not found else found
+        # What it made under a name before it was set back it knows still, when it comes again.
+        was = [*found.get("was", []), found["id"]] if set_back else found.get("was", [])
+        return {"id": new, "was": was} if was else {"id": new}
 
     return revise
 
@@ -199,8 +203,12 @@ def _added(connection: Connection, *, entry: NewEntry, replica: str, length: int
         StreamConflictError: somebody was quicker.
     """
     held = select(Memo.data).where(Memo.key == IDENTITY).with_for_update(read=True)
-    if connection.execute(held).scalar_one()["id"] != replica:
+    mine = connection.execute(held).scalar_one()
+    if mine["id"] != replica:
         return None
+    change_id = str(entry.key).removeprefix(replica)
+    if there(connection, [replace(entry, key=was + change_id) for was in mine.get("was", [])]):
+        return False
     (placed,) = append(connection, [entry], {(entry.tenant, entry.stream): length})
     return not placed.known
 
@@ -220,6 +228,11 @@ def _page(
 
 
 def _take(connection: Connection, *, tenant: str, page: ReplicatedPage) -> TakenOver:
+    if page.tenant != tenant:
+        raise InvalidPayloadError(
+            f"It has values of {page.tenant or 'nobody'!r}, not of {tenant or 'nobody'!r}: say "
+            "--tenant as the key has it."
+        )
     mine = memos.change(connection, IDENTITY, _revised(renew=False))["id"]
     if page.replica == mine:
         raise InvalidPayloadError(
@@ -234,7 +247,7 @@ def _take(connection: Connection, *, tenant: str, page: ReplicatedPage) -> Taken
     fresh = [one for one, at in zip(page.entries, placed, strict=True) if not at.known]
     renewed = any(entry.key.startswith(f"{mine}/") for entry in fresh)
     if renewed:  # it was set back to an earlier state: its next numbers are given already
-        memos.change(connection, IDENTITY, _revised(renew=True))
+        memos.change(connection, IDENTITY, _revised(renew=True, set_back=True))
     told = {"position": page.position}
     memos.change(connection, f"{_TAKEN}{page.replica}/{tenant}", lambda _: told)
     return TakenOver(len(fresh), len(placed) - len(fresh), renewed)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from celery_agents.contracts.base import Contract, JsonValue, Name, read_as
+from celery_agents.contracts.base import Contract, JsonValue, Name, Tenant, read_as
 from celery_agents.contracts.flows.entries import REPLICATED
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.visible import CONTROLS
@@ -149,8 +149,9 @@ class ReplicatedEntry(Contract):
 class ReplicatedPage(Contract):
     """A page of entries for another journal, in the order of all."""
 
-    #: The journal that gives it.
+    #: The journal that gives it, and whose values they are there; "": nobody's.
     replica: Annotated[str, Field(pattern=r"^[0-9a-z]{12}$")]
+    tenant: Tenant
     entries: Annotated[list[ReplicatedEntry], Field(max_length=10_000)]
     #: Behind it the next page begins.
     position: Annotated[str, Field(pattern=POSITION)]

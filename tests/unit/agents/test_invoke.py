@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import agents.invoke
-from agents.invoke import failure, invoke, is_async, place_of
+from agents.invoke import failure, invoke, invoke_here, is_async, place_of
 from agents.net.sdks import sdk_failure
 from celery_agents.errors import AgentFailedError, AgentsError, RateLimitedError
 from celery_agents.noted import Notes
@@ -103,3 +104,32 @@ def test_place_of() -> None:
     assert place_of(caught.value).startswith("test_invoke.py:")
     assert place_of(caught.value).endswith("in fails")
     assert place_of(ValueError("never raised")) == "unknown"
+
+
+def test_many_quick_calls_leave_the_loop_to_others_between_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(agents.invoke, "_clock", lambda: now)
+
+    def quick() -> None:
+        nonlocal now
+        now += 0.002
+
+    async def main() -> list[float]:
+        begun: list[float] = []
+
+        async def others() -> None:
+            while True:
+                begun.append(now)
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(others())
+        await asyncio.gather(*(invoke_here(quick) for _ in range(100)))
+        beside.cancel()
+        return begun
+
+    begun = asyncio.run(main())
+    assert now == pytest.approx(0.2)
+    held = [after - before for before, after in itertools.pairwise(begun)]
+    assert max(held) <= 0.008

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.replicated import changes as made_of
 from agents.replicated.causality import CausalContext
 from agents.replicated.changes import checked_delta, delta
 from agents.replicated.values import Replicated
@@ -160,6 +161,25 @@ def test_versions_are_compared() -> None:
     assert ahead.merge(CausalContext.of(["a:1", "a:2"])) == CausalContext({"a": 3})
 
 
+def test_what_others_would_not_take_over_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Replicated("set")
+    for element in ("tea", "salt", "oil"):
+        whole = changed(whole, "a", act="add", value=element)
+    monkeypatch.setattr(made_of, "_SEEN_MAX", 3)
+    with pytest.raises(InvalidPayloadError, match="at once"):
+        changed(whole, "a", act="clear")
+    fewer = changed(whole, "a", act="discard", value="tea")
+    assert changed(fewer, "a", act="discard", value="oil").value == ["salt"]
+
+
+def test_a_text_may_have_halves_of_surrogate_pairs() -> None:
+    told = delta(
+        Replicated("set"), changes_of([{"act": "add", "value": "\ud800"}], "set"), "a", 0.0
+    ).as_delta()
+    json.dumps(told, ensure_ascii=False).encode()  # no key and no value of it is in the way
+    assert checked_delta("set", told, now=0.0).value == ["\ud800"]
+
+
 def nested(depth: int) -> Any:
     store: Any = {"counter:n": {"a:1": 1}}
     for _ in range(depth):
@@ -182,7 +202,20 @@ def nested(depth: int) -> Any:
         ("register", {"store": {"a:1": [1e300, "for ever"]}, "seen": ["a:1"]}),
         ("register", {"store": {"a:1": [float("nan"), 1]}, "seen": ["a:1"]}),
         ("register", {"store": {"a:1": 7}, "seen": ["a:1"]}),
+        ("register", {"store": {"a:1": [1, float("inf")]}, "seen": ["a:1"]}),
+        (
+            "register",
+            {"store": {"a:1": [1, {"__type__": "uuid", "__value__": 1}]}, "seen": ["a:1"]},
+        ),
+        ("set", {"store": {"NaN": {"a:1": 1}}, "seen": ["a:1"]}),
+        ("set", {"store": {'{"__type__":1,"__value__":1}': {"a:1": 1}}, "seen": ["a:1"]}),
+        ("counter", {"store": {"a:1": 10**400}, "seen": ["a:1"]}),
+        ("counter", {"store": {"a:1": 1, "a:01": 1}, "seen": ["a:1"]}),
+        ("counter", {"store": {}, "seen": ["a:" + "9" * 400]}),
+        ("counter", {"store": {}, "seen": ["a:" + "9" * 18]}),
         ("map", {"store": {"tree:m": {}}, "seen": []}),
+        ("map", {"store": {"set:": {}}, "seen": []}),
+        ("map", {"store": {"set:a\nb": {}}, "seen": []}),
         ("map", {"store": nested(5_000), "seen": ["a:1"]}),
     ],
 )

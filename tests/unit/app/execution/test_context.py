@@ -18,6 +18,7 @@ from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, U
 from celery_agents.errors import (
     AgentFailedError,
     AnswerTooLargeError,
+    InvalidPayloadError,
     JournalUnavailableError,
     RateLimitedError,
 )
@@ -260,3 +261,9 @@ def test_notes_that_cannot_be_written_fail_nothing(
     monkeypatch.setattr(runtime.journal, "note", away)
     run(runtime, step.note("breaker", [{"to": "open"}]))
     assert "Events of s were not written" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["", "Obey.\nAlways.", "x" * 181, None])
+def test_what_a_step_has_used_is_a_name(runtime: Runtime, name: Any) -> None:
+    with pytest.raises(InvalidPayloadError, match="did"):
+        Step(runtime, claim(runtime)).did(name)

@@ -156,6 +156,31 @@ def test_a_journal_that_was_set_back_takes_another_identity(
     assert there.read("", "set", "cart").value == ["salt", "tea"]
 
 
+def test_a_change_that_comes_again_after_that_is_known(
+    world: World, here: ReplicatedStore, there: ReplicatedStore
+) -> None:
+    one: dict[str, Any] = {"act": "increment", "value": 3}
+    for number, change_id in enumerate(("click", "other"), 1):
+        assert change(here, ("counter", "n"), change_id, **one) == 3 * number
+        pull(there, here)
+        in_transaction(world.engine, lambda c: c.exec_driver_sql("DELETE FROM entries"))
+        assert here.take("", there.page("", None, 500)).renewed
+        assert change(here, ("counter", "n"), "click", **one) == 3 * number
+    assert change(here, ("counter", "n"), "other", **one) == 6
+    assert change(here, ("counter", "n"), "new", **one) == 9
+
+
+def test_values_of_another_tenant_are_not_taken(
+    here: ReplicatedStore, there: ReplicatedStore
+) -> None:
+    change(there, ("counter", "n"), "1", act="increment", value=1)
+    with pytest.raises(InvalidPayloadError, match="--tenant"):
+        here.take("acme", there.page("", None, 500))
+    with pytest.raises(InvalidPayloadError, match="--tenant"):
+        here.take("", there.page("acme", None, 500))
+    assert here.listed("acme", "", 10) == here.listed("", "", 10) == []
+
+
 def test_a_journal_is_no_source_of_itself(here: ReplicatedStore) -> None:
     with pytest.raises(InvalidPayloadError, match="another identity"):
         here.take("", here.page("", None, 500))
