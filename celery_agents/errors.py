@@ -314,11 +314,6 @@ class ClientLacksError(PermanentError):
 
     kind = "client_lacks"
 
-    def __init__(self, message: str, details: dict[str, Any] | None = None) -> None:
-        lacks = details or {"capability": message}
-        text = message if details else f"The client that called cannot be asked for {message}."
-        super().__init__(text, lacks)
-
 
 class AgentFailedError(PermanentError):
     """An agent's own code raised an error that it did not mark as retryable."""

@@ -41,7 +41,8 @@ async def ask_client(
     """
     request = ClientRequest.of(key, method, dict(params or {}))
     if request.capability not in CLIENT_ASKS.get():
-        raise ClientLacksError(request.capability)
+        told = f"The client that called cannot be asked for {request.capability}."
+        raise ClientLacksError(told, {"capability": request.capability})
     if not isinstance(step, AsksClient):
         raise ConfigurationError("A client is asked by tools of workers alone.")
     return await step.ask_client(request)

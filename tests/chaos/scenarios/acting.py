@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import func, select
@@ -32,15 +35,12 @@ def actors(stand: Stand) -> Numbers:
     every = len(batches) // (len(faults) + 1)
     workers, began = stand.workers(WORKERS), time.monotonic()
     done, frozen = Counter[str](), Frozen()
-    with kept_running(workers):
+    with kept_running(workers), _thawed_in_time(frozen):
         for place, batch in enumerate(batches, 1):
             stand.client.actors.tell_many(batch, timeout=_TOLD_S)
             if place % every == 0 and faults:
                 done[FAULTS[faults.pop()](stand, workers, frozen)] += 1
-            thaw(frozen, time.monotonic())
-        while frozen:
-            time.sleep(0.1)
-            thaw(frozen, time.monotonic())
+        eventually(lambda: not frozen, "all go on", timeout_s=_TOLD_S)
         wanted = {f"k{key}": sum(range(messages)) for key in range(keys)}
         timeout_s = stand.size(1_800, 240)
         eventually(lambda: _totals(stand) == wanted, "the sums", timeout_s=timeout_s)
@@ -52,6 +52,24 @@ def actors(stand: Stand) -> Numbers:
     assert _count(stand, ANSWERS) == 0, "a message was refused"
     took_s = time.monotonic() - began
     return {"keys": keys, "messages": len(told), **done, "took_s": took_s, **audit(stand)}
+
+
+@contextmanager
+def _thawed_in_time(frozen: Frozen) -> Iterator[None]:
+    """Let those that are frozen go on, beside: amid a write one holds SQLite's lock till then."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.1):
+            thaw(frozen, time.monotonic())
+
+    thread = threading.Thread(target=work, name="thawing", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _kept(stand: Stand) -> list[Any]:

@@ -186,7 +186,7 @@ def strike(fault: str, stand: Stand, workers: list[WorkerProcess]) -> str:
 
 def thaw(frozen: Frozen, at: float) -> None:
     """Let workers go on that have been frozen for long enough."""
-    for worker in [w for w, until in frozen.items() if until <= at]:
+    for worker in [w for w, until in [*frozen.items()] if until <= at]:
         del frozen[worker]
         _continue(worker)
 

@@ -27,7 +27,7 @@ class Run:
     async def events(self) -> AsyncIterator[Any]:
         """Wait for an event."""
         try:
-            while True:
+            while not self.over.is_set():
                 self.reads.set()
                 try:
                     await asyncio.Event().wait()
