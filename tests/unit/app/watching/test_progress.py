@@ -159,3 +159,11 @@ def test_a_slow_broker_holds_no_step_for_long(
         tell(runtime, "later", done=4)
     tell(runtime, done=5)
     assert [f["done"] for _, f in dispatcher.sent if f["uuid"] == "s"] == [1, 5]
+
+
+def test_a_field_that_is_a_secret_by_its_name_is_hidden(
+    runtime: Runtime, dispatcher: Dispatcher
+) -> None:
+    tell(runtime, password="Swordfish", done=3)
+    assert "Swordfish" not in str(dispatcher.sent)
+    assert dispatcher.sent[0][1]["done"] == 3

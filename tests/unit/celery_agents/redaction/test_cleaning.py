@@ -136,10 +136,3 @@ def test_many_keys_that_are_secrets_themselves_stay_short() -> None:
     assert len(inner) == 500
     assert SECRET not in str(inner)
     assert max(map(len, inner)) < 20
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_fields_of_progress_are_known_by_their_names(name: str) -> None:
-    told = Progress._told(SimpleNamespace(_hidden=False), {name: SECRET, "n": 1})  # type: ignore[arg-type]
-    assert SECRET not in str(told)
-    assert told["n"] == 1
