@@ -120,15 +120,16 @@ def test_a_worker_counts_what_its_children_do(fast: Stack, port: int) -> None:
         fast.client.ask("refused", "no").get(timeout=SOON_S)
     ask, url = 'task="agents.ask"', f"http://127.0.0.1:{port}/metrics"
     waited = f"agents_step_wait_seconds_count{{{ask}}}"
+    failed = 'agents_runs_total{state="failed",task="agents.ask"}'
     found: Told = {}
 
-    def all_are_told() -> bool:
+    def all_are_told() -> bool:  # a step has waited before its end is told
         found.update(read(page(url)))
-        return found.get(waited) == 9
+        return found.get(waited) == 9 and failed in found
 
     eventually(all_are_told)
     assert found[f'agents_steps_total{{agent="noop",state="succeeded",{ask}}}'] == 8
-    assert found['agents_runs_total{state="failed",task="agents.ask"}'] == 1
+    assert found[failed] == 1
     assert found['agents_errors_total{agent="refused",kind="agent_failed"}'] == 1
     assert found[f'agents_step_duration_seconds_count{{agent="noop",{ask}}}'] == 8
     assert found["agents_steps_running{}"] == 0
