@@ -288,9 +288,13 @@ def fire_any(connection: Connection, ids: Sequence[str], rules: Rules) -> Afterm
     """
     if not ids:
         return Aftermath()
-    fired = list(connection.execute(_FIRE_ANY, {"b_ids": list(ids)}).scalars())
-    woken = connection.execute(_ALL_READY, {"b_ids": fired, "b_grace": rules.wake_grace_s})
-    return Aftermath(wakes=[wake_of(row) for row in woken])
+    return _ready(connection, connection.execute(_FIRE_ANY, {"b_ids": list(ids)}).scalars(), rules)
+
+
+def _ready(connection: Connection, ids: Iterable[str], rules: Rules) -> Aftermath:
+    """Let these steps go on, whose joins have fired."""
+    given = {"b_ids": list(ids), "b_grace": rules.wake_grace_s}
+    return Aftermath(wakes=[wake_of(row) for row in connection.execute(_ALL_READY, given)])
 
 
 _FIRE_ANY = (
@@ -314,21 +318,10 @@ def ring(connection: Connection, ids: Sequence[str], rules: Rules) -> Aftermath:
         return Aftermath()
     late = list(connection.execute(_RING, {"b_ids": list(ids)}).scalars())
     locks.lock_steps(connection, late)
-    woken = connection.execute(_ALL_READY, {"b_ids": late, "b_grace": rules.wake_grace_s})
-    return Aftermath(wakes=[wake_of(row) for row in woken])
+    return _ready(connection, late, rules)
 
 
-_RING = (
-    update(table(Join))
-    .where(
-        _J.step_id.in_(bindparam("b_ids", expanding=True)),
-        _J.state == "open",
-        _J.policy == "any",
-        _J.deadline_at <= now() + EARLY_S,
-    )
-    .values(state="fired")
-    .returning(_J.step_id)
-)
+_RING = _FIRE_ANY.where(_J.deadline_at <= now() + EARLY_S)
 _FIRE = (
     update(table(Join))
     .where(_J.step_id == bindparam("b_id"), _J.state == "open")
