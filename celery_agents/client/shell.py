@@ -6,7 +6,8 @@ Errors are shown the same way: as ``{"error": {"kind", "message"}}`` on standard
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import click
@@ -32,6 +33,13 @@ class Shown(NamedTuple):
     ok: bool = True
     #: Whether names of states are coloured, where people see it on a terminal.
     states: bool = False
+
+
+#: Makes the client of a command.
+Opening = Callable[[click.Context], AbstractContextManager[Any]]
+#: Options and arguments that many commands have.
+tenant_option = click.option("--tenant", default="", help="Whose it is; else nobody's.")
+name_argument = click.argument("name")
 
 
 class NotFoundError(click.ClickException):

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import click
 
 from celery_agents.client.overview.tables import clock, table, width
-from celery_agents.client.shell import Command, Shown
+from celery_agents.client.shell import Command, Opening, Shown, tenant_option
 from celery_agents.visible import visible, visible_json
 
-#: Makes the client of a command.
-Opening = Callable[[click.Context], AbstractContextManager[Any]]
-_tenant = click.option("--tenant", default="", help="Whose it is; else nobody's.")
 _id = click.option("--id", "id", help="Sent again under it, the message is the same.")
 _actor, _key = click.argument("actor"), click.argument("key")
 _method = click.argument("method")
@@ -24,7 +20,14 @@ _args = click.argument("args", nargs=-1)
 
 def _message(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command what a message is made of."""
-    for part in (_tenant, _id, _args, _method, _key, _actor):  # the last one is asked for first
+    for part in (
+        tenant_option,
+        _id,
+        _args,
+        _method,
+        _key,
+        _actor,
+    ):  # the last one is asked for first
         command = part(command)
     return command
 
@@ -41,7 +44,7 @@ def _list_command(opening: Opening) -> click.Command:
     @click.command("list", cls=Command)
     @click.argument("actor", required=False)
     @click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True)
-    @_tenant
+    @tenant_option
     @click.pass_context
     def listing(ctx: click.Context, actor: str | None, limit: int, tenant: str) -> Shown:
         """List actors, the newest first, of one name or all."""
@@ -91,7 +94,7 @@ def _state_command(opening: Opening) -> click.Command:
     @click.command("state", cls=Command)
     @_actor
     @_key
-    @_tenant
+    @tenant_option
     @click.pass_context
     def state(ctx: click.Context, actor: str, key: str, tenant: str) -> Shown:
         """Show what ACTOR's KEY keeps, as it was committed last."""
@@ -108,7 +111,7 @@ def _dead_command(opening: Opening) -> click.Command:
     @click.command("dead", cls=Command)
     @_actor
     @_key
-    @_tenant
+    @tenant_option
     @click.pass_context
     def dead(ctx: click.Context, actor: str, key: str, tenant: str) -> Any:
         """Show messages that ACTOR's KEY refused, or could not tell others, and why."""

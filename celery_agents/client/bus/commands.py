@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import click
 
 from celery_agents.client.overview.tables import clock, table, width
-from celery_agents.client.shell import Command, NotFoundError, Shown
+from celery_agents.client.shell import (
+    Command,
+    NotFoundError,
+    Opening,
+    Shown,
+    name_argument,
+    tenant_option,
+)
 from celery_agents.contracts.flows.entries import StreamEvent
 from celery_agents.contracts.flows.subscriptions import StreamLimitsInfo, SubscriptionInfo
 from celery_agents.visible import visible
 
-#: Makes the client of a command.
-Opening = Callable[[click.Context], AbstractContextManager[Any]]
-_tenant = click.option("--tenant", default="", help="Whose it is; else nobody's.")
-_name = click.argument("name")
 _stream = click.argument("stream")
 _of = click.argument("of")
 #: What is done with a subscription: its help, and what is told then.
@@ -45,7 +46,7 @@ def events_group(opening: Opening) -> click.Group:
 
 def _list_command(opening: Opening) -> click.Command:
     @click.command("list", cls=Command)
-    @_tenant
+    @tenant_option
     @click.pass_context
     def listing(ctx: click.Context, tenant: str) -> Shown:
         """List subscriptions and projections, and how far they are."""
@@ -73,7 +74,7 @@ def _on_command(opening: Opening) -> click.Command:
     @click.option("--name", help="Under which it is known; else made of the others.")
     @click.option("--since", type=click.Choice(["now", "start"]), default="now")
     @click.option("--poison", type=click.Choice(["skip", "stop"]), default="skip")
-    @_tenant
+    @tenant_option
     @click.pass_context
     def on(
         ctx: click.Context, /, of: str, flow: str | None, agent: str | None, **about: Any
@@ -91,8 +92,8 @@ def _on_command(opening: Opening) -> click.Command:
 
 def _off_command(opening: Opening) -> click.Command:
     @click.command("off", cls=Command)
-    @_name
-    @_tenant
+    @name_argument
+    @tenant_option
     @click.pass_context
     def off(ctx: click.Context, name: str, tenant: str) -> Shown:
         """Delete subscription NAME; its runs stay. Exit 1 when there is none."""
@@ -108,8 +109,8 @@ def _switch_command(opening: Opening, verb: str) -> click.Command:
     told, done = _SWITCHES[verb]
 
     @click.command(verb, cls=Command, help=told)
-    @_name
-    @_tenant
+    @name_argument
+    @tenant_option
     @click.pass_context
     def switch(ctx: click.Context, name: str, tenant: str) -> Shown:
         with opening(ctx) as client:
@@ -126,7 +127,7 @@ def _append_command(opening: Opening) -> click.Command:
     @click.argument("data", default="{}")
     @click.option("--key", help="Of one kind and key there is one.")
     @click.option("--expected", type=int, help="Events that the stream is to have.")
-    @_tenant
+    @tenant_option
     @click.pass_context
     def append(ctx: click.Context, /, stream: str, kind: str, data: str, **about: Any) -> Shown:
         """Add an event of KIND to STREAM; DATA is a JSON object."""
@@ -146,7 +147,7 @@ def _read_command(opening: Opening) -> click.Command:
     @click.command("read", cls=Command)
     @_stream
     @click.option("--after", type=int, default=-1, help="Behind this place.")
-    @_tenant
+    @tenant_option
     @click.pass_context
     def read(ctx: click.Context, stream: str, after: int, tenant: str) -> Any:
         """Show the events of STREAM, each a line."""
@@ -162,7 +163,7 @@ def _state_command(opening: Opening) -> click.Command:
     @click.command("state", cls=Command)
     @_stream
     @click.argument("reducer")
-    @_tenant
+    @tenant_option
     @click.pass_context
     def state(ctx: click.Context, stream: str, reducer: str, tenant: str) -> Shown:
         """Show the state that REDUCER makes of STREAM."""
@@ -178,7 +179,7 @@ def _keep_command(opening: Opening) -> click.Command:
     @_of
     @click.option("--days", type=float, help="Older events go.")
     @click.option("--megabytes", type=float, help="The oldest go that are beyond.")
-    @_tenant
+    @tenant_option
     @click.pass_context
     def keep(
         ctx: click.Context, of: str, days: float | None, megabytes: float | None, tenant: str
@@ -196,7 +197,7 @@ def _keep_command(opening: Opening) -> click.Command:
 
 def _kept_command(opening: Opening) -> click.Command:
     @click.command("kept", cls=Command)
-    @_tenant
+    @tenant_option
     @click.pass_context
     def kept(ctx: click.Context, tenant: str) -> Shown:
         """List the streams whose events are trimmed."""

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import click
 
 from celery_agents.client.overview.tables import clock, table, width
-from celery_agents.client.shell import Command, Shown
+from celery_agents.client.shell import Command, Opening, Shown, tenant_option
 from celery_agents.contracts.flows.topics import TopicMessage
 from celery_agents.visible import visible
 
-#: Makes the client of a command.
-Opening = Callable[[click.Context], AbstractContextManager[Any]]
-_tenant = click.option("--tenant", default="", help="Whose it is; else nobody's.")
 _topic = click.argument("topic")
 
 
@@ -31,7 +26,7 @@ def topics_group(opening: Opening) -> click.Group:
 
 def _list_command(opening: Opening) -> click.Command:
     @click.command("list", cls=Command)
-    @_tenant
+    @tenant_option
     @click.pass_context
     def listing(ctx: click.Context, tenant: str) -> Shown:
         """List topics that have messages."""
@@ -51,7 +46,7 @@ def _publish_command(opening: Opening) -> click.Command:
     @click.argument("body")
     @click.option("--priority", type=click.IntRange(0, 9), default=5, show_default=True)
     @click.option("--key", help="Of one key there is one message.")
-    @_tenant
+    @tenant_option
     @click.pass_context
     def publish(ctx: click.Context, /, topic: str, body: str, **about: Any) -> Shown:
         """Tell BODY, JSON or else a text, to all who listen to TOPIC."""
@@ -66,7 +61,7 @@ def _history_command(opening: Opening) -> click.Command:
     @click.command("history", cls=Command)
     @_topic
     @click.option("--after", type=int, default=-1, help="Behind this place.")
-    @_tenant
+    @tenant_option
     @click.pass_context
     def history(ctx: click.Context, topic: str, after: int, tenant: str) -> Any:
         """Show the messages of TOPIC that are kept, each a line."""
@@ -82,7 +77,7 @@ def _listen_command(opening: Opening) -> click.Command:
     @_topic
     @click.argument("name")
     @click.option("--idle", "idle_s", type=float, help="End when none has come for so long.")
-    @_tenant
+    @tenant_option
     @click.pass_context
     def listen(ctx: click.Context, topic: str, name: str, idle_s: float | None, tenant: str) -> Any:
         """Show the messages of TOPIC that the listener NAME has not come past, as they come."""
@@ -96,7 +91,7 @@ def _listen_command(opening: Opening) -> click.Command:
 def _dead_command(opening: Opening) -> click.Command:
     @click.command("dead", cls=Command)
     @_topic
-    @_tenant
+    @tenant_option
     @click.pass_context
     def dead(ctx: click.Context, topic: str, tenant: str) -> Any:
         """Show the messages of TOPIC at which listeners failed, and why."""
@@ -113,7 +108,7 @@ def _subscribe_command(opening: Opening) -> click.Command:
     @_topic
     @click.argument("agent")
     @click.option("--name", help="Under which it is known.")
-    @_tenant
+    @tenant_option
     @click.pass_context
     def subscribe(
         ctx: click.Context, topic: str, agent: str, name: str | None, tenant: str

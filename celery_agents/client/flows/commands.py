@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, get_args
 
 import click
 
 from celery_agents.client.overview.tables import clock, table, width
-from celery_agents.client.shell import Command, NotFoundError, Shown
+from celery_agents.client.shell import (
+    Command,
+    NotFoundError,
+    Opening,
+    Shown,
+    name_argument,
+    tenant_option,
+)
 from celery_agents.contracts.flows.schedules import CatchUp, Overlap, ScheduleInfo
 from celery_agents.visible import visible
-
-#: Makes the client of a command.
-Opening = Callable[[click.Context], AbstractContextManager[Any]]
-_tenant = click.option("--tenant", default="", help="Whose it is; else nobody's.")
-_name = click.argument("name")
 
 
 def schedules_group(opening: Opening) -> click.Group:
@@ -34,7 +34,7 @@ def schedules_group(opening: Opening) -> click.Group:
 
 def _list_command(opening: Opening) -> click.Command:
     @click.command("list", cls=Command)
-    @_tenant
+    @tenant_option
     @click.pass_context
     def listing(ctx: click.Context, tenant: str) -> Shown:
         """List schedules with their next slots."""
@@ -50,8 +50,8 @@ def _list_command(opening: Opening) -> click.Command:
 
 def _show_command(opening: Opening) -> click.Command:
     @click.command("show", cls=Command)
-    @_name
-    @_tenant
+    @name_argument
+    @tenant_option
     @click.pass_context
     def show(ctx: click.Context, name: str, tenant: str) -> Shown:
         """Show schedule NAME with its last runs; exit 1 when there is none."""
@@ -72,7 +72,7 @@ def _show_command(opening: Opening) -> click.Command:
 
 def _put_command(opening: Opening) -> click.Command:
     @click.command("put", cls=Command)
-    @_name
+    @name_argument
     @click.argument("input_", metavar="[INPUT]", required=False)
     @click.option("--flow", help="The flow that is started on INPUT.")
     @click.option("--agent", help="The agent that is asked INPUT.")
@@ -82,7 +82,7 @@ def _put_command(opening: Opening) -> click.Command:
     @click.option("--at", metavar="TIME", help="Its one time, as 2026-11-30T09:00.")
     @click.option("--overlap", type=click.Choice(get_args(Overlap)), default="skip")
     @click.option("--catchup", type=click.Choice(get_args(CatchUp)), default="latest")
-    @_tenant
+    @tenant_option
     @click.pass_context
     def put(
         ctx: click.Context,
@@ -108,8 +108,8 @@ def _put_command(opening: Opening) -> click.Command:
 
 def _switch_command(opening: Opening, verb: str, told: str, done: str) -> click.Command:
     @click.command(verb, cls=Command, help=told)
-    @_name
-    @_tenant
+    @name_argument
+    @tenant_option
     @click.pass_context
     def switch(ctx: click.Context, name: str, tenant: str) -> Shown:
         with opening(ctx) as client:
@@ -121,8 +121,8 @@ def _switch_command(opening: Opening, verb: str, told: str, done: str) -> click.
 
 def _trigger_command(opening: Opening) -> click.Command:
     @click.command("trigger", cls=Command)
-    @_name
-    @_tenant
+    @name_argument
+    @tenant_option
     @click.pass_context
     def trigger(ctx: click.Context, name: str, tenant: str) -> Shown:
         """Start a run of NAME now; its slots stay as they are."""
@@ -135,8 +135,8 @@ def _trigger_command(opening: Opening) -> click.Command:
 
 def _delete_command(opening: Opening) -> click.Command:
     @click.command("delete", cls=Command)
-    @_name
-    @_tenant
+    @name_argument
+    @tenant_option
     @click.pass_context
     def delete(ctx: click.Context, name: str, tenant: str) -> Shown:
         """Delete schedule NAME; its runs stay. Exit 1 when there is none."""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from celery_agents.client.overview.tables import clock
-from celery_agents.client.shell import Command, NotFoundError, Shown
+from celery_agents.client.shell import (
+    Command,
+    NotFoundError,
+    Opening,
+    Shown,
+    name_argument,
+    tenant_option,
+)
 from celery_agents.contracts.experience import MemoryEffect
 from celery_agents.contracts.memory import RECALL_TOKENS, MemoryRecord
 from celery_agents.visible import visible
 
-#: Makes the client of a command.
-Opening = Callable[[click.Context], AbstractContextManager[Any]]
-_name = click.argument("name")
-_tenant = click.option("--tenant", default="", help="Whose it is; else nobody's.")
 _scope = click.option(
     "--scope", "-s", multiple=True, metavar="NAME=VALUE", help="A value for a place of its space."
 )
@@ -39,11 +41,11 @@ def memory_group(opening: Opening) -> click.Group:
 
 def _search_command(opening: Opening) -> click.Command:
     @click.command("search", cls=Command)
-    @_name
+    @name_argument
     @click.argument("question")
     @_scope
     @click.option("--tokens", default=RECALL_TOKENS, show_default=True, help="At the most.")
-    @_tenant
+    @tenant_option
     @click.pass_context
     def search(
         ctx: click.Context, /, name: str, question: str, scope: Sequence[str], **about: Any
@@ -58,9 +60,9 @@ def _search_command(opening: Opening) -> click.Command:
 
 def _export_command(opening: Opening) -> click.Command:
     @click.command("export", cls=Command)
-    @_name
+    @name_argument
     @_scope
-    @_tenant
+    @tenant_option
     @click.pass_context
     def export(ctx: click.Context, name: str, scope: Sequence[str], tenant: str) -> Shown:
         """Show all that memory NAME has, with what is over."""
@@ -73,9 +75,9 @@ def _export_command(opening: Opening) -> click.Command:
 
 def _reembed_command(opening: Opening) -> click.Command:
     @click.command("reembed", cls=Command)
-    @_name
+    @name_argument
     @_scope
-    @_tenant
+    @tenant_option
     @click.pass_context
     def reembed(ctx: click.Context, name: str, scope: Sequence[str], tenant: str) -> Shown:
         """Have vectors made of memories of NAME that lack one of its agent."""
@@ -89,10 +91,10 @@ def _reembed_command(opening: Opening) -> click.Command:
 
 def _effect_command(opening: Opening) -> click.Command:
     @click.command("effect", cls=Command)
-    @_name
+    @name_argument
     @click.option("--agent", help="Of this one alone.")
     @_scope
-    @_tenant
+    @tenant_option
     @click.pass_context
     def effect(ctx: click.Context, /, name: str, scope: Sequence[str], **about: Any) -> Shown:
         """Show whether what memory NAME has learned from runs helps."""
@@ -116,11 +118,11 @@ def _compared(found: MemoryEffect) -> list[str]:
 
 def _forget_command(opening: Opening) -> click.Command:
     @click.command("forget", cls=Command)
-    @_name
+    @name_argument
     @click.argument("ids", nargs=-1)
     @click.option("--everything", is_flag=True, help="All that the space has.")
     @_scope
-    @_tenant
+    @tenant_option
     @click.pass_context
     def forget(
         ctx: click.Context, /, name: str, ids: Sequence[str], scope: Sequence[str], **about: Any

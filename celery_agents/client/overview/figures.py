@@ -6,20 +6,16 @@ The client's commands ask a worker; the service's read the journal, and need non
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import click
 
 from celery_agents.client.overview.runs import Period
 from celery_agents.client.overview.tables import ago, clock, dollars, lasting, table, width
-from celery_agents.client.shell import Command, Shown
+from celery_agents.client.shell import Command, Opening, Shown
 from celery_agents.contracts.watching import Cluster, Stats
 
 _NOTHING = "Nothing has ended since then."
-#: Opens a source of figures, with ``stats`` and ``cluster``: a client, or the journal's.
-Opening = Callable[[click.Context], AbstractContextManager[Any]]
 
 
 def figure_commands(opening: Opening) -> list[click.Command]:

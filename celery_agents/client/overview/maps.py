@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import click
 
 from celery_agents.client.overview.exports import export
-from celery_agents.client.shell import Command, Shown
-
-#: Opens a client.
-Opening = Callable[[click.Context], AbstractContextManager[Any]]
+from celery_agents.client.shell import Command, Opening, Shown
 
 
 def map_group(opening: Opening) -> click.Group:

@@ -6,24 +6,18 @@ The client's commands ask a worker; the service's read the journal, and need non
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import click
 
 from celery_agents.client.overview.tables import ago, dollars, table, width
 from celery_agents.client.overview.trees import progress_line, run_lines
-from celery_agents.client.shell import Command, NotFoundError, Shown
+from celery_agents.client.shell import Command, NotFoundError, Opening, Shown
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.watching import RunInfo
 from celery_agents.visible import visible
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-
-
-#: Opens a source of runs, with ``list``, ``show`` and ``progress``: a client's, or the journal's.
-Opening = Callable[[click.Context], AbstractContextManager[Any]]
 
 
 class Period(click.ParamType[float]):

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
-
 import click
 
 from celery_agents.client.overview.tables import clock, table, width
-from celery_agents.client.shell import Command, NotFoundError, Shown
+from celery_agents.client.shell import (
+    Command,
+    NotFoundError,
+    Opening,
+    Shown,
+    name_argument,
+    tenant_option,
+)
 from celery_agents.contracts.teams.swarm import SwarmStatus
 from celery_agents.visible import visible
-
-#: Makes the client of a command.
-Opening = Callable[[click.Context], AbstractContextManager[Any]]
-_tenant = click.option("--tenant", default="", help="Whose it is; else nobody's.")
-_name = click.argument("name")
 
 
 def swarms_group(opening: Opening) -> click.Group:
@@ -30,7 +28,7 @@ def swarms_group(opening: Opening) -> click.Group:
 def _list_command(opening: Opening) -> click.Command:
     @click.command("list", cls=Command)
     @click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True)
-    @_tenant
+    @tenant_option
     @click.pass_context
     def listing(ctx: click.Context, limit: int, tenant: str) -> Shown:
         """List swarms in the order of their names."""
@@ -46,8 +44,8 @@ def _list_command(opening: Opening) -> click.Command:
 
 def _members_command(opening: Opening) -> click.Command:
     @click.command("members", cls=Command)
-    @_name
-    @_tenant
+    @name_argument
+    @tenant_option
     @click.pass_context
     def members(ctx: click.Context, name: str, tenant: str) -> Shown:
         """Show the members of swarm NAME, in the order in which they joined, and their agents."""
@@ -60,8 +58,8 @@ def _members_command(opening: Opening) -> click.Command:
 
 def _status_command(opening: Opening) -> click.Command:
     @click.command("status", cls=Command)
-    @_name
-    @_tenant
+    @name_argument
+    @tenant_option
     @click.pass_context
     def status(ctx: click.Context, name: str, tenant: str) -> Shown:
         """Show who is in swarm NAME, and how far the work is that it has."""
