@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any, Self
+
+from celery_agents.intervals import share_interval
 
 #: The quantile of the normal distribution: one time in ten the error is below the bound.
 _Z = 1.2816
@@ -12,12 +13,7 @@ _Z = 1.2816
 
 def least_share(wrong: int, of: int) -> float:
     """The lower bound of a share that was seen so (E. B. Wilson, 1927), 90 % sure on its side."""
-    if not of:
-        return 0.0
-    seen, z = wrong / of, _Z * _Z / of
-    middle = seen + z / 2
-    spread = math.sqrt(z * (seen * (1 - seen) + z / 4))
-    return max((middle - spread) / (1 + z), 0.0)
+    return share_interval(wrong / of, of, _Z)[0] if of else 0.0
 
 
 @dataclass(frozen=True, slots=True)

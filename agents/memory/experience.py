@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from celery_agents.contracts.experience import EffectSide, Experienced, MemoryEffect, TriedWay
 from celery_agents.contracts.memory import MemoryRecord
+from celery_agents.intervals import share_interval
 
 #: One run of so many is told nothing.
 HELD_OUT_OF = 10
@@ -22,8 +23,6 @@ TEXT_MAX = 2_000
 LOOKED_AT_TOKENS = 8_000
 #: Ways that an agent is told.
 _TOLD = 5
-#: The 97.5th percentile of the normal distribution: intervals are of 95 %.
-_Z = 1.959964
 
 
 class TriedTimes(NamedTuple):
@@ -108,15 +107,8 @@ def effect(outcomes: Iterable[Experienced]) -> MemoryEffect:
 
 def _difference(one: EffectSide, other: EffectSide) -> tuple[float, float]:
     p, q = one.share, other.share
-    (p_low, p_high), (q_low, q_high) = _wilson(one), _wilson(other)
+    (p_low, p_high), (q_low, q_high) = share_interval(p, one.runs), share_interval(q, other.runs)
     return (
         p - q - math.hypot(p - p_low, q_high - q),
         p - q + math.hypot(p_high - p, q - q_low),
     )
-
-
-def _wilson(side: EffectSide) -> tuple[float, float]:
-    n, p = side.runs, side.share
-    middle = (p + _Z * _Z / (2 * n)) / (1 + _Z * _Z / n)
-    wide = _Z * math.sqrt(p * (1 - p) / n + _Z * _Z / (4 * n * n)) / (1 + _Z * _Z / n)
-    return max(middle - wide, 0.0), min(middle + wide, 1.0)

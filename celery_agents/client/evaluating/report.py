@@ -9,9 +9,8 @@ from pydantic import Field
 
 from celery_agents.contracts.base import Contract, JsonValue
 from celery_agents.contracts.outcome import ErrorInfo
+from celery_agents.intervals import BOTH_95, share_interval
 
-#: Of a normal distribution, 95 % lie within so many deviations.
-_Z = 1.959963984540054
 #: Below it a difference is an accident.
 _ALPHA = 0.05
 #: Examples that have to differ before a difference is told: five that all go one way are, by the
@@ -135,11 +134,9 @@ def measured(scores: Sequence[float]) -> Measured:
     """
     count, mean = len(scores), math.fsum(scores) / len(scores)
     if all(score in {0.0, 1.0} for score in scores):
-        size = 1 + _Z**2 / count
-        middle = (mean + _Z**2 / (2 * count)) / size
-        half = _Z * math.sqrt(mean * (1 - mean) / count + _Z**2 / (4 * count**2)) / size
-        return Measured(mean=mean, low=max(middle - half, 0.0), high=min(middle + half, 1.0))
-    low, high = _students(scores, mean, (0.0, 1.0))
+        low, high = share_interval(mean, count)
+    else:
+        low, high = _students(scores, mean, (0.0, 1.0))
     return Measured(mean=mean, low=low, high=high)
 
 
@@ -191,7 +188,7 @@ def _t(freedom: int) -> float:
     if freedom <= 2:  # noqa: PLR2004
         share = 1 - _ALPHA
         return (math.tan(math.pi * share / 2), share * math.sqrt(2 / (1 - share**2)))[freedom - 1]
-    z = _Z
+    z = BOTH_95
     terms = (
         z,
         (z**3 + z) / 4,
