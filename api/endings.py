@@ -10,6 +10,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from app.concurrency.cancelling import let_go
 from celery_agents.client.waiting import Meta
 from celery_agents.noted import note, noting
 from celery_agents.wire.results import ResultBackend
@@ -73,8 +74,7 @@ class Endings:
     async def close(self) -> None:
         """Close the subscription."""
         if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait([self._reader])
+            await let_go(self._reader)
             await self._pubsub.aclose()
 
     async def _listen(self, key: bytes) -> None:

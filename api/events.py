@@ -24,6 +24,7 @@ from api.runs import RunId, find, outcome_of, outcome_of_tree
 from api.services import Services
 from api.tasks import problems
 from app.access.permissions import Principal
+from app.concurrency.cancelling import let_go
 from celery_agents.contracts.events import END, RunEvent
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import AgentsError, InvalidPayloadError
@@ -119,8 +120,7 @@ async def follow(
                 return
     finally:
         if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+            await let_go(task)
         await coming.aclose()
 
 
@@ -193,8 +193,7 @@ async def held(
                 yield line
     finally:
         if coming is not None:
-            coming.cancel()
-            await asyncio.wait([coming])
+            await let_go(coming)
         await lines.aclose()
 
 

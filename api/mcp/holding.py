@@ -7,11 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from api.events import LOOK_S, end_within
 from api.mcp.callers import Caller
 from api.problems import ProblemError
+from app.concurrency.cancelling import let_go
 from celery_agents.contracts.outcome import Outcome
 
 #: A call is held for so long; its run goes on, and can be read.
@@ -20,8 +20,6 @@ HELD_S = 600.0
 QUICK_S = 0.5
 #: Calls that one principal holds in one process at a time.
 HELD_MAX = 64
-#: Seconds between two times that a wait which is over is cancelled.
-_CANCEL_S = 0.2
 #: Seconds before the first look whether its tool asks the client; then twice as many each time.
 _ASKS_S = 0.05
 #: Seconds between two words that a call is still under way: clients and proxies give up on silence.
@@ -92,10 +90,3 @@ async def end_of(
         return coming.result()
     finally:
         await let_go(coming)
-
-
-async def let_go(work: asyncio.Future[Any]) -> None:
-    """Cancel what nobody waits for any more, until it has ended."""
-    while not work.done():  # a client of Redis may swallow the first one
-        work.cancel()
-        await asyncio.wait({work}, timeout=_CANCEL_S)

@@ -10,9 +10,9 @@ from mcp import types
 from redis.exceptions import RedisError
 
 from api.mcp.callers import Caller
-from api.mcp.holding import let_go
 from api.mcp.sessions import session_of
 from api.mcp.states import CORE
+from app.concurrency.cancelling import let_go
 from celery_agents.errors import AgentsError
 from celery_agents.noted import noting
 from celery_agents.values import mended

@@ -12,6 +12,7 @@ from mcp import types
 from pydantic import Field
 
 from api.mcp.callers import Caller
+from api.mcp.pages import page_of
 from api.openai.catalog import OfferedModel
 from celery_agents.contracts.base import Contract, JsonValue, Name
 from celery_agents.visible import visible
@@ -21,8 +22,8 @@ TOOLS = "tools"
 #: Names that all clients and models take.
 _LEGAL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _KEPT, _DIGEST = 55, 8
-#: Tools of one page, and characters of a description.
-PAGE, _DESCRIPTION_MAX = 200, 2_000
+#: Characters of a description.
+_DESCRIPTION_MAX = 2_000
 
 
 class AgentArguments(Contract):
@@ -99,10 +100,8 @@ def callable_tools(models: Iterable[OfferedModel]) -> dict[str, CallableTool]:
 async def tools_of(caller: Caller, after: str | None) -> types.ListToolsResult:
     """A page of the tools that somebody may call, by name."""
     found = callable_tools(await caller.services.models.offers(caller.who))
-    left = sorted(name for name in found if after is None or name > after)
-    more = left[PAGE - 1] if len(left) > PAGE else None
-    page = [_tool(found[name]) for name in left[:PAGE]]
-    return types.ListToolsResult(tools=page, next_cursor=more)
+    page, more = page_of(found, after)
+    return types.ListToolsResult(tools=[_tool(found[name]) for name in page], next_cursor=more)
 
 
 async def tool_of(caller: Caller, name: str) -> CallableTool | None:

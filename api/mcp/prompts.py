@@ -11,19 +11,19 @@ from pydantic import ValidationError
 
 from api.mcp.callers import Caller
 from api.mcp.configured import FILLED_MAX, Configured, ConfiguredPrompt
+from api.mcp.pages import page_of
 from celery_agents.values import mended
 from celery_agents.visible import visible
 
-#: Prompts of a page, and values of a completion, by the specification.
-_PAGE, VALUES_MAX = 200, 100
+#: Values of a completion, by the specification.
+VALUES_MAX = 100
 
 
 def prompts_of(configured: Configured, after: str | None) -> types.ListPromptsResult:
     """A page of them, by name."""
-    left = sorted(name for name in configured.prompts if after is None or name > after)
-    more = left[_PAGE - 1] if len(left) > _PAGE else None
-    page = [_prompt(name, configured.prompts[name]) for name in left[:_PAGE]]
-    return types.ListPromptsResult(prompts=page, next_cursor=more)
+    page, more = page_of(configured.prompts, after)
+    made = [_prompt(name, configured.prompts[name]) for name in page]
+    return types.ListPromptsResult(prompts=made, next_cursor=more)
 
 
 def prompt_of(

@@ -14,6 +14,7 @@ from api.mcp.answers import run_uri, value_of
 from api.mcp.callers import Caller, check_may
 from api.mcp.configured import ADDRESS_MAX, Configured, ConfiguredResource, filled
 from api.mcp.failures import NO_RESOURCE
+from api.mcp.pages import page_of
 from api.problems import ProblemError
 from api.runs import find, of_tree
 from app.access.permissions import Permission
@@ -23,8 +24,8 @@ from celery_agents.contracts.watching import RunFilter
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.visible import visible
 
-#: Runs that a list shows, the newest; agents of a page; characters of one resource.
-_NEWEST, _PAGE, _TEXT_MAX = 20, 200, 500_000
+#: Runs that a list shows, the newest; characters of one resource.
+_NEWEST, _TEXT_MAX = 20, 500_000
 _JSON = "application/json"
 TEMPLATES = (
     ("run://{id}", "run", "A run: its state, steps and, once it has ended, its answer."),
@@ -57,13 +58,13 @@ async def resources_of(
     The first one begins with those of the configuration, and the newest runs.
     """
     found = await caller.services.models.offers(caller.who)
-    left = [m for m in found if m.panel is None and (after is None or m.name > after)]
-    made = [_of_agent(m.name, m.description) for m in left[:_PAGE]]
+    told = {m.name: m.description for m in found if m.panel is None}
+    page, more = page_of(told, after)
+    made = [_of_agent(name, told[name]) for name in page]
     if after is None and caller.who.may(Permission.RUNS_READ):
         made = [*await _newest(caller), *made]
     if after is None:
         made = [*_of_configuration(configured), *made]
-    more = left[_PAGE - 1].name if len(left) > _PAGE else None
     return types.ListResourcesResult(resources=made, next_cursor=more)
 
 
