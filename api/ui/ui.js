@@ -84,71 +84,87 @@ function say(words) {
   live.dataset.state = words;
 }
 
-let asking = false;
+let asking = null;
 let again = false;
-// Whether the page is as it is at the service.
-async function refresh() {
-  if (asking) {
-    again = true;
-    return true;
-  }
-  asking = true;
+// Whether the page is as it is at the service; what changes meanwhile is asked for behind it.
+function refresh() {
+  again = asking !== null;
+  asking ??= askUntilKnown().finally(() => { asking = null; });
+  return asking;
+}
+
+async function askUntilKnown() {
+  let isFresh;
+  do {
+    again = false;
+    isFresh = await ask();
+  } while (isFresh && again);
+  return isFresh;
+}
+
+async function ask() {
   try {
     const told = await fetch(location.href, { headers: { accept: "text/html" } });
-    if (told.redirected) return location.reload(); // the key is over
+    if (told.redirected) { // the key is over
+      location.reload();
+      return true;
+    }
     if (!told.ok) throw new Error(told.statusText);
     const page = new DOMParser().parseFromString(await told.text(), "text/html");
     const fresh = page.querySelector("main");
     localTimes(fresh);
     const began = performance.now();
+    const updates = Number(main.dataset.updates || 0) + 1;
     morph(main, fresh);
     document.title = page.title;
-    main.dataset.updates = Number(main.dataset.updates || 0) + 1;
+    main.dataset.updates = updates;
     performance.measure("update", { start: began, end: performance.now() });
+    return true;
   } catch {
     say("reconnecting");
     return false;
-  } finally {
-    asking = false;
   }
-  if (again) {
-    again = false;
-    return refresh();
-  }
-  return true;
 }
 
 const AGAIN_MS = 2000;
+// As the page now says: a run that was queued when it was opened has begun since, or ended.
+function watch() {
+  if (main.dataset.events) follow(main.dataset.events);
+  else if (main.dataset.every) setTimeout(poll, main.dataset.every * 1000);
+  else say("");
+}
+
+async function rejoin() {
+  if (await refresh()) watch();
+  else setTimeout(rejoin, AGAIN_MS);
+}
+
 function follow(address) {
   const source = new EventSource(address);
   source.addEventListener("open", () => say("live"));
   source.addEventListener("error", () => {
     say("reconnecting");
     // After an answer that is an error the browser gives up: a proxy's, say, while we are away.
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => rejoin(address), AGAIN_MS);
+    if (source.readyState === EventSource.CLOSED) setTimeout(rejoin, AGAIN_MS);
   });
-  source.addEventListener("change", refresh);
+  source.addEventListener("change", async () => {
+    if ((await refresh()) || source.readyState === EventSource.CLOSED) return;
+    source.close();
+    setTimeout(rejoin, AGAIN_MS);
+  });
   source.addEventListener("end", async () => {
     source.close();
     say("");
-    await refresh();
     // The run's own row is written a moment after its last step.
-    if (main.dataset.events) setTimeout(() => follow(address), 500);
+    if (await refresh()) setTimeout(watch, main.dataset.events ? 500 : 0);
+    else setTimeout(rejoin, AGAIN_MS);
   });
 }
 
-async function rejoin(address) {
-  if (!(await refresh())) setTimeout(() => rejoin(address), AGAIN_MS);
-  else if (main.dataset.events) follow(address);
-  else say(""); // it ended meanwhile
-}
-
-function poll(seconds) {
-  setInterval(async () => {
-    if (!document.hidden && (await refresh())) say("live");
-  }, seconds * 1000);
+async function poll() {
+  if (!document.hidden && (await refresh()) && main.dataset.every) say("live");
+  watch();
 }
 
 localTimes(document);
-if (main.dataset.events) follow(main.dataset.events);
-else if (main.dataset.every) poll(Number(main.dataset.every));
+watch();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -276,6 +277,32 @@ def test_a_run_as_it_happens(stack: Stack, tab: tuple[Browser, str, Asked]) -> N
         browser_.look(width=width)
         assert browser_.run("document.documentElement.scrollWidth") == width
     assert browser_.problems == []
+
+
+def test_one_that_is_opened_before_its_run_begins(
+    stack: Stack, tab: tuple[Browser, str, Asked]
+) -> None:
+    """It asks again while the run is queued, follows it then, and rests once it has ended."""
+    browser_, base, asked = tab
+    for worker in stack.workers:
+        stack.freeze(worker)
+    try:
+        body = {"task": "ask", "agent": "slow", "input": {"seconds": 60}}
+        run_id = asked("POST", "/tasks", body, status=202)["id"]
+        browser_.open(f"{base}/ui/runs/{run_id}")
+        browser_.until("document.querySelector('main').dataset.every === '1'")
+        browser_.until("document.querySelector('#live').textContent === 'live'")
+    finally:
+        for worker in stack.workers:
+            worker.resume()
+    browser_.until("document.querySelector('h1 + .badge').textContent === 'running'")
+    browser_.until("document.querySelector('#live').textContent === 'live'")
+    asked("POST", f"/tasks/{run_id}/cancel", status=202)
+    browser_.until("document.querySelector('h1 + .badge').textContent === 'cancelled'")
+    browser_.until("document.querySelector('#live').textContent === ''")
+    updates = browser_.run("document.querySelector('main').dataset.updates")
+    time.sleep(2.5)  # longer than it asks again in while a run is queued
+    assert browser_.run("document.querySelector('main').dataset.updates") == updates
 
 
 def test_it_comes_back_from_a_service_that_was_away(
