@@ -15,6 +15,7 @@ import time
 import traceback
 import warnings
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import groupby
 from multiprocessing import Pipe
@@ -36,6 +37,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="run N files of tests at once, in forks of this process",
     )
+    parser.addoption(
+        "--ahead",
+        metavar="FILE",
+        help="with --at-once: a file that runs while the others are collected",
+    )
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Begin with the file that runs ahead: collecting takes one core, and this one another."""
+    options = session.config.option
+    if options.ahead and options.at_once > 1 and not (options.collectonly or options.usepdb):
+        runner = _forked(session, 0, [], options.ahead)
+        session.stash[_AHEAD] = runner
+        session.config.add_cleanup(runner.break_off)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -85,7 +100,9 @@ class FileRunner:
         return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
 
     def break_off(self) -> None:
-        """End it: what it has started ends with it, if it comes to that."""
+        """End it, unless it has ended."""
+        if self.channel.closed:
+            return
         self.channel.close()
         os.kill(self._pid, signal.SIGINT)
         until = time.monotonic() + _END_S
@@ -93,6 +110,28 @@ class FileRunner:
             if time.monotonic() > until:
                 os.kill(self._pid, signal.SIGKILL)
             time.sleep(0.05)
+
+
+#: The one that has begun before the others are collected.
+_AHEAD = pytest.StashKey[FileRunner]()
+
+
+def _forked(
+    session: pytest.Session, number: int, others: Iterable[Connection], ahead: str | None = None
+) -> FileRunner:
+    """Fork one that runs files, with a place among those that run at once."""
+    config: Any = session.config
+    config._tmp_path_factory.getbasetemp()  # the folder in which each one has its own
+    ours, theirs = Pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # numpy's threads are no hindrance
+        pid = os.fork()
+    if not pid:
+        for channel in (ours, *others):
+            channel.close()
+        _Running(session, theirs).run(number, ahead)
+    theirs.close()
+    return FileRunner(number, pid, ours)
 
 
 class FilesAtOnce:
@@ -119,12 +158,12 @@ class FilesAtOnce:
             pytest.Session.Failed: as many tests failed as were to.
             pytest.Session.Interrupted: the run is to stop.
         """
-        config: Any = self._config
-        config._tmp_path_factory.getbasetemp()  # the folder in which each runner has its own
-        if terminal := config.pluginmanager.getplugin("terminalreporter"):
+        if terminal := self._config.pluginmanager.getplugin("terminalreporter"):
             terminal.showfspath = False  # results of several files come mixed
+        ahead = self._session.stash.get(_AHEAD, None)
+        begun = ahead is not None and self._join(ahead)
         try:
-            for number in range(self._at_once):
+            for number in range(1 if begun else 0, self._at_once):
                 self._start(number, self._files.popleft())
             while self._runners:
                 for channel in wait(list(self._runners)):
@@ -135,17 +174,20 @@ class FilesAtOnce:
                 runner.break_off()
 
     def _start(self, number: int, tests: range) -> None:
-        ours, theirs = Pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # numpy's threads are no hindrance
-            pid = os.fork()
-        if not pid:
-            for channel in (ours, *self._runners):
-                channel.close()
-            _Running(self._session, theirs).run(number)
-        theirs.close()
-        self._runners[ours] = FileRunner(number, pid, ours)
-        self._runners[ours].give(tests)
+        runner = _forked(self._session, number, self._runners)
+        self._runners[runner.channel] = runner
+        runner.give(tests)
+
+    def _join(self, runner: FileRunner) -> bool:
+        """Hear one that runs a file ahead, unless the file is not among what was collected."""
+        file = self._config.rootpath / self._config.option.ahead
+        runner.left = next((t for t in self._files if self._session.items[t[0]].path == file), None)
+        if runner.left is None:
+            runner.break_off()
+            return False
+        self._files.remove(runner.left)
+        self._runners[runner.channel] = runner
+        return True
 
     def _hear(self, runner: FileRunner) -> None:
         try:
@@ -156,7 +198,8 @@ class FilesAtOnce:
             if hook:
                 self._told(runner, hook, about)
             else:
-                runner.give(self._files.popleft() if self._files else None)
+                knows = runner is not self._session.stash.get(_AHEAD, None)
+                runner.give(self._files.popleft() if self._files and knows else None)
         if self._session.shouldfail:
             raise self._session.Failed(self._session.shouldfail)
         if self._session.shouldstop:
@@ -177,19 +220,21 @@ class FilesAtOnce:
             caller(**about)
 
     def _ended(self, runner: FileRunner) -> None:
-        """Go on without one that ended; where that is a fault, another one takes what is left."""
+        """Have another one take what is left: of its file, and of the others."""
         del self._runners[runner.channel]
         code = runner.wait()
-        if runner.left is None and not code:
-            return
+        if runner.left is not None or code:
+            self._fails(runner, code)
+        left = runner.left or (self._files.popleft() if self._files else None)
+        if left:
+            self._start(runner.number, left)
+
+    def _fails(self, runner: FileRunner, code: int) -> None:
         test = runner.test or f"runner {runner.number}"
         path = test.partition("::")[0]
         said = f"The process that ran {test} ended with {code}."
         report = pytest.TestReport(test, (path, None, test), {}, "failed", said, "call")
         self._config.hook.pytest_runtest_logreport(report=report)
-        left = runner.left or (self._files.popleft() if self._files else None)
-        if left:
-            self._start(runner.number, left)
 
 
 class _Running:
@@ -201,11 +246,20 @@ class _Running:
         self._channel = channel
         self._settled = False
 
-    def run(self, number: int) -> NoReturn:
-        """Run until nothing is left, or the one that gives files has gone."""
+    def run(self, number: int, ahead: str | None = None) -> NoReturn:
+        """Run until nothing is left, or the one that gives files has gone.
+
+        Args:
+            number: its place among those that run at once.
+            ahead: a file that it collects and runs before the others are collected.
+        """
         code = 0
         try:
             self._settle(number)
+            if ahead:
+                self._session.perform_collect([ahead])
+                self._run(range(len(self._session.items)))
+                self._channel.send(("", {}))
             while (tests := self._channel.recv()) is not None:
                 self._run(tests)
                 self._channel.send(("", {}))

@@ -71,6 +71,7 @@ def test_stays(kept):
     open("begun", "w").close()
     time.sleep(600)
 """
+PASSES = "def test_it(): pass"
 FAILS_THEN = """
 import os, time
 def test_fails():
@@ -160,7 +161,7 @@ def kept():
     raise ValueError("not ended")
 def test_it(kept): pass
 """
-    done = _run(tmp_path, one=text, other="def test_it(): pass")
+    done = _run(tmp_path, one=text, other=PASSES)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert "not ended" in done.stderr
     assert "1 failed, 2 passed" in done.stdout
@@ -173,8 +174,45 @@ def test_the_first_failure_ends_what_runs_beside_it(tmp_path: Path) -> None:
     assert (tmp_path / "ended").exists()
 
 
+AHEAD = """
+import os, time
+def test_meets_those_who_collect():
+    open("ahead", "w").close()
+    while not os.path.exists("collected"): time.sleep(0.01)
+def test_of_its_own(tmp_path): assert tmp_path.is_dir()
+"""
+COLLECTED = """
+import os, time
+while not os.path.exists("ahead"): time.sleep(0.01)
+open("collected", "w").close()
+def test_it(): pass
+"""
+
+
+@pytest.mark.parametrize("at_once", ["2", "3"])
+def test_a_file_runs_while_others_are_collected(tmp_path: Path, at_once: str) -> None:
+    options = ("--at-once", at_once, "--ahead", "test_ahead.py")
+    done = _run(tmp_path, *options, ahead=AHEAD, collected=COLLECTED, third=PASSES, fourth=PASSES)
+    assert done.returncode == 0, done.stdout
+    assert "5 passed in" in done.stdout
+
+
+def test_a_file_that_runs_ahead_and_is_not_wanted_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "test_ahead.py").write_text(STAYS)
+    done = _run(tmp_path, "--ahead", "test_ahead.py", "test_one.py", one=PASSES)
+    assert "1 passed in" in done.stdout
+    done = _run(tmp_path, "--ahead", "test_ahead.py", "-k", "it", one=PASSES)
+    assert "1 passed, 1 deselected in" in done.stdout
+
+
+def test_a_failure_of_what_runs_ahead_is_told_once(tmp_path: Path) -> None:
+    done = _run(tmp_path, "--ahead", "test_killed.py", killed=KILLED, one=PASSES)
+    assert "1 failed, 3 passed in" in done.stdout
+    assert "The process that ran test_killed.py::test_killed ended with -9." in done.stdout
+
+
 def test_what_does_not_collect_fails_the_run(tmp_path: Path) -> None:
-    done = _run(tmp_path, first="import nothing_such", second="def test_it(): pass")
+    done = _run(tmp_path, first="import nothing_such", second=PASSES)
     assert done.returncode == pytest.ExitCode.INTERRUPTED
     assert "1 error" in done.stdout
 
@@ -182,7 +220,7 @@ def test_what_does_not_collect_fails_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_the_one_that_collected(tmp_path: Path, number: int) -> None:
     (tmp_path / "test_stays.py").write_text(STAYS.replace("sleep(600)", "sleep(2)"))
-    (tmp_path / "test_other.py").write_text("def test_it(): pass")
+    (tmp_path / "test_other.py").write_text(PASSES)
     # Its pipe ends with the last process that has it.
     process = subprocess.Popen(
         _command(f"--basetemp={tmp_path / 'tmp'}"),
