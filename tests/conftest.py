@@ -12,7 +12,7 @@ from tests.support import forks
 from tests.support.drawn import FULL
 from tests.support.scratch import scratch
 
-pytest_plugins = ["tests.support.fixtures"]
+pytest_plugins = ["tests.support.fixtures", "tests.support.parallel"]
 
 # A busy machine is no error; what fails is shown once and does not depend on the day.
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
@@ -44,7 +44,7 @@ def _nothing_noted() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mix files whose tests wait for workers with those that compute: both cores have work.
 
-    Several files run at once, in this order (``--no-loadscope-reorder``). What takes longest is not
+    Several files run at once, in this order. What takes longest is not
     last: the scenarios, the checks of the whole checkout.
     """
     files = [list(tests) for _, tests in groupby(items, lambda item: item.path)]

@@ -108,15 +108,13 @@ def test_first_start_sets_up_and_the_second_does_not(ready: Checkout) -> None:
 
 
 def test_files_of_tests_run_at_once_but_not_those_that_are_named(ready: Checkout) -> None:
-    assert ready.run("test").stdout.endswith(
-        "args=-m pytest -n 4 --dist loadfile --no-loadscope-reorder\n"
-    )
+    assert ready.run("test").stdout.endswith("args=-m pytest --at-once 5\n")
     assert ready.run("test", "tests/unit").stdout.endswith("args=-m pytest tests/unit\n")
 
 
 @pytest.mark.parametrize(
     ("words", "given"),
-    [((), "tests/integration -n 4 --dist loadfile"), (("-k", "votes"), "-k votes")],
+    [((), "tests/integration --at-once 4"), (("-k", "votes"), "-k votes")],
 )
 def test_the_tests_run_with_the_wheel(ready: Checkout, words: tuple[str, ...], given: str) -> None:
     installing, testing = ready.run("test", "--installed", *words).stdout.splitlines()

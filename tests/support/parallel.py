@@ -1,0 +1,273 @@
+"""Several files of tests at once, in forks of the process that has collected them: ``--at-once N``.
+
+Each process of pytest-xdist starts anew and collects all tests, which costs 48 s of CPU in a fresh
+checkout. A fork has what was imported and collected, and shares its memory. A worker takes the next
+file when it is done with one; what it tells goes through the hooks of the process that collected:
+reports, options and the exit code are those of any run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections import deque
+from contextlib import suppress
+from itertools import groupby
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from typing import Any, NoReturn
+
+import pytest
+
+#: Seconds that a worker has for the ends of its fixtures when the run is broken off.
+_END_S = 10.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Know the option."""
+    parser.addoption(
+        "--at-once",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run N files of tests at once, in forks of this process",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Run the files by forks, where several are to run at once and nobody debugs."""
+    options = session.config.option
+    failed = session.testsfailed and not options.continue_on_collection_errors
+    if options.at_once < 2 or options.collectonly or options.usepdb or failed:
+        return None
+    FilesAtOnce(session, options.at_once).run()
+    return True
+
+
+class FileRunner:
+    """A fork that runs files, from the side of the process that collected.
+
+    Args:
+        number: its place among those that run at once.
+        pid: its process.
+        channel: on which it tells what it does, and is given files.
+    """
+
+    def __init__(self, number: int, pid: int, channel: Connection) -> None:
+        self.number = number
+        self.channel = channel
+        self.left: range | None = None  # tests of its file that it has not begun, by their places
+        self.test = ""  # the one that it runs
+        self._pid = pid
+
+    def give(self, tests: range | None) -> None:
+        """Give it the tests of the next file; None ends it."""
+        self.left = tests
+        with suppress(ConnectionError):  # its end is read next
+            self.channel.send(tests)
+
+    def notes(self, hook: str, about: dict[str, Any]) -> None:
+        """Know which test it runs."""
+        if hook == "pytest_runtest_logstart":
+            assert self.left is not None
+            self.test, self.left = about["nodeid"], self.left[1:]
+        elif hook == "pytest_runtest_logfinish":
+            self.test = ""
+
+    def wait(self) -> int:
+        """Wait for its end, and return its exit code."""
+        self.channel.close()
+        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+
+    def break_off(self) -> None:
+        """End it: what it has started ends with it, if it comes to that."""
+        self.channel.close()
+        os.kill(self._pid, signal.SIGINT)
+        until = time.monotonic() + _END_S
+        while not os.waitpid(self._pid, os.WNOHANG)[0]:
+            if time.monotonic() > until:
+                os.kill(self._pid, signal.SIGKILL)
+            time.sleep(0.05)
+
+
+class FilesAtOnce:
+    """The files of a run, and those that run them.
+
+    Args:
+        session: what was collected.
+        at_once: how many files run at a time.
+    """
+
+    def __init__(self, session: pytest.Session, at_once: int) -> None:
+        self._session = session
+        self._config = session.config
+        places = groupby(range(len(session.items)), lambda place: session.items[place].path)
+        files = [[*file] for _, file in places]
+        self._files = deque(range(file[0], file[-1] + 1) for file in files)
+        self._at_once = min(at_once, len(files))
+        self._runners: dict[Connection, FileRunner] = {}
+
+    def run(self) -> None:
+        """Run all files.
+
+        Raises:
+            pytest.Session.Failed: as many tests failed as were to.
+            pytest.Session.Interrupted: the run is to stop.
+        """
+        config: Any = self._config
+        config._tmp_path_factory.getbasetemp()  # the folder in which each runner has its own
+        if terminal := config.pluginmanager.getplugin("terminalreporter"):
+            terminal.showfspath = False  # results of several files come mixed
+        try:
+            for number in range(self._at_once):
+                self._start(number, self._files.popleft())
+            while self._runners:
+                for channel in wait(list(self._runners)):
+                    assert isinstance(channel, Connection)
+                    self._hear(self._runners[channel])
+        finally:
+            for runner in self._runners.values():
+                runner.break_off()
+
+    def _start(self, number: int, tests: range) -> None:
+        ours, theirs = Pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # numpy's threads are no hindrance
+            pid = os.fork()
+        if not pid:
+            for channel in (ours, *self._runners):
+                channel.close()
+            _Running(self._session, theirs).run(number)
+        theirs.close()
+        self._runners[ours] = FileRunner(number, pid, ours)
+        self._runners[ours].give(tests)
+
+    def _hear(self, runner: FileRunner) -> None:
+        try:
+            hook, about = runner.channel.recv()
+        except (EOFError, ConnectionError):
+            self._ended(runner)
+        else:
+            if hook:
+                self._told(runner, hook, about)
+            else:
+                runner.give(self._files.popleft() if self._files else None)
+        if self._session.shouldfail:
+            raise self._session.Failed(self._session.shouldfail)
+        if self._session.shouldstop:
+            raise self._session.Interrupted(self._session.shouldstop)
+
+    def _told(self, runner: FileRunner, hook: str, about: dict[str, Any]) -> None:
+        runner.notes(hook, about)
+        if hook == "pytest_runtest_logstart":
+            return  # the terminal's line of a test is written with its result
+        if hook == "pytest_runtest_logreport":
+            about["report"] = self._config.hook.pytest_report_from_serializable(
+                config=self._config, data=about["report"]
+            )
+        caller = getattr(self._config.hook, hook)
+        if caller.is_historic():
+            caller.call_historic(kwargs=about)
+        else:
+            caller(**about)
+
+    def _ended(self, runner: FileRunner) -> None:
+        """Go on without one that ended; where that is a fault, another one takes what is left."""
+        del self._runners[runner.channel]
+        code = runner.wait()
+        if runner.left is None and not code:
+            return
+        test = runner.test or f"runner {runner.number}"
+        path = test.partition("::")[0]
+        said = f"The process that ran {test} ended with {code}."
+        report = pytest.TestReport(test, (path, None, test), {}, "failed", said, "call")
+        self._config.hook.pytest_runtest_logreport(report=report)
+        left = runner.left or (self._files.popleft() if self._files else None)
+        if left:
+            self._start(runner.number, left)
+
+
+class _Running:
+    """The other side: runs the tests of the files that it is given, and tells of them."""
+
+    def __init__(self, session: pytest.Session, channel: Connection) -> None:
+        self._session = session
+        self._config: Any = session.config
+        self._channel = channel
+        self._settled = False
+
+    def run(self, number: int) -> NoReturn:
+        """Run until nothing is left, or the one that gives files has gone."""
+        code = 0
+        try:
+            self._settle(number)
+            while (tests := self._channel.recv()) is not None:
+                self._run(tests)
+                self._channel.send(("", {}))
+            self._tear_down()
+        except (EOFError, ConnectionError, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            self._tear_down()
+        except BaseException:  # noqa: BLE001 # nothing of it may run what the other side is to run
+            traceback.print_exc()
+            code = 1
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+    def _settle(self, number: int) -> None:
+        """Have output, temporary files and reports of its own."""
+        plugins = self._config.pluginmanager
+        capture = plugins.getplugin("capturemanager")
+        capture.stop_global_capturing()  # its files are those of all forks
+        capture.start_global_capturing()
+        capture.suspend_global_capture()
+        folders = self._config._tmp_path_factory
+        folders._basetemp = folders.mktemp(f"runner-{number}-{os.getpid()}", numbered=False)
+        if terminal := plugins.getplugin("terminalreporter"):
+            plugins.unregister(terminal)
+        plugins.register(self, "at-once")
+        self._settled = True
+
+    def _run(self, tests: range) -> None:
+        for place in tests:
+            item = self._session.items[place]
+            # Fixtures of the session stay for the next file, those of the file go after its last.
+            following = self._session.items[place + 1] if place + 1 in tests else self._session
+            self._config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+
+    def _tear_down(self) -> None:
+        self._session._setupstate.teardown_exact(None)
+
+    def pytest_runtest_logstart(self, nodeid: str, location: object) -> None:
+        """Tell that a test begins."""
+        about = {"nodeid": nodeid, "location": location}
+        self._channel.send(("pytest_runtest_logstart", about))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Tell how it went."""
+        data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+        self._channel.send(("pytest_runtest_logreport", {"report": data}))
+
+    def pytest_runtest_logfinish(self, nodeid: str, location: object) -> None:
+        """Tell that it ended."""
+        about = {"nodeid": nodeid, "location": location}
+        self._channel.send(("pytest_runtest_logfinish", about))
+
+    def pytest_warning_recorded(
+        self, warning_message: warnings.WarningMessage, when: str, nodeid: str, location: object
+    ) -> None:
+        """Tell of a warning, by its text: not every one can be sent."""
+        if not self._settled:
+            return  # of those from before the fork, which pytest tells to each new plugin
+        w = warning_message
+        told = warnings.WarningMessage(
+            str(w.message), w.category, w.filename, w.lineno, line=w.line
+        )
+        about = {"warning_message": told, "when": when, "nodeid": nodeid, "location": location}
+        self._channel.send(("pytest_warning_recorded", about))
