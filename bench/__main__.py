@@ -13,6 +13,7 @@ from pathlib import Path
 from bench import (
     actors,
     adaptive,
+    api,
     audited,
     batches,
     builtin_tools,
@@ -43,6 +44,7 @@ from deploy.local.state import ROOT, STATE
 RESULTS = STATE / "bench" / "results"
 #: Those that run in this process: what they say of themselves, and what they do.
 ALONE: dict[str, tuple[str, Callable[[], None]]] = {
+    "api": ("POST /tasks beside plain FastAPI and Celery, and answers waited for", api.main),
     "audited": ("Acts a second that four processes write in one audit", audited.main),
     "crowd": ("A thousand asks at once before a provider's limit", crowd.main),
     "decide": ("CPU of one decision: 100 ballots under every rule", decide.main),

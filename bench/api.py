@@ -1,14 +1,13 @@
-"""``POST /tasks`` of the API beside plain FastAPI and Celery, in turns: ``python -m bench.api``.
+"""``POST /tasks`` of the API beside plain FastAPI and Celery, and answers that are waited for.
 
 Ours has a key with limits, and each request an idempotency key of its own. Each is one process;
-no worker takes anything, and Redis is emptied before each round. Prints requests a second, the 99th
-percentile and the CPU of a request of each round, and the median of the ratios. Requests a second
-are those of a machine with nothing else to do; CPU of the process is much the same on a busy one.
+no worker takes anything meanwhile, and Redis is emptied before each round; the two take turns.
+Requests a second are those of a machine with nothing else to do; CPU of the process is much the
+same on a busy one.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -27,16 +26,16 @@ import httpx2
 import psutil
 
 from app.access.permissions import Role
+from bench.journals import journals
 from deploy.local.servers import LOOPBACK, free_port
 from tests.integration.harness import Stack
 from tests.support.api import made_key
-from tests.support.postgres import serving
 from tests.support.redis_server import RedisServer
-from tests.support.workers import migrate
 
 #: Requests a second that no round reaches: the limit is counted, and refuses nobody.
 _MOST = 1_000_000
 _CONNECTIONS = 32
+_ROUNDS, _ROUND_S = 5, 5.0
 
 
 class Load:
@@ -110,49 +109,31 @@ def _await(port: int) -> None:
 
 
 def main() -> None:
-    """Measure."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--postgres", action="store_true")
-    parser.add_argument("--wait", action="store_true", help="Prefer: wait beside Client.get.")
-    given = parser.parse_args()
+    """Print a line of JSON for each database."""
+    for name, url in journals():
+        print(json.dumps({"bench": "api", "database": name, **_measured(url)}), flush=True)
+
+
+def _measured(url: str) -> dict[str, float]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         broker = stack.enter_context(RedisServer(folder / "broker", databases=3))
-        url = f"sqlite:///{folder / 'journal.db'}"
-        if given.postgres:
-            server = stack.enter_context(serving())
-            assert server is not None
-            url = server.create()
-        migrate(url)
         key = made_key(url, Role.USER, requests_per_s=_MOST, runs_per_s=_MOST)
         plain, ours = free_port(), free_port()
         about = {"REDIS_URL": broker.database_url(1), "DATABASE_URL": url}
-        command = ("-P", "-m", "api")
-        port = str(ours)
-        backlog = str(10 * _MOST)
-        mine = stack.enter_context(
-            _process(
-                *command,
-                port=ours,
-                AGENTS_API_PORT=port,
-                AGENTS_API_BACKLOG_MAX=backlog,
-                **about,
-            )
-        )
+        about |= {"AGENTS_API_PORT": str(ours), "AGENTS_API_BACKLOG_MAX": str(10 * _MOST)}
+        mine = stack.enter_context(_process("-P", "-m", "api", port=ours, **about))
         uvicorn = ("-m", "uvicorn", "bench.plain_api:app", "--no-access-log", "--port", str(plain))
-        if given.wait:
-            with closing(Stack(about["REDIS_URL"], url, folder)) as made:
-                _waits(given, made, ours, key)
-            return
         env = {"REDIS_URL": broker.database_url(2)}
         theirs = stack.enter_context(_process(*uvicorn, port=plain, **env))
-        _rounds(given, broker, Load(plain, None, theirs), Load(ours, key, mine))
+        found = _rounds(broker, Load(plain, None, theirs), Load(ours, key, mine))
+        broker.client().flushall()
+        with closing(Stack(about["REDIS_URL"], url, folder)) as made:
+            return found | _waits(made, ours, key)
 
 
-def _waits(given: argparse.Namespace, stack: Stack, port: int, key: str) -> None:
-    """Print the median of answers that are waited for, in turns: by HTTP, and by the client."""
+def _waits(stack: Stack, port: int, key: str) -> dict[str, float]:
+    """The median of answers that are waited for, in turns: by HTTP, and by the client."""
     stack.worker()
     headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=20"}
     body = {"task": "ask", "agent": "noop", "input": 1}
@@ -167,31 +148,38 @@ def _waits(given: argparse.Namespace, stack: Stack, port: int, key: str) -> None
             by_http,
             lambda: stack.client.ask("noop", 1).get(timeout=20),
         )
-        until = time.perf_counter() + given.rounds * given.seconds
+        until = time.perf_counter() + _ROUNDS * _ROUND_S
         while time.perf_counter() < until:
             for way, times in zip(ways, took_s, strict=True):
                 began = time.perf_counter()
                 way()
                 times.append(time.perf_counter() - began)
     mine, theirs = (statistics.median(times) * 1000 for times in took_s)
-    print(
-        f"client {theirs:.1f} ms, http {mine:.1f} ms: {mine - theirs:+.1f} ms, n {len(took_s[0])}"
-    )
+    told = {"waited_ms": mine, "client_ms": theirs, "waited_more_ms": mine - theirs}
+    return {name: round(value, 2) for name, value in told.items()} | {"waited": len(took_s[0])}
 
 
-def _rounds(given: argparse.Namespace, broker: RedisServer, plain: Load, ours: Load) -> None:
-    ratios = []
-    for number in range(given.rounds):
-        rates = []
+def _rounds(broker: RedisServer, plain: Load, ours: Load) -> dict[str, float]:
+    """Medians over the rounds, and of the ratios of each round."""
+    rounds: list[tuple[dict[str, float], dict[str, float]]] = []
+    for number in range(_ROUNDS):
+        told: dict[Load, dict[str, float]] = {}
         for load in (plain, ours) if number % 2 else (ours, plain):
             broker.client().flushall()
-            rate = asyncio.run(load.run(given.seconds))
+            rate = asyncio.run(load.run(_ROUND_S))
             late_ms = sorted(load.took_s)[int(0.99 * len(load.took_s))] * 1000
-            rates.append((load, rate, f"{rate:6.0f}/s p99 {late_ms:4.0f} ms, {load.cpu_ms:.2f} ms"))
-        (_, theirs, told), (_, mine, told_mine) = sorted(rates, key=lambda r: r[0] is ours)
-        ratios.append(mine / theirs)
-        print(f"plain {told} of CPU   ours {told_mine}   {mine / theirs:.2f} x")
-    print(f"median {statistics.median(ratios):.2f} x")
+            told[load] = {"per_s": rate, "p99_ms": late_ms, "cpu_ms": load.cpu_ms}
+        rounds.append((told[plain], told[ours]))
+    found = {
+        f"{whose}_{name}": round(statistics.median(r[at][name] for r in rounds), 2)
+        for at, whose in enumerate(("plain", "ours"))
+        for name in ("per_s", "p99_ms", "cpu_ms")
+    }
+    return found | {
+        "rate_ratio": round(statistics.median(b["per_s"] / a["per_s"] for a, b in rounds), 2),
+        "p99_ratio": round(statistics.median(b["p99_ms"] / a["p99_ms"] for a, b in rounds), 2),
+        "cpu_ratio": round(statistics.median(a["cpu_ms"] / b["cpu_ms"] for a, b in rounds), 2),
+    }
 
 
 if __name__ == "__main__":

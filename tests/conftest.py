@@ -1,6 +1,7 @@
 """The fixtures of all tests, and the order of their files."""
 
 import gc
+import os
 from itertools import groupby
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import settings
 
 from tests.support import forks
 from tests.support.drawn import FULL
+from tests.support.scratch import scratch
 
 pytest_plugins = ["tests.support.fixtures", "tests.support.parallel"]
 
@@ -16,6 +18,9 @@ pytest_plugins = ["tests.support.fixtures", "tests.support.parallel"]
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 settings.register_profile(FULL, settings.get_profile("tests"))
 settings.load_profile("tests")
+
+# Where pytest makes the folders of tests, unless somebody has said where.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch()))
 
 forks.nursery = forks.Nursery()
 forks.know_redis()

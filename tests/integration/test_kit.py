@@ -38,8 +38,8 @@ socket.socket.connect, socket.socket.connect_ex = map(_checked, plain)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return Site(tmp_path_factory.mktemp("kit"), "worker,local", "pytest")
+def site(disk: Path) -> Site:
+    return Site(disk / "site", "worker,local", "pytest")
 
 
 def test_the_sample_project(site: Site, tmp_path: Path) -> None:

@@ -141,7 +141,6 @@ def test_what_is_counted_agrees_with_the_journal(fast: Stack, port: int) -> None
     fast.worker(env={"AGENTS_HEALTH_PORT": str(port)})
     client = fast.client
     slow: JsonValue = {"seconds": 30}
-    cancelled = [client.map("slow", [slow] * 40), client.ask("slow", slow)]
     asking = client.vote(["yes", "no"], "?", choices=["yes", "no"], escalate="person")
     for run in (
         client.ask("noop", 1),
@@ -151,6 +150,7 @@ def test_what_is_counted_agrees_with_the_journal(fast: Stack, port: int) -> None
     ):
         with suppress(AgentsError):
             run.get(timeout=SOON_S)
+    cancelled = [client.map("slow", [slow] * 40), client.ask("slow", slow)]  # no slot is left
     eventually(lambda: "running" in {row.state for row in fast.members(cancelled[0].id).values()})
     for run in cancelled:
         client.runs.cancel(run.id)

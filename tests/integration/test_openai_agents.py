@@ -52,8 +52,8 @@ class WheelStack(Stack):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return Site(tmp_path_factory.mktemp("site"), "worker,openai-agents", "pytest")
+def site(disk: Path) -> Site:
+    return Site(disk / "site", "worker,openai-agents", "pytest")
 
 
 @pytest.fixture

@@ -231,16 +231,11 @@ class TestDiskThatIsFull:
             stack.close()
 
     @pytest.mark.postgres
-    def test_postgres(
-        self, small_disk: Path, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_postgres(self, small_disk: Path, redis_url: str, tmp_path: Path) -> None:
         folder = binaries()
         if folder is None:
             pytest.skip("PostgreSQL was not found")
-        monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
-        server = PostgresServer(folder)
-        monkeypatch.undo()
-        with server:
+        with PostgresServer(folder, small_disk) as server:
             stack = Stack(redis_url, server.create(), tmp_path, FAST)
             migrate(stack.database_url)
             try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import uuid
@@ -20,7 +19,7 @@ from kombu import Connection, Exchange, Producer, Queue
 from deploy.local.state import ROOT
 from tests.integration.harness import SOON_S, Stack, eventually
 from tests.support.service import CHECKOUT
-from tests.support.wheel import Venv
+from tests.support.wheel import Venv, built
 
 INSTALL_S = 120
 
@@ -131,19 +130,11 @@ def _run(*argv: str | Path, env: dict[str, str] | None = None) -> subprocess.Com
 
 
 @pytest.fixture(scope="module")
-def other_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_venv(disk: Path) -> Path:
     """A virtual environment with the built wheel and what it depends on; its Python."""
-    directory = tmp_path_factory.mktemp("other")
-    source = directory / "source"  # building in the checkout would leave traces in it
-    source.mkdir()
-    files = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "hatch_build.py")
-    for name in (*files, "pytest_celery_agents.py"):
-        shutil.copy(ROOT / name, source / name)
-    for name in ("celery_agents", "api", "app", "agents", "tasks", "beat_schedules", "deploy"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     try:
-        made = Venv(directory / "venv")
-        made.install(str(made.build(source, directory / "dist")))
+        made = Venv(disk / "venv")
+        made.install(str(built(made)))
     except AssertionError as error:
         reason = f"the index cannot be reached, or the wheel not built: {str(error)[-2000:]}"
         if os.environ.get("CI"):

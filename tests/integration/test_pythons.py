@@ -46,12 +46,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_ask_a_map_and_a_flow(
-    version: str, published: Path, redis_url: str, tmp_path: Path
+    version: str, published: Path, redis_url: str, disk: Path, tmp_path: Path
 ) -> None:
     base = find(version)
     if base is None:
         pytest.skip(f"Python {version} is not here")
-    made = Venv(tmp_path / "venv", base)
+    made = Venv(disk / version, base)
     (wheel,) = published.glob("*.whl")
     try:
         made.install("-c", str(known_versions(tmp_path)), f"{wheel}[worker]")

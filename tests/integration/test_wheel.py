@@ -26,8 +26,8 @@ SERVICE = "celery_agents.service"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return Site(tmp_path_factory.mktemp("site"))
+def site(disk: Path) -> Site:
+    return Site(disk / "site")
 
 
 class Processes:

