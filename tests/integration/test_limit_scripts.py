@@ -17,6 +17,7 @@ from agents.governance import limits as rules
 from agents.governance.limits import Book, Concurrency, Pause, Rate, Start, ToldRate, Want
 from agents.governance.wants import Wanted
 from agents.needs import Needs
+from app.admission import scripts
 from app.admission.limits.lua.rules import COMING_MS
 from app.admission.limits.shared import SharedLimits as Shared
 from app.admission.limits.tickets import Asker, NotAdmitted, Pumped, Ticket
@@ -337,6 +338,24 @@ def test_a_resumed_key_wakes_those_that_waited(limits: Shared) -> None:
     limits.pause(["p"], None).result()
     park(limits, ticket("w", Pause("p")))
     assert limits.resume(["p"]).result().woken == ("w",)
+
+
+def test_keys_that_are_resumed_together_wake_who_waited_for_all_of_them(limits: Shared) -> None:
+    limits.pause(["p", "acc"], 60).result()
+    park(limits, ticket("both", Pause("p"), Pause("acc")))
+    assert limits.resume(["p", "acc"]).result().woken == ("both",)
+
+
+def test_all_that_a_request_goes_by_is_read_in_one_command(redis: Redis) -> None:
+    limits = limits_at(redis, scripts.CLOCK)
+    one = ticket("one", Pause("p"), Pause("acc"), slots(), a_rate(10), a_rate(20, key="q"))
+    assert ask(limits, one) is None
+    redis.config_resetstat()
+    limits.tell(one, Needs()).result()
+    assert ask(limits, one) is None
+    commands = redis.info("commandstats")
+    assert commands["cmdstat_mget"]["calls"] == 1
+    assert "cmdstat_get" not in commands
 
 
 def test_a_wiped_redis_has_what_is_held_again(redis: Redis, limits: Shared) -> None:

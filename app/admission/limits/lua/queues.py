@@ -8,7 +8,7 @@ named, to be woken.
 
 from __future__ import annotations
 
-#: Runs behind ``RULES``.
+#: Runs behind ``RULES``; pumping needs no more.
 QUEUES = """
 -- A: p(riority), t(enant), what that weighs (k), and o(ptions), of which it takes the first that is
 -- free. Each has its w(ants), a name c if there are several, and the q(ueue) in which it stands. Of

@@ -1,6 +1,7 @@
 """The rules of limits in Lua: what refuses a request, what it takes, what it was granted.
 
-They are those of ``agents/governance/limits.py``. A want is a JSON list: its kind (its first letter
+They are those of ``agents/governance/limits.py``. Each function that a script defines takes Redis
+time, so who does not need some leaves them out. A want is a JSON list: its kind (its first letter
 there) and its fields. Who asks is a step's id. All wants are checked before any is written.
 """
 
@@ -31,7 +32,32 @@ local SHORT, HELD, COMING = {SHORT_MS}, {HELD_MS}, {COMING_MS}
 """
     """
 local function number(x) return string.format('%.17g', x) end
-local function read(key) return tonumber(redis.call('GET', key) or 0) end
+-- Numbers by their keys, each read once a script: whoever writes one says so there.
+local seen = {}
+local function read(key)
+  local known = seen[key]
+  if not known then
+    known = tonumber(redis.call('GET', key) or 0)
+    seen[key] = known
+  end
+  return known
+end
+
+-- Reads all numbers of a request in one command.
+local function foresee(wants)
+  local keys = {}
+  for _, w in ipairs(wants) do
+    if w[1] == 'P' then keys[#keys + 1] = L .. 'pause:' .. w[2]
+    elseif w[1] == 'R' then
+      keys[#keys + 1] = L .. 'R:' .. w[2]
+      keys[#keys + 1] = L .. 'X:' .. w[2]
+    end
+  end
+  if #keys > 1 then
+    local found = redis.call('MGET', unpack(keys))
+    for i, key in ipairs(keys) do seen[key] = tonumber(found[i] or 0) end
+  end
+end
 
 local function rate(w)
   if w[1] == 'R' then return w end
@@ -53,6 +79,14 @@ local function most(w)
   local told = learned(w[3], 'window', 'requests', 'tokens', 'input', 'output')
   if told[2] or told[3] or told[4] or told[5] then return nil end
   return math.floor(tonumber(told[1] or UNKNOWN))
+end
+
+-- Closes a key until then, or opens it.
+local function pause(key, till)
+  key = L .. 'pause:' .. key
+  seen[key] = till or 0
+  if till then redis.call('SET', key, number(till), 'PX', math.ceil(till - now) + 1000)
+  else redis.call('DEL', key) end
 end
 
 local function slots(w) return w[1] == 'S' or w[1] == 'U' end
@@ -93,6 +127,7 @@ end
 local function set_rate(key, paid_off)
   local kept = math.ceil(math.max(paid_off - now, 0)) + KEPT
   redis.call('SET', L .. key, number(paid_off), 'PX', kept)
+  seen[L .. key] = paid_off
 end
 
 local function take(wants, who, lease)
@@ -140,28 +175,11 @@ local function cost_of(w)
   return 1
 end
 
-local function release(wants, who)
-  for _, w in ipairs(wants) do
-    if slots(w) then redis.call('ZREM', L .. w[1] .. ':' .. w[2], who)
-    elseif w[1] ~= 'P' then correct(w, -cost_of(w), 'R:') end
-  end
-end
+"""
+)
 
-local function ungrant(who)
-  redis.call('DEL', L .. 'grant:' .. who)
-  redis.call('ZREM', L .. 'granted', who)
-end
-
--- Takes back a grant that nobody has used; returns what it was for.
-local function revoke(who)
-  local granted = redis.call('GET', L .. 'grant:' .. who)
-  if not granted then return nil end
-  ungrant(who)
-  granted = cjson.decode(granted).w
-  release(granted, who)
-  return granted
-end
-
+#: Of those who are refused. Runs behind ``RULES``, as does what follows.
+REFUSALS = """
 -- Who was refused and does not stand in the queue yet, in the order in which they asked: of a crowd
 -- that asks at once each would else find the queue empty, and take its turn to be near.
 local function before(q, who)
@@ -185,6 +203,31 @@ local function blocked(wants, who)
   if not place then return nil end
   return place, wait, before(queue_of(wants[place]), who)
 end
+"""
+
+#: Of those who were granted something while they waited.
+GRANTS = """
+local function release(wants, who)
+  for _, w in ipairs(wants) do
+    if slots(w) then redis.call('ZREM', L .. w[1] .. ':' .. w[2], who)
+    elseif w[1] ~= 'P' then correct(w, -cost_of(w), 'R:') end
+  end
+end
+
+local function ungrant(who)
+  redis.call('DEL', L .. 'grant:' .. who)
+  redis.call('ZREM', L .. 'granted', who)
+end
+
+-- Takes back a grant that nobody has used; returns what it was for.
+local function revoke(who)
+  local granted = redis.call('GET', L .. 'grant:' .. who)
+  if not granted then return nil end
+  ungrant(who)
+  granted = cjson.decode(granted).w
+  release(granted, who)
+  return granted
+end
 
 -- The ms for which its keys are closed.
 local function closed_for(wants, who)
@@ -205,4 +248,3 @@ local function use(granted, who, lease, closed)
   return send(granted, closed)
 end
 """
-)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from app.admission.limits.lua import requests, views, waiting
 from app.admission.limits.lua.queues import QUEUES
-from app.admission.limits.lua.rules import RULES
+from app.admission.limits.lua.rules import GRANTS, REFUSALS, RULES
 
 #: What runs before a script that lets steps wait, or wakes some.
-COMMON = RULES + QUEUES
+COMMON = RULES + REFUSALS + GRANTS + QUEUES
 
 #: Whoever asks wakes nobody.
 SCRIPTS = {
-    "ASK": RULES + requests.ASK,
+    "ASK": RULES + REFUSALS + requests.ASK,
     "RENEW": RULES + requests.RENEW,
-    "TELL": COMMON + requests.TELL,
+    "TELL": RULES + requests.TELL,
     "PARK": COMMON + waiting.PARK,
     "PUMP": COMMON + waiting.PUMP,
     "REVOKE": COMMON + waiting.REVOKE,

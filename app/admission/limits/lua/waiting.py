@@ -61,13 +61,8 @@ return {woken, waits}
 PAUSE = """
 local woken, waits = {}, {}
 for i = 2, #ARGV do
-  local key = L .. 'pause:' .. ARGV[i]
-  if ARGV[1] == '0' then
-    redis.call('DEL', key)
-    pump('P:' .. ARGV[i], woken, waits)
-  else
-    redis.call('SET', key, number(now + ARGV[1]), 'PX', tonumber(ARGV[1]) + 1000)
-  end
+  pause(ARGV[i], ARGV[1] ~= '0' and now + ARGV[1] or nil)
+  if ARGV[1] == '0' then pump('P:' .. ARGV[i], woken, waits) end
 end
 return {woken, waits}
 """
