@@ -32,7 +32,7 @@ from app.access.permissions import Permission
 from celery_agents.contracts.approval import CLIENT, ClientRequest
 from celery_agents.contracts.base import id_of
 from celery_agents.errors import AgentsError, InvalidPayloadError, JournalUnavailableError
-from celery_agents.noted import note
+from celery_agents.noted import note, noting
 
 log = logging.getLogger(__name__)
 
@@ -182,10 +182,16 @@ def _plain(told: Any) -> Any:
 
 
 class Questions:
-    """Those of one call: looked for while it is held."""
+    """Those of one call: looked for while it is held.
 
-    def __init__(self, ctx: Any, caller: Caller, run_id: str) -> None:
+    ``given``: answers that came with the call itself, by the names of their questions.
+    """
+
+    def __init__(
+        self, ctx: Any, caller: Caller, run_id: str, given: Mapping[str, Any] | None = None
+    ) -> None:
         self.open: list[dict[str, Any]] = []
+        self._given = dict(given or {})
         self._ctx, self._caller, self._run_id = ctx, caller, run_id
         self._asked: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -198,12 +204,24 @@ class Questions:
             note(log, "mcp_questions", "Whether tools ask is not known", error=error)
             return False
         if self._ctx.protocol_version > CORE:
+            await self._give()
             return bool(self.open)
         for wish in self.open:
             if wish["key"] not in self._asked:
                 self._asked.add(wish["key"])
                 await self._ask(wish)
         return False
+
+    async def _give(self) -> None:
+        """Answer what was answered before it was asked; what is no answer is asked for."""
+        for wish in self.open:
+            if (name := wish["request"]["key"]) in self._given:
+                told = _plain(self._given.pop(name))
+                text = "An answer that came with its call is none"
+                with noting(log, "mcp_answer", text, MCPError):
+                    await give(self._caller, self._run_id, wish, told)
+                    self._asked.add(wish["key"])
+        self.open = [wish for wish in self.open if wish["key"] not in self._asked]
 
     async def _ask(self, wish: dict[str, Any]) -> None:
         request = {"method": wish["request"]["method"], "params": wish["request"]["params"]}

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 #: Errors of this server: JSON-RPC leaves -32000 to -32099 to servers.
 REFUSED, UNSERVED = -32003, -32004
-#: A resource that there is not, by the specification.
+#: A resource that there is not, up to 2025-11-25: later it is one of the invalid parameters.
 NO_RESOURCE = -32002
 
 

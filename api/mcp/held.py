@@ -65,7 +65,9 @@ class HeldCall:
             MCPError: the tool asks for what the client has not said it can do.
         """
         ctx, caller, run = self._ctx, self._caller, self._run
-        questions = Questions(ctx, caller, run.id) if run.of_tool else None
+        early = getattr(self._params, "request_state", None) is None
+        given = getattr(self._params, "input_responses", None) if early else None
+        questions = Questions(ctx, caller, run.id, given) if run.of_tool else None
         watched = self._level is not None or "progressToken" in meta_of(ctx)
         news = RunNews(ctx, caller, run.id, self._level) if watched else None
         try:

@@ -20,6 +20,7 @@ HELD_S = 600.0
 QUICK_S = 0.5
 #: Calls that one principal holds in one process at a time.
 HELD_MAX = 64
+_TOO_MANY = f"This key waits for {HELD_MAX} calls already: ask for a task, or wait."
 #: Seconds before the first look whether its tool asks the client; then twice as many each time.
 _ASKS_S = 0.05
 #: Seconds between two words that a call is still under way: clients and proxies give up on silence.
@@ -27,10 +28,10 @@ PROGRESS_S = 5.0
 
 
 class HeldCalls:
-    """Counts the calls that are held, by whoever holds them."""
+    """Counts what is held, by whoever holds it; ``text`` is for one who holds too much."""
 
-    def __init__(self, most: int = HELD_MAX) -> None:
-        self._most = most
+    def __init__(self, most: int = HELD_MAX, text: str = _TOO_MANY) -> None:
+        self._most, self._text = most, text
         self._held: Counter[str] = Counter()
 
     @contextmanager
@@ -41,8 +42,7 @@ class HeldCalls:
             ProblemError: it is one too many (429).
         """
         if self._held[who_id] >= self._most:
-            text = f"This key waits for {self._most} calls already: ask for a task, or wait."
-            raise ProblemError(429, "too_many_held", text, {"Retry-After": "1"})
+            raise ProblemError(429, "too_many_held", self._text, {"Retry-After": "1"})
         self._held[who_id] += 1
         try:
             yield

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from api.mcp.configured import read_configured
+from api.mcp.listening.current import CurrentConfigured
 from api.problems import ProblemError
 
 
@@ -23,7 +23,9 @@ class McpMount:
 
     def __init__(self, most_bytes: int, config: Path | None = None) -> None:
         self._most_bytes = most_bytes
-        self._configured = read_configured(config)
+        self.current = CurrentConfigured(config)
+        #: The server, once it is made.
+        self.agents: Any = None
         self._manager: asyncio.Future[Any] | None = None
         self._over = asyncio.Event()
         self._owner: asyncio.Task[None] | None = None
@@ -74,10 +76,11 @@ class McpMount:
             raise ProblemError(501, "not_installed", text) from None
         from api.mcp.server import AgentServer
 
+        self.agents = AgentServer(own_version(), current=self.current)
         # Hosts and origins are the route's, as of all routes. Any process answers any message.
         own = TransportSecuritySettings(enable_dns_rebinding_protection=False)
         return StreamableHTTPSessionManager(
-            AgentServer(own_version(), configured=self._configured).server,
+            self.agents.server,
             stateless=True,
             security_settings=own,
             max_request_body_size=self._most_bytes,

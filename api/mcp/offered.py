@@ -98,7 +98,8 @@ def callable_tools(models: Iterable[OfferedModel]) -> dict[str, CallableTool]:
 
 
 async def tools_of(caller: Caller, after: str | None) -> types.ListToolsResult:
-    """A page of the tools that somebody may call, by name."""
+    """A page of the tools that somebody may call, by name, as they are now."""
+    await caller.services.models.refresh()
     found = callable_tools(await caller.services.models.offers(caller.who))
     page, more = page_of(found, after)
     return types.ListToolsResult(tools=[_tool(found[name]) for name in page], next_cursor=more)

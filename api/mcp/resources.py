@@ -15,6 +15,7 @@ from api.mcp.callers import Caller, check_may
 from api.mcp.configured import ADDRESS_MAX, Configured, ConfiguredResource, filled
 from api.mcp.failures import NO_RESOURCE
 from api.mcp.pages import page_of
+from api.mcp.states import CORE
 from api.problems import ProblemError
 from api.runs import find, of_tree
 from app.access.permissions import Permission
@@ -57,6 +58,7 @@ async def resources_of(
 
     The first one begins with those of the configuration, and the newest runs.
     """
+    await caller.services.models.refresh()
     found = await caller.services.models.offers(caller.who)
     told = {m.name: m.description for m in found if m.panel is None}
     page, more = page_of(told, after)
@@ -68,8 +70,8 @@ async def resources_of(
     return types.ListResourcesResult(resources=made, next_cursor=more)
 
 
-async def read(caller: Caller, uri: str) -> types.ReadResourceResult:
-    """One of them.
+async def read(caller: Caller, uri: str, version: str) -> types.ReadResourceResult:
+    """One of them; ``version`` is that of whoever asks.
 
     Raises:
         MCPError: there is none of that address, or it is another tenant's.
@@ -85,7 +87,8 @@ async def read(caller: Caller, uri: str) -> types.ReadResourceResult:
         rows = await caller.services.read(caller.services.posted.offered)
         found = next((row for row in rows if row["name"] == name), None)
     if found is None:
-        raise MCPError(NO_RESOURCE, "There is no such resource.", {"uri": uri[:ADDRESS_MAX]})
+        code = types.INVALID_PARAMS if version > CORE else NO_RESOURCE
+        raise MCPError(code, "There is no such resource.", {"uri": uri[:ADDRESS_MAX]})
     text = json.dumps(found, ensure_ascii=True, default=str)
     content = types.TextResourceContents(uri=uri, mime_type=_JSON, text=text)
     return types.ReadResourceResult(contents=[content])

@@ -1,4 +1,4 @@
-"""``POST /mcp``: streamable HTTP, one message a request. There is no session, so no ``GET``."""
+"""``/mcp``: streamable HTTP, one message a request; a session of older clients has a stream."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.access import forbidden
 from api.mcp.callers import HttpCaller
+from api.mcp.listening.sessions import SessionStream
+from api.mcp.listening.subscribed import check_open, end
 from api.mcp.mounting import McpMount
-from api.mcp.sessions import named
+from api.mcp.sessions import named, session_of
 from api.mcp.streaming import TELL, SharedStream, is_answer
 from api.principals import ReadsAgents
-from api.problems import JsonResponse
+from api.problems import JsonResponse, ProblemError
 from api.tasks import problems
+from app.access.permissions import Principal
 
 router = APIRouter(tags=["mcp"])
 #: Codes of JSON-RPC.
@@ -59,7 +62,7 @@ class _HandedOn(Response):
         **problems(400, 501),
     },
 )
-async def message(request: Request, who: ReadsAgents) -> Response:  # noqa: ARG001 - it lets in
+async def message(request: Request, who: ReadsAgents) -> Response:
     """A message of the Model Context Protocol: agents and panels are tools, runs are tasks.
 
     What a message does needs its own permission: a call ``runs:create``, a run that is read
@@ -72,9 +75,50 @@ async def message(request: Request, who: ReadsAgents) -> Response:  # noqa: ARG0
     told = from_json(body, allow_inf_nan=False)
     mount: McpMount = request.app.state.mcp
     await mount.ready()
+    if (session := session_of(request.headers)) is not None:
+        await check_open(HttpCaller(request).services, who, session)
     if is_answer(told):
         return await _taken(request, told)
     return _HandedOn(mount, body, named(told))
+
+
+@router.get(
+    "/mcp",
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {}}}, **problems(405, 501)},
+)
+async def stream(request: Request, who: ReadsAgents) -> Response:
+    """The stream of a session: its client is told what changes of lists and resources.
+
+    Versions that have no sessions ask for a stream by a message, ``subscriptions/listen``.
+    """
+    check_origin(request)
+    session = await _session(request, who)
+    mount: McpMount = request.app.state.mcp
+    await mount.ready()
+    return SessionStream(request, mount.agents.listening, session)
+
+
+@router.delete("/mcp", status_code=204, response_class=Response, responses=problems(404, 405))
+async def end_session(request: Request, who: ReadsAgents) -> None:
+    """End a session: its stream ends, and what comes with it is refused (404)."""
+    check_origin(request)
+    session = await _session(request, who)
+    await end(HttpCaller(request).services, who, session)
+
+
+async def _session(request: Request, who: Principal) -> str:
+    """The session of a request.
+
+    Raises:
+        ProblemError: it has none (405), or that has ended (404).
+    """
+    found = session_of(request.headers)
+    if found is None:
+        text = "Only a session has a stream, and an end."
+        raise ProblemError(405, "method_not_allowed", text, {"Allow": "POST"})
+    await check_open(HttpCaller(request).services, who, found)
+    return found
 
 
 async def _taken(request: Request, told: dict[str, Any]) -> Response:

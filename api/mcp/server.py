@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from mcp import types
@@ -30,6 +31,7 @@ from api.mcp.journaled import (
     shown,
     task_of,
 )
+from api.mcp.listening.streams import Listening, told_lists
 from api.mcp.offered import tools_of
 from api.mcp.states import CORE, EXTENSION, WORKING, core_task, ended, extension_task
 from app.access.permissions import Permission
@@ -53,10 +55,13 @@ class AgentServer:
     """
 
     def __init__(
-        self, version: str, piped: PipedCaller | None = None, configured: Configured | None = None
+        self,
+        version: str,
+        piped: PipedCaller | None = None,
+        current: Callable[[], Configured] = Configured,
     ) -> None:
-        self._piped, self._configured = piped, configured or Configured()
-        self.held = HeldCalls()
+        self._piped, self._current = piped, current
+        self.held, self.listening = HeldCalls(), Listening(self.caller, current)
         self.server: Server[Any] = Server(
             "celery-agents",
             version=version,
@@ -69,6 +74,9 @@ class AgentServer:
             on_list_prompts=self._list_prompts,
             on_get_prompt=self._prompt,
             on_completion=self._complete,
+            on_subscribe_resource=self.listening.subscribe,
+            on_unsubscribe_resource=self.listening.unsubscribe,
+            on_subscriptions_listen=self.listening.listen,
         )
         self.server.middleware += [failures.told, self._with_tasks]
         self.server.extensions[EXTENSION] = {}
@@ -121,18 +129,18 @@ class AgentServer:
     async def _list_resources(self, ctx: Any, params: Any) -> types.ListResourcesResult:
         caller = await self.caller(ctx)
         check_may(caller, Permission.AGENTS_READ)
-        return await resources.resources_of(caller, self._configured, _cursor(params))
+        return await resources.resources_of(caller, self._current(), _cursor(params))
 
     async def _list_templates(self, ctx: Any, _: Any) -> types.ListResourceTemplatesResult:
         await self.caller(ctx)
-        return resources.templates(self._configured)
+        return resources.templates(self._current())
 
     async def _read(self, ctx: Any, params: Any) -> Any:
         caller, uri = await self.caller(ctx), str(params.uri)
         check_may(caller, Permission.AGENTS_READ)
-        found = self._configured.resource(uri)
+        found = self._current().resource(uri)
         if found is None:
-            return await resources.read(caller, uri)
+            return await resources.read(caller, uri, ctx.protocol_version)
         resource, given = found
         if resource.tool is None:
             return resources.told(uri, resource, given)
@@ -143,13 +151,12 @@ class AgentServer:
 
     async def _list_prompts(self, ctx: Any, params: Any) -> types.ListPromptsResult:
         check_may(await self.caller(ctx), Permission.AGENTS_READ)
-        return prompts.prompts_of(self._configured, _cursor(params))
+        return prompts.prompts_of(self._current(), _cursor(params))
 
     async def _prompt(self, ctx: Any, params: Any) -> Any:
         caller = await self.caller(ctx)
         check_may(caller, Permission.AGENTS_READ)
-        about = (self._configured, params.name, params.arguments or {})
-        prompt, given = prompts.prompt_of(*about)
+        prompt, given = prompts.prompt_of(self._current(), params.name, params.arguments or {})
         if prompt.tool is None:
             return prompts.messages_of(prompt, {"messages": prompt.filled(given)})
         told = await self._asked(ctx, params, caller, prompt.tool, given)
@@ -160,7 +167,7 @@ class AgentServer:
     async def _complete(self, ctx: Any, params: Any) -> types.CompleteResult:
         caller = await self.caller(ctx)
         check_may(caller, Permission.AGENTS_READ)
-        return await prompts.completed(caller, self._configured, params)
+        return await prompts.completed(caller, self._current(), params)
 
     async def _asked(
         self, ctx: Any, params: Any, caller: Caller, name: str, arguments: dict[str, str]
@@ -194,6 +201,10 @@ class AgentServer:
         told = await call_next(ctx)
         if ctx.method == "initialize" and told.get("protocolVersion") == CORE:
             told = {**told, "capabilities": {**told["capabilities"], "tasks": _CAPABLE}}
+        if ctx.method != "initialize" and ctx.request is None and ctx.protocol_version <= CORE:
+            self.listening.pipe.follow(ctx)
+        if ctx.method == "initialize":
+            told = {**told, "capabilities": told_lists(told["capabilities"])}
         return told
 
     async def _get_task(self, ctx: Any, params: TaskId) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from types import ModuleType
 from api.application import create_api
 from api.mcp import routes
 from api.mcp.callers import PipedCaller
-from api.mcp.configured import read_configured
+from api.mcp.listening.current import CurrentConfigured
 from api.mcp.mounting import own_version
 from api.problems import ProblemError
 from api.services import Services
@@ -59,11 +59,15 @@ async def serve_pipes(settings: Settings, key: str | None) -> None:
     try:
         await services.check()
         piped = await _let_in(PipedCaller(services, key))
-        configured = read_configured(settings.config)
-        server = AgentServer(own_version(), piped, configured).server
+        current = CurrentConfigured(settings.config)
+        agents = AgentServer(own_version(), piped, current)
+        server = agents.server
         log.info("MCP is served on pipes, for %s", piped.who.id)
         async with stdio_server() as (incoming, outgoing):
-            await server.run(incoming, outgoing, server.create_initialization_options())
+            try:
+                await server.run(incoming, outgoing, server.create_initialization_options())
+            finally:
+                await agents.listening.pipe.close()
     finally:
         await services.close()
 

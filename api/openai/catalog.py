@@ -84,6 +84,10 @@ class ModelCatalog:
         found = [m for m in panels + agents if self._may(who, m.name, m.panel)]
         return sorted(found, key=lambda m: m.name)
 
+    async def refresh(self, age_s: float = 0.0) -> None:
+        """Read them again, if that was longer ago: lists are told as they are."""
+        await self._read(age_s)
+
     async def shown(self, who: Principal, name: str) -> dict[str, Any]:
         """One of them; raises as ``find``."""
         panel = await self.find(who, name)

@@ -9,6 +9,7 @@ It tells how many checks passed and failed, by version. ``--at``: where the suit
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -27,6 +28,7 @@ SUITE, NODE = "@modelcontextprotocol/conformance@0.2.0-alpha.12", "node@22"
 VERSIONS = ("2025-11-25", "2026-07-28")
 #: A run of all scenarios of a version ends within so many seconds.
 _SECONDS = 600
+_DECIDED = frozenset({"SUCCESS", "FAILURE"})
 
 
 def options(argv: list[str] | None = None) -> argparse.Namespace:
@@ -71,7 +73,17 @@ def suite(asked: argparse.Namespace, url: str, *args: str) -> str:
     with tempfile.TemporaryDirectory() as results:
         whole = [*command, "server", "--url", url, *args, "-o", results]
         done = subprocess.run(whole, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    return done.stdout + done.stderr
+        return "\n".join([done.stdout + done.stderr, *_undecided(Path(results))])
+
+
+def _undecided(results: Path) -> list[str]:
+    """The checks that were neither passed nor failed: skipped, warned of, or for information."""
+    found = []
+    for file in sorted(results.glob("*/checks.json")):
+        checks = [c for c in json.loads(file.read_text()) if c["status"] not in _DECIDED]
+        scenario = re.sub(r"^server-|-\d{4}-.*$", "", file.parent.name)
+        found += [f"· {scenario}: {check['id']} {check['status']}" for check in checks]
+    return found
 
 
 def main() -> None:
@@ -84,7 +96,7 @@ def main() -> None:
             told = suite(asked, url, *about)
             if asked.verbose:
                 sys.stdout.write(told)
-            for line in re.findall(r"^✗ .*$", told, re.MULTILINE):
+            for line in re.findall(r"^[✗·] .*$", told, re.MULTILINE):
                 sys.stdout.write(f"{line}\n")
             total = re.findall(r"^Total: .*$|^Passed: .*$", told, re.MULTILINE)
             sys.stdout.write(f"{version}: {total[-1] if total else told[-2000:]}\n")

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 from typing import Annotated, Any
+from uuid import uuid4
 
+from celery import current_app
 from pydantic import Field
 
+from app.execution.runtime import runtime_of
+from app.journal.stores.posted import PostedAgents
 from celery_agents import CallContext, Tool, tool
+from deploy.local.servers import LOOPBACK
 
 #: A red pixel, and a hundredth of a second of silence.
 PIXEL = (
@@ -333,6 +340,28 @@ async def asks_then_lasts(context: CallContext) -> str:
     told = await context.ask_client("user_name", ELICIT, _NAME)
     await asyncio.sleep(3)
     return f"Hello, {_named(told, 'name')}"
+
+
+# -- tools that change what is offered
+
+
+@tool(effects="pure", name="test_trigger_tool_change")
+def offer_an_agent_more() -> str:
+    """Has this worker offer one agent more, as if it was made over the API."""
+    runtime = runtime_of(current_app)
+    entry = {"kind": "http", "url": f"http://{LOOPBACK}:9/"}
+    PostedAgents(runtime.journal.engine).put(f"added_{uuid4().hex[:8]}", entry, "a test")
+    runtime.posted.look()
+    return "There is one agent more."
+
+
+@tool(effects="pure", name="test_trigger_prompt_change")
+def write_a_prompt_more() -> str:
+    """Writes one prompt more into the configuration."""
+    with Path(os.environ["AGENTS_CONFIG"]).open("a") as file:
+        name = f"mcp.prompts.added_{uuid4().hex[:8]}"
+        file.write(f'\n[{name}]\ndescription = "One more."\ntext = "One."\n')
+    return "There is one prompt more."
 
 
 json_schema_2020_12_tool.parameters = {
