@@ -36,6 +36,8 @@ from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 CENT = 10**7
 #: First words of lines that tell of something else than an act.
 BEGAN = "began"
+#: Of notes, so that their spaces are full before long.
+LENGTH = ", and so on" * 20
 #: Names the file; each worker of a stand has it in its environment.
 CALLS_FILE = "CHAOS_CALLS_FILE"
 
@@ -131,6 +133,19 @@ async def talks(order: dict[str, Any], messages: list[dict[str, Any]], step: Ste
         raise AgentFailedError("as it was told")
     before = [json.loads(m["content"])["n"] for m in messages if m["role"] == "user"]
     return {"n": order["n"], "before": before}
+
+
+@agent(effects="pure")
+async def learns(order: dict[str, Any], step: Step) -> list[int]:
+    """Remembers three things and replaces the first of them, around one act; it may fail then."""
+    facts = step.memory("facts")
+    draft = facts.remember(f"draft of {step.step_id}")
+    facts.remember(f"fact of {step.step_id}", replaces=draft)
+    await _act(step, "learn", 0.05 + 0.05 * (order["n"] % 3), None)
+    step.memory("notes").remember(f"note of {step.step_id}{LENGTH}")
+    if order.get("fails"):
+        raise AgentFailedError("as it was told")
+    return [order["n"]]
 
 
 @agent(effects="effect", compensation="frees")

@@ -14,6 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Column, Engine, create_engine, event, literal, or_, select
@@ -27,6 +28,7 @@ from app.admission.budgets.shared import SharedBudgets
 from app.admission.limits.shared import SharedLimits
 from app.celeryconfig import celery_config
 from app.execution import patience
+from app.execution.calls.memory import SpaceMemory
 from app.execution.runtime import Runtime
 from app.journal.following import poison, runs
 from app.journal.journal import Journal
@@ -207,6 +209,19 @@ def eager_cursors() -> None:
     _put(StreamStore, "follow", follow)
 
 
+def eager_memories() -> None:
+    """Let all that a step remembers be everybody's at once, under an id of its own."""
+    plain = SpaceMemory.remember
+
+    def remember(self: Any, *about: Any, **how: Any) -> str:
+        known = plain(self, *about, **how)
+        new = replace(self._step.learned.pop(known), id=str(uuid.uuid4()))
+        self._step.runtime.journal.memories.keep([new])
+        return str(new.id)
+
+    _put(SpaceMemory, "remember", remember)
+
+
 def own_clocks() -> None:
     """Leases go by each worker's own clock (on SQLite, whose statements ask the machine's)."""
 
@@ -249,6 +264,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "waiting": held_slots,
     "slots": no_slots,
     "budget": no_reservations,
+    "memory": eager_memories,
     "races": no_locks,
 }
 

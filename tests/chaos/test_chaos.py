@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -18,10 +19,12 @@ BRIEF = Options(steps=300, kills=6, wipes=1, seed=1, brief=True)
 ELSEWHERE = Options(
     steps=200, kills=5, wipes=1, seed=1, brief=True, journal="postgres", pool="prefork"
 )
-#: What is run: every scenario with threads on SQLite, the main one also with processes on Postgres.
+#: What is run: every scenario with threads on SQLite, the main one also with processes on Postgres,
+#: that of memories, whose statements differ there, too.
 CASES = {
     **{name: (name, BRIEF) for name in SCENARIOS},
     "load-postgres-prefork": ("load", ELSEWHERE),
+    "memory-postgres": ("memory", replace(BRIEF, journal="postgres")),
 }
 #: Scenarios mostly wait; so many at once keep the whole within three minutes on two cores.
 AT_ONCE = 3

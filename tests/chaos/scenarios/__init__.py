@@ -20,6 +20,7 @@ from tests.chaos.scenarios import (  # isort: skip
     waits,
     slots,
     budget,
+    memories,
     races,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "journals",
     "journeys",
     "load",
+    "memories",
     "messages",
     "occurrences",
     "races",

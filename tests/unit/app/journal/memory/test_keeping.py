@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from agents.memory.terms import terms_of
 from app.journal import Journal
 from app.journal.memory.recall import MemoryQuestion
 from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm
 from app.journal.schema.rows import Claimed, NewMemory, derived_id
 from celery_agents.contracts.memory import MemoryPolicy, MemoryRecord
+from tests.support.spaces import check_spaces
 from tests.unit.app.journal.support import (
     DONE,
     FAILED,
@@ -56,25 +56,7 @@ def everything(journal: Journal, tenant: str = "", space: str = "s") -> list[Mem
 def is_exact(world: World) -> None:
     """Terms are those of the texts, and the numbers of each space are those of its rows."""
     with world.engine.connect() as c:
-        for space in c.execute(select(MemorySpace.__table__)).all():
-            rows = c.execute(
-                select(MemoryRow.__table__).where(
-                    MemoryRow.space_id == space.id, MemoryRow.state == "live"
-                )
-            ).all()
-            numbers = (len(rows), sum(r.length for r in rows), sum(r.tokens for r in rows))
-            assert (space.memories, space.length, space.tokens) == numbers
-            assert space.tokens <= space.capacity_tokens
-            terms = c.execute(
-                select(
-                    MemoryTerm.term, MemoryTerm.place, MemoryTerm.times, MemoryTerm.length
-                ).where(MemoryTerm.space_id == space.id)
-            ).all()
-            assert sorted(map(tuple, terms)) == sorted(
-                (term, row.place, times, row.length)
-                for row in rows
-                for term, times in terms_of(row.data["text"], space.language).items()
-            )
+        check_spaces(c)
 
 
 def test_what_a_run_has_learned_is_everybodys_once_it_has_succeeded(
