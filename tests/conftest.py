@@ -56,22 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for _, f in sorted(places, key=lambda place: place[0]) for item in f]
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Leave what was collected out of what the garbage collector looks through, again and again.
-
-    Files that run at once have one process that forks their workers, which comes to be meanwhile.
-    """
-    used = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    options = session.config.option
-    at_once = options.at_once > 1 and not options.collectonly
-    if at_once and used & {"_migrated_sqlite", "_session_broker"}:
-        assert forks.nursery is not None
-        forks.nursery.prepare()
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of what the garbage collector looks through, again and again."""
     gc.collect()
     gc.freeze()
-
-
-def pytest_files_begin() -> None:
-    """Have a process of its own that forks, as a fork of the one of all."""
-    assert forks.nursery is not None
-    forks.nursery.branch()

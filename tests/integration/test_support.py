@@ -6,9 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import psutil
 import pytest
@@ -159,30 +157,6 @@ _SAMPLE = ["-A", "tests.support.sample_app"]
 
 
 class TestForks:
-    def test_each_of_several_processes_has_one_of_its_own(self) -> None:
-        """As files of tests that run at once: what it imported is imported once."""
-        env = CHECKOUT.environment({})
-        shared = forks.Nursery()
-        shared.prepare()
-        for _ in range(2):
-            if not (child := os.fork()):
-                with suppress(BaseException):
-                    shared.branch()
-                    with TemporaryFile() as said:
-                        to = said.fileno()
-                        process = shared.start(CHECKOUT.celery("--version"), env, to, to)
-                        code = process.wait(60)
-                        said.seek(0)
-                        os._exit(7 if not code and b"." in said.read() else 1)
-                os._exit(1)
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-        (one,) = shared._forking.values()
-        branches = psutil.Process(one._process.pid).children()
-        psutil.wait_procs(branches, 10)
-        assert not any(b.is_running() and b.status() != psutil.STATUS_ZOMBIE for b in branches)
-        one._channel.close()
-        assert one._process.wait(10) == 0
-
     @pytest.mark.parametrize(
         ("command", "code"),
         [

@@ -28,7 +28,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from copy import copy
 from functools import cache, cached_property, partial
 from importlib import metadata
 from pathlib import Path
@@ -88,8 +87,6 @@ SDKS = (
     "google.genai",
     "genai_prices",
 )
-#: What is asked for in place of a module: a process that forks, too.
-_BRANCH = "branch"
 _MESSAGE_BYTES = 128 * 1024
 #: Seconds after which whoever waits looks whether another thread has read the end meanwhile: it has
 #: closed the pipe then, whose number may be another one's by now.
@@ -184,20 +181,6 @@ class Forking:
                 start_new_session=True,
             )
 
-    def branched(self) -> Forking:
-        """Return one for a fork of the asking process: a fork of this one, with what it imported.
-
-        Others ask over the same channel, so this is not answered.
-        """
-        made = copy(self)
-        made._lock = threading.Lock()
-        made._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, self._channel:
-            socket.send_fds(
-                self._channel, [json.dumps({"module": _BRANCH}).encode()], [theirs.fileno()]
-            )
-        return made
-
     def start(
         self,
         argv: Sequence[str],
@@ -250,15 +233,6 @@ class Nursery:
         self._own = dict(_early(os.environ))
         self._forking: dict[Early, Forking] = {}
         self._seen: set[Early] = set()  # a process was started as ever with these
-
-    def prepare(self) -> None:
-        """Start the usual one, before forks of this process ask for theirs."""
-        self._forking[self._usual] = Forking(self._environ, *SDKS)
-
-    def branch(self) -> None:
-        """Ask for those of a fork: two processes must not share a channel."""
-        self._lock = threading.Lock()
-        self._forking = {early: one.branched() for early, one in self._forking.items()}
 
     def restore(self) -> None:
         """Take back what a test has left in the environment, as Celery's logging does.
@@ -356,11 +330,8 @@ class _Orders:
     """The other side: forks a child for each order, and tells how each has ended."""
 
     def __init__(self, channel: socket.socket) -> None:
-        self._telling: dict[int, int] = {}  # the pipe of each child
-        self._listen(channel)
-
-    def _listen(self, channel: socket.socket) -> None:
         self._channel = channel
+        self._telling: dict[int, int] = {}  # the pipe of each child
         self._woken, waking = socket.socketpair()
         for end in (self._woken, waking):
             end.setblocking(False)
@@ -385,9 +356,6 @@ class _Orders:
             if not order:
                 raise SystemExit
             wanted = json.loads(order)
-            if wanted["module"] == _BRANCH:
-                self._branch(files[0])
-                continue
             if wanted["module"] != "celery":
                 _preload(wanted["module"])
             if pid := os.fork():
@@ -397,33 +365,15 @@ class _Orders:
             else:
                 return self._become(wanted, files)
 
-    def _branch(self, channel: int) -> None:
-        """Fork one that serves another channel."""
-        if os.fork():
-            os.close(channel)
-            return
-        os.setsid()
-        self._forget()
-        self._listen(socket.socket(fileno=channel))
-
-    def _forget(self) -> None:
-        """Let go of what is the forking process's, in a fork."""
-        for end in (self._channel, self._woken, self._waking):
-            end.close()
-        for file in self._telling.values():
-            os.close(file)
-        self._telling.clear()
-
     def _reap(self) -> None:
         with suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
                     return
-                telling = self._telling.pop(pid, None)
-                if telling is not None:  # else it was one that forks, too
-                    os.write(telling, b"%d" % os.waitstatus_to_exitcode(status))
-                    os.close(telling)
+                telling = self._telling.pop(pid)
+                os.write(telling, b"%d" % os.waitstatus_to_exitcode(status))
+                os.close(telling)
 
     def _become(self, order: dict[str, Any], files: list[int]) -> tuple[str, list[str]]:
         """Be a process that was started so."""
@@ -441,8 +391,10 @@ class _Orders:
         os.environ.clear()
         os.environ.update(order["env"])
         self._channel.send(b"%d" % os.getpid())
-        self._forget()
-        for file in (telling, output, errors):
+        others = (self._channel, self._woken, self._waking)
+        for end in others:
+            end.close()
+        for file in (telling, output, errors, *self._telling.values()):
             os.close(file)
         return order["module"], order["argv"]
 

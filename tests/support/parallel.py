@@ -28,19 +28,6 @@ import pytest
 _END_S = 10.0
 
 
-class Begins:
-    """Hooks that pytest has not."""
-
-    @pytest.hookspec
-    def pytest_files_begin(self) -> None:
-        """Called in each process that runs files, before the first one."""
-
-
-def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Know the hooks."""
-    pluginmanager.add_hookspecs(Begins)
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Know the options."""
     parser.addoption(
@@ -300,7 +287,6 @@ class _Running:
             plugins.unregister(terminal)
         plugins.register(self, "at-once")
         self._settled = True
-        self._config.hook.pytest_files_begin()
 
     def _run(self, tests: range) -> None:
         for place in tests:
