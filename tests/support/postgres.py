@@ -194,8 +194,7 @@ class PostgresServer(Databases):
         self._give(secret)
         done = self._run(
             *(str(self._folder / "initdb"), "-D", str(self._data), "-U", _SUPERUSER),
-            # SCRAM takes a client 5 ms of CPU a connection, and most tests make several.
-            *("--auth=md5", f"--pwfile={secret}"),
+            *("--auth=scram-sha-256", f"--pwfile={secret}"),
             *("--encoding=UTF8", "--no-locale", "--no-sync"),
         )
         if done.returncode:
