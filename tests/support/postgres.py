@@ -91,7 +91,6 @@ class PostgresServer(Databases):
         self._give(self.directory)
         self._folder = self._reachable(folder)
         self._child: Child | None = None
-        self._drops = ThreadPoolExecutor(1, thread_name_prefix="drops")
         password = secrets.token_urlsafe(16)
         super().__init__(
             URL.create(
@@ -104,6 +103,7 @@ class PostgresServer(Databases):
             )
         )
         self._initialise(password)
+        self._drops = ThreadPoolExecutor(1, thread_name_prefix="drops")
 
     def __enter__(self) -> Self:
         self.start()
