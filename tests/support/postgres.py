@@ -12,7 +12,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,7 +102,6 @@ class PostgresServer(Databases):
             )
         )
         self._initialise(password)
-        self._drops = ThreadPoolExecutor(1, thread_name_prefix="drops")
 
     def __enter__(self) -> Self:
         self.start()
@@ -136,10 +134,6 @@ class PostgresServer(Databases):
             else:
                 return
 
-    def drop(self, url: str) -> None:
-        """Remove a database in another thread: the server first syncs what all have changed."""
-        self._drops.submit(super().drop, url)
-
     def restart(self) -> None:
         """Stop it (open connections are cut) and start it on the same data and port."""
         self._end()
@@ -152,7 +146,6 @@ class PostgresServer(Databases):
 
     def stop(self) -> None:
         """Stop it and remove its files."""
-        self._drops.shutdown(wait=False, cancel_futures=True)
         self._end()
         shutil.rmtree(self.directory, ignore_errors=True)
 
