@@ -26,6 +26,10 @@ forks.nursery = forks.Nursery()
 forks.know_redis()
 
 
+#: The part of a run in which files begin whose tests wait.
+_WAITING_PART = 0.85
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown() -> None:
     """Have the processes of the next test begin as those of the first one."""
@@ -44,15 +48,16 @@ def _nothing_noted() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mix files whose tests wait for workers with those that compute: both cores have work.
 
-    Several files run at once, in this order. What takes longest is not
-    last: the scenarios, the checks of the whole checkout.
+    Several files run at once, in this order. What takes longest is not last: the scenarios, the
+    checks of the whole checkout, and all that waits. The files at the end take seconds each.
     """
     files = [list(tests) for _, tests in groupby(items, lambda item: item.path)]
     root = Path(__file__).parent
     computing = [f for f in files if f[0].path.is_relative_to(root / "unit")]
     waiting = [f for f in files if f not in computing]
     computing.sort(key=lambda f: len(f[0].path.relative_to(root).parts))
-    places = [(n / len(of), f) for of in (waiting, computing) for n, f in enumerate(of)]
+    places = [(_WAITING_PART * n / len(waiting), f) for n, f in enumerate(waiting)]
+    places += [(n / len(computing), f) for n, f in enumerate(computing)]
     items[:] = [item for _, f in sorted(places, key=lambda place: place[0]) for item in f]
 
 

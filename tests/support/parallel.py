@@ -29,7 +29,7 @@ _END_S = 10.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Know the option."""
+    """Know the options."""
     parser.addoption(
         "--at-once",
         type=int,

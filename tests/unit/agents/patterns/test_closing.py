@@ -57,8 +57,9 @@ def seconds(request: Vote, heard: list[Ballot]) -> float:
 def test_ten_thousand_ballots_are_closed_in_a_second(rule: Any, tie: str) -> None:
     options = [f"o{n}" for n in range(8)]
     request = panel(rule=rule, choices=options, tie=tie)
+    heard = cast(request, BALLOTS, options)
     for silent in (0, 500):
-        assert seconds(request, cast(request, BALLOTS - silent, options)) < MOST_S
+        assert seconds(request, heard[: BALLOTS - silent]) < MOST_S
 
 
 @pytest.mark.parametrize("rule", ["plurality", "majority", "approval"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from shutil import copy
 
 import pytest
 from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError
 
 from app.journal import Journal
 from app.journal.schema.models import Base
@@ -22,12 +24,37 @@ def _shared_postgres(postgres: Databases, _migrated_postgres: str) -> Iterator[s
     postgres.drop(url)
 
 
+class Emptying:
+    """Empties a database over one connection: the first statements of each new one take 13 ms."""
+
+    _DELETES = "; ".join(f"DELETE FROM {name}" for name in Base.metadata.tables)
+
+    def __init__(self, url: str) -> None:
+        self._engine = engine(url)
+        self._connection = self._engine.connect()
+
+    def __call__(self) -> None:
+        try:
+            self._connection.exec_driver_sql(self._DELETES)
+        except OperationalError:  # a test has cut all connections
+            self.close()
+            self._connection = self._engine.connect()
+            self._connection.exec_driver_sql(self._DELETES)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture(scope="session")
+def _emptying(_shared_postgres: str) -> Iterator[Emptying]:
+    with closing(Emptying(_shared_postgres)) as made:
+        yield made
+
+
 @pytest.fixture
-def emptied_postgres_url(_shared_postgres: str) -> str:
+def emptied_postgres_url(_shared_postgres: str, _emptying: Emptying) -> str:
     """One database for all tests, emptied: making one for each would take most of their time."""
-    deletes = "; ".join(f"DELETE FROM {name}" for name in Base.metadata.tables)
-    with engine(_shared_postgres).connect() as c:
-        c.exec_driver_sql(deletes)
+    _emptying()
     return _shared_postgres
 
 

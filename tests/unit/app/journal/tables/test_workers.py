@@ -62,16 +62,17 @@ def test_a_worker_that_comes_back_frees_its_former_steps(world: World, gone_pid:
 @pytest.mark.parametrize(
     ("former", "gone"),
     [
-        ({"name": "w", "pid": os.getppid()}, False),  # two workers share a name by mistake
+        ({"name": "w", "pid": os.getppid}, False),  # two workers share a name by mistake
         ({"name": "other"}, False),
         ({"name": "w", "host": "elsewhere"}, True),  # the name has moved to this host
-        ({"name": "w", "pid": os.getpid()}, True),  # the first process of its container, as ever
+        ({"name": "w", "pid": os.getpid}, True),  # the first process of its container, as ever
     ],
 )
 def test_only_a_former_worker_of_the_name_that_is_gone_loses_its_lease(
     world: World, former: dict[str, object], gone: bool
 ) -> None:
-    world.add_worker(**{"host": socket.gethostname(), "pid": 1, **former})
+    known = {k: v() if callable(v) else v for k, v in former.items()}
+    world.add_worker(**{"host": socket.gethostname(), "pid": 1, **known})
     world.journal("w")
     assert (lease(world, "old") < 0) is gone
 
