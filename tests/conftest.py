@@ -2,15 +2,17 @@
 
 import gc
 import os
+import sys
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests.support import forks
+from tests.support import forking, forks
 from tests.support.drawn import FULL
 from tests.support.scratch import scratch
+from tests.support.service import CHECKOUT, SERVICE
 
 pytest_plugins = ["tests.support.fixtures", "tests.support.parallel"]
 
@@ -23,7 +25,16 @@ settings.load_profile("tests")
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch()))
 
 forks.nursery = forks.Nursery()
-forks.know_redis()
+forking.know_redis()
+if SERVICE is not CHECKOUT:
+    forks.nursery.know(SERVICE.python, forks.Wheel(SERVICE.folder, SERVICE.app))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Have what forks import while tests are collected, where several files run at once."""
+    assert forks.nursery is not None
+    if session.config.option.at_once > 1 and sys.platform == "linux":
+        forks.nursery.prepare()
 
 
 #: The part of a run in which files begin whose tests wait.

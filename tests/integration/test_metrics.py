@@ -94,19 +94,19 @@ def governed(fast: Stack, model: ModelServer, port: int) -> Iterator[Stack]:
     model.script()
 
 
-def work(stack: Stack) -> None:
-    """Some of all that is counted."""
+def work(stack: Stack, *, again: bool = False) -> None:
+    """Some of all that is counted; what a breaker holds back by then is not waited for."""
     client = stack.client
     runs = [
         client.ask("gpt", "hello", tenant="acme"),
         client.ask("known", "the same"),
         client.ask("no-such-agent", 1),
         client.ask("refused", "no"),
-        client.ask("down", 1, retry=ONCE),
         client.ask("flaky", {"until": 2}),
         client.vote(["yes", "yes", "no"], "Which?"),
     ]
-    for run in runs:
+    down = client.ask("down", 1, retry=ONCE)
+    for run in runs if again else [*runs, down]:
         with suppress(AgentsError):
             run.get(timeout=SOON_S)
 
@@ -244,7 +244,7 @@ def test_every_expression_of_the_dashboard_has_data(
 
             until = time.monotonic() + LOAD_S
             while time.monotonic() < until:
-                work(governed)
+                work(governed, again=True)
                 complete()
             with suppress(AssertionError):
                 eventually(complete)

@@ -13,8 +13,10 @@ import pytest
 
 from celery_agents.errors import PriceUnknownError
 from deploy.local.state import ROOT
-from deploy.wheel import rewrite
+from deploy.wheel import HOME, rewrite
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack
+from tests.support import forks
+from tests.support.forks import Wheel
 from tests.support.framed_team import (
     Team,
     amid_an_approved_tool,
@@ -27,6 +29,8 @@ from tests.support.workers import WorkerProcess, unique_name
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+#: What the project's workers import.
+PRELOADED = ("agents", "openai.resources.chat.completions", "genai_prices")
 PROJECT = ROOT / "tests" / "support" / "projects" / "openai_agents"
 
 
@@ -39,8 +43,8 @@ class WheelStack(Stack):
         """Start a worker; it is ended with the stack."""
         name = unique_name()
         options = ["--hostname", name, "--loglevel", "INFO", *COROUTINES]
-        celery = str(self.site.bin / "celery")
-        command = [celery, "-A", "celery_agents.service", "worker", *options]
+        celery = [str(self.site.bin / "python"), "-m", "celery", "-A", HOME]
+        command = [*celery, "worker", *options]
         # What is imported is written down compiled: it takes ten times as long otherwise.
         about = {"PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": ""}
         env = self.site.environment({**self.env, **about})
@@ -53,7 +57,11 @@ class WheelStack(Stack):
 
 @pytest.fixture(scope="module")
 def site(disk: Path) -> Site:
-    return Site(disk / "site", "worker,openai-agents", "pytest")
+    made = Site(disk / "site", "worker,openai-agents", "pytest")
+    assert forks.nursery is not None
+    about = Wheel(made.folder / "project", HOME, PRELOADED)
+    forks.nursery.know(made.bin / "python", about)
+    return made
 
 
 @pytest.fixture

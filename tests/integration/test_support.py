@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import psutil
 import pytest
@@ -190,12 +191,25 @@ class TestForks:
         for worker in (one, other):
             process = psutil.Process(worker.pid)
             assert os.getpgid(worker.pid) == worker.pid
-            assert "tests.support.forks" in process.cmdline()
+            assert "tests.support.forking" in process.cmdline()
             assert locks.holder(worker.log.with_suffix(".pid")) == worker.pid
         one.kill()
         assert locks.holder(one.log.with_suffix(".pid")) is None
         assert (one.returncode, other.returncode) == (-signal.SIGKILL, None)
         assert other.terminate() == 0
+
+    def test_a_branch_does_as_what_it_came_of(self) -> None:
+        """Those that run files of tests at once have imported the service together."""
+        command, env = CHECKOUT.celery("--version"), CHECKOUT.environment({})
+        plain = forks.run(command, env, ROOT, 60)
+        assert forks.nursery is not None
+        branch = forks.nursery._forking_of(command[0], env).branch()
+        for _ in "ab":
+            with TemporaryFile() as output:
+                out = output.fileno()
+                assert branch.start(command, env, out, out, cwd=ROOT).wait(60) == 0
+                output.seek(0)
+                assert output.read().decode() == plain.stdout
 
     def test_variables_of_their_own_are_there_from_the_beginning(self, tmp_path: Path) -> None:
         """The second process with them is a fork of one that was started with them."""

@@ -7,19 +7,17 @@ been started: a session of its own, its arguments, directory, environment and fi
 (tests/unit/test_imports.py): no module of ours reads the environment, connects, or draws a number
 that two processes must not share.
 
-Started as ever is what is not the checkout's own ``python -m celery`` or ``python -P -m api``; so
-are all processes outside of pytest, as those of ``./run chaos`` and ``./run bench``. Variables that
-others read as they are imported, or that Python reads as it starts, are those of the process that
-forks: of each set of them the first process is started as ever, and the second by one of its own.
+Started as ever is what is not the checkout's own ``python -m celery`` or ``python -P -m api``, or
+``python -m celery`` of an installed wheel that :meth:`Nursery.know` was told of; so are all
+processes outside of pytest, as those of ``./run chaos`` and ``./run bench``. Variables that others
+read as they are imported, or that Python reads as it starts, are those of the process that forks:
+of each set of them the first process is started as ever, and the second by one of its own.
 """
 
 from __future__ import annotations
 
-import gc
-import importlib
 import json
 import os
-import runpy
 import signal
 import socket
 import subprocess
@@ -28,66 +26,17 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache, cached_property, partial
-from importlib import metadata
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
-
-from sqlalchemy.orm import configure_mappers
+from typing import Any, Self
 
 from deploy.local.child import Child
 from deploy.local.state import ROOT
+from tests.support.forking import PRELOADED, SDKS
 from tests.support.readable import readable
 
-#: What a program has imported by the time that it is ready.
-PRELOADED = {
-    "celery": (
-        "celery.bin.celery",
-        "celery.app.control",
-        "celery.app.events",
-        "celery.app.log",
-        "celery.apps.worker",
-        "celery.backends.redis",
-        "celery.concurrency.prefork",
-        "celery.fixups.django",
-        "celery.loaders.app",
-        "celery.worker.autoscale",
-        "celery.worker.components",
-        "celery.worker.consumer",
-        "celery.worker.consumer.delayed_delivery",
-        "celery.worker.strategy",
-        "kombu.transport.redis",
-        "logging.handlers",
-        "sqlalchemy.dialects.postgresql.psycopg2",
-        "sqlalchemy.dialects.sqlite",
-        "app.factory",
-        "app.execution.task",
-        "app.messaging.consumer",
-        "app.messaging.transport",
-        "app.pool.pool",
-        "beat_schedules",
-        "tasks",
-    ),
-    "api": (
-        "api.application",
-        "uvicorn.lifespan.on",
-        "uvicorn.loops.auto",
-        "uvicorn.protocols.http.auto",
-    ),
-    "api.mcp": ("api.mcp.serving", "api.mcp.server", "mcp.server.stdio"),
-    "tests.chaos.people": ("celery_agents",),
-    "tests.chaos.racer": ("app.journal", "agents.patterns"),
-}
-#: What a worker imports when it first asks models.
-SDKS = (
-    "httpx2",
-    "openai.resources.chat.completions",
-    "anthropic.resources.messages",
-    "google.genai",
-    "genai_prices",
-)
-_MESSAGE_BYTES = 128 * 1024
 #: Seconds after which whoever waits looks whether another thread has read the end meanwhile: it has
 #: closed the pipe then, whose number may be another one's by now.
 _LOOK_S = 0.5
@@ -96,19 +45,19 @@ _EARLY = (
     *("PYTHON", "LD_", "MALLOC_", "LC_", "LANG", "TZ", "COVERAGE"),
     *("CELERY_", "C_", "MP_", "KOMBU_", "AUTOSCALE_", "DISABLE_"),
 )
-#: How programs are started, and which module each one is.
+#: How an interpreter starts programs, and which module each one is.
 _COMMANDS = {
-    (sys.executable, "-m", "celery"): "celery",
-    (sys.executable, "-P", "-m", "api"): "api",
-    (sys.executable, "-P", "-m", "api.mcp"): "api.mcp",
-    (sys.executable, "-m", "tests.chaos.people"): "tests.chaos.people",
-    (sys.executable, "-m", "tests.chaos.racer"): "tests.chaos.racer",
+    ("-m", "celery"): "celery",
+    ("-P", "-m", "api"): "api",
+    ("-P", "-m", "api.mcp"): "api.mcp",
+    ("-m", "tests.chaos.people"): "tests.chaos.people",
+    ("-m", "tests.chaos.racer"): "tests.chaos.racer",
 }
 
 
 def _command(argv: Sequence[str]) -> tuple[str, ...] | None:
-    """The beginning of a command by which one of the programs is started."""
-    return next((c for c in _COMMANDS if tuple(argv[: len(c)]) == c), None)
+    """The words behind the interpreter by which one of the programs is started."""
+    return next((c for c in _COMMANDS if tuple(argv[1 : len(c) + 1]) == c), None)
 
 
 class Process:
@@ -164,22 +113,48 @@ class Forking:
     """A process that forks, from the side that asks it to; it ends with this one.
 
     Args:
-        env: its variables; those that are read early are those of all its forks.
-        preloaded: modules that it imports beside those of Celery's command.
+        channel: on which it is asked.
+        placed: it is one of an installed wheel, whose processes stand in folders of their own.
     """
 
-    def __init__(self, env: Mapping[str, str], *preloaded: str) -> None:
+    def __init__(self, channel: socket.socket, *, placed: bool = False) -> None:
         self._lock = threading.Lock()
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel = channel
+        self._placed = placed
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def begun(
+        cls, python: str, folder: Path, env: Mapping[str, str], home: str, *preloaded: str
+    ) -> Self:
+        """Start one.
+
+        Args:
+            python: its interpreter.
+            folder: where it finds the modules of the tests.
+            env: its variables; those that are read early are those of all its forks.
+            home: the package below which its service is; "" in the checkout.
+            preloaded: modules that it imports beside those of Celery's command.
+        """
+        channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        made = cls(channel, placed=bool(home))
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno()), *preloaded],
+            made._process = subprocess.Popen(
+                [python, "-m", "tests.support.forking", str(theirs.fileno()), home, *preloaded],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                cwd=ROOT,
+                cwd=folder,
                 env=env,
                 start_new_session=True,
             )
+        return made
+
+    def branch(self) -> Forking:
+        """Return one that has imported what this one has, for a fork of this process."""
+        channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            socket.send_fds(self._channel, [b"{}"], [theirs.fileno()])
+        return Forking(channel, placed=self._placed)
 
     def start(
         self,
@@ -188,6 +163,7 @@ class Forking:
         output: int,
         errors: int,
         *keep: int,
+        cwd: Path,
         given: int | None = None,
     ) -> Process:
         """Start a program.
@@ -198,13 +174,14 @@ class Forking:
             output: the file that it writes to.
             errors: the file of its errors.
             keep: descriptors that it holds until its end.
+            cwd: its folder.
             given: the file that it reads; otherwise nothing.
         """
         command = _command(argv)
         assert command is not None
-        rest = list(argv[len(command) :])
-        reads = given is not None
-        about = {"module": _COMMANDS[command], "argv": rest, "env": dict(env), "reads": reads}
+        rest = list(argv[len(command) + 1 :])
+        about: dict[str, Any] = {"module": _COMMANDS[command], "argv": rest, "env": dict(env)}
+        about |= {"reads": given is not None} | ({"cwd": str(cwd)} if self._placed else {})
         told, telling = os.pipe()
         try:
             with self._lock:
@@ -225,14 +202,40 @@ def _early(env: Mapping[str, str]) -> Early:
     return frozenset((k, v) for k, v in env.items() if k.startswith(_EARLY))
 
 
+@dataclass(frozen=True)
+class Wheel:
+    """An installed wheel whose processes are forked.
+
+    Args:
+        folder: where the modules of the tests are found, and none of the checkout.
+        home: the package below which it has the service.
+        preloaded: what its workers import beside the service.
+    """
+
+    folder: Path
+    home: str
+    preloaded: tuple[str, ...] = ()
+
+
 class Nursery:
     """The processes that fork: one for each set of variables that are read early."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._own = dict(_early(os.environ))
-        self._forking: dict[Early, Forking] = {}
-        self._seen: set[Early] = set()  # a process was started as ever with these
+        self._forking: dict[tuple[str, Early], Forking] = {}
+        self._seen: set[tuple[str, Early]] = set()  # a process was started as ever with these
+        self._wheels: dict[str, Wheel] = {}
+        self._pid = os.getpid()
+
+    def know(self, python: Path, wheel: Wheel) -> None:
+        """Fork Celery's processes of this interpreter, too."""
+        self._wheels[str(python)] = wheel
+
+    def prepare(self) -> None:
+        """Start the one for usual processes: those of forks of this process are its branches."""
+        more = (*SDKS, *PRELOADED["api"])
+        self._forking[self._usual] = Forking.begun(sys.executable, ROOT, self._environ, "", *more)
 
     def restore(self) -> None:
         """Take back what a test has left in the environment, as Celery's logging does.
@@ -244,8 +247,8 @@ class Nursery:
         os.environ.update(self._own)
 
     @cached_property
-    def _usual(self) -> Early:
-        return _early(self._environ)
+    def _usual(self) -> tuple[str, Early]:
+        return sys.executable, _early(self._environ)
 
     @cached_property
     def _environ(self) -> dict[str, str]:
@@ -253,15 +256,20 @@ class Nursery:
 
     def takes(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> bool:
         """Return whether a fork does the same as a new process would, and comes cheaper."""
-        return self._could(argv, cwd) and _early(env) in {self._usual, *self._seen}
+        return self._could(argv, cwd) and (argv[0], _early(env)) in {self._usual, *self._seen}
 
     def leaves(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         """Know that a process is started as ever."""
         if self._could(argv, cwd):
-            self._seen.add(_early(env))
+            self._seen.add((argv[0], _early(env)))
 
     def _could(self, argv: Sequence[str], cwd: Path) -> bool:
-        return sys.platform == "linux" and _command(argv) is not None and cwd == ROOT
+        command = _command(argv)
+        if sys.platform != "linux" or command is None:
+            return False
+        if argv[0] in self._wheels:
+            return _COMMANDS[command] == "celery"
+        return argv[0] == sys.executable and cwd == ROOT
 
     def start(
         self,
@@ -270,16 +278,30 @@ class Nursery:
         output: int,
         errors: int,
         *keep: int,
+        cwd: Path = ROOT,
         given: int | None = None,
     ) -> Process:
         """Start a program; see :meth:`Forking.start`."""
-        early = _early(env)
         with self._lock:
-            if early not in self._forking:
-                usual = early == self._usual
-                made = Forking(self._environ, *SDKS) if usual else Forking(env)
-                self._forking[early] = made
-        return self._forking[early].start(argv, env, output, errors, *keep, given=given)
+            forking = self._forking_of(argv[0], env)
+        return forking.start(argv, env, output, errors, *keep, cwd=cwd, given=given)
+
+    def _forking_of(self, python: str, env: Mapping[str, str]) -> Forking:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._forking = {key: forking.branch() for key, forking in self._forking.items()}
+        key = python, _early(env)
+        if key not in self._forking:
+            self._forking[key] = self._begun(python, env, usual=key == self._usual)
+        return self._forking[key]
+
+    def _begun(self, python: str, env: Mapping[str, str], *, usual: bool) -> Forking:
+        if wheel := self._wheels.get(python):
+            own = {**env, "PYTHONPATH": str(wheel.folder)}
+            return Forking.begun(python, wheel.folder, own, wheel.home, *wheel.preloaded)
+        if usual:
+            return Forking.begun(python, ROOT, self._environ, "", *SDKS)
+        return Forking.begun(python, ROOT, env, "")
 
 
 #: There is one in a run of pytest (tests/conftest.py).
@@ -302,7 +324,8 @@ class Fork(Child):
         if by is None:
             return super()._started(argv, **how)
         with how["output"].open("ab") as file:
-            return by.start(argv, how["env"], file.fileno(), file.fileno(), how["lock"])
+            out, lock = file.fileno(), how["lock"]
+            return by.start(argv, how["env"], out, out, lock, cwd=how["cwd"])
 
 
 def run(
@@ -315,7 +338,7 @@ def run(
             argv, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=timeout_s
         )
     with TemporaryFile() as output, TemporaryFile() as errors:
-        process = by.start(argv, env, output.fileno(), errors.fileno())
+        process = by.start(argv, env, output.fileno(), errors.fileno(), cwd=cwd)
         try:
             process.wait(timeout_s)
         finally:
@@ -324,112 +347,3 @@ def run(
             file.seek(0)
         said = (file.read().decode() for file in (output, errors))
         return subprocess.CompletedProcess(argv, process.wait(), *said)
-
-
-class _Orders:
-    """The other side: forks a child for each order, and tells how each has ended."""
-
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
-        self._telling: dict[int, int] = {}  # the pipe of each child
-        self._woken, waking = socket.socketpair()
-        for end in (self._woken, waking):
-            end.setblocking(False)
-        self._waking = waking
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
-
-    def serve(self) -> tuple[str, list[str]]:
-        """Serve until the asking process has gone, which ends this one.
-
-        Returns:
-            In a child: its module and its arguments.
-        """
-        while True:
-            ready = readable([self._channel, self._woken])
-            if self._woken in ready:
-                self._woken.recv(4096)
-                self._reap()
-            if self._channel not in ready:
-                continue
-            order, files, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, 8)
-            if not order:
-                raise SystemExit
-            wanted = json.loads(order)
-            if wanted["module"] != "celery":
-                _preload(wanted["module"])
-            if pid := os.fork():
-                self._telling[pid] = files[0]
-                for file in files[1:]:
-                    os.close(file)
-            else:
-                return self._become(wanted, files)
-
-    def _reap(self) -> None:
-        with suppress(ChildProcessError):
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if not pid:
-                    return
-                telling = self._telling.pop(pid)
-                os.write(telling, b"%d" % os.waitstatus_to_exitcode(status))
-                os.close(telling)
-
-    def _become(self, order: dict[str, Any], files: list[int]) -> tuple[str, list[str]]:
-        """Be a process that was started so."""
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        telling, output, errors, *keep = files
-        if order["reads"]:
-            os.dup2(keep[0], 0)
-            os.close(keep.pop(0))
-        os.dup2(output, 1)
-        os.dup2(errors, 2)
-        for file in keep:
-            os.set_inheritable(file, True)
-        os.environ.clear()
-        os.environ.update(order["env"])
-        self._channel.send(b"%d" % os.getpid())
-        others = (self._channel, self._woken, self._waking)
-        for end in others:
-            end.close()
-        for file in (telling, output, errors, *self._telling.values()):
-            os.close(file)
-        return order["module"], order["argv"]
-
-
-def know_redis() -> None:
-    """Read redis-py's version once: each of its connections looks for it, in 3 ms."""
-    from redis import utils
-
-    utils.get_lib_version = partial(str, metadata.version("redis"))
-
-
-def _read_once() -> None:
-    """Read what is installed here, and not in each fork: it is a third of a worker's start."""
-    metadata.entry_points = metadata.entry_points().select
-    know_redis()
-
-
-@cache
-def _preload(module: str, *more: str) -> None:
-    for name in (*PRELOADED[module], *more):
-        importlib.import_module(name)
-    configure_mappers()  # of classes that are imported, as their first query would
-    gc.collect()
-    gc.freeze()
-
-
-def _main(channel: int, *more: str) -> None:
-    _read_once()
-    _preload("celery", *more)
-    from app.journal.schema import migrate
-
-    migrate.head()  # it reads each of the migrations
-    module, sys.argv[1:] = _Orders(socket.socket(fileno=channel)).serve()
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-if __name__ == "__main__":
-    _main(int(sys.argv[1]), *sys.argv[2:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -60,7 +61,8 @@ def _starting(argv: Sequence[str], env: Mapping[str, str], mode: str, **about: A
     command, *args = argv
     own = SERVICE.environment(env)
     given = StdioServerParameters(command=command, args=args, env=own, cwd=str(SERVICE.folder))
-    return Client(stdio_client(given), mode=mode, **about)
+    # Its default is what pytest had here as the SDK was imported, in another process perhaps.
+    return Client(stdio_client(given, errlog=sys.stderr), mode=mode, **about)
 
 
 def run(work: Callable[[], Awaitable[T]], seconds: float = 60.0) -> T:

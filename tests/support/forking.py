@@ -1,0 +1,233 @@
+"""The process that forks others, from its own side; see tests/support/forks.py.
+
+It runs in the environment of the checkout, or of an installed wheel: it imports nothing else of the
+tests and nothing of the checkout but what it is told to.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+from contextlib import suppress
+from functools import cache, partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import configure_mappers
+
+from tests.support.readable import readable
+
+#: What a program has imported by the time that it is ready.
+PRELOADED = {
+    "celery": (
+        "celery.bin.celery",
+        "celery.app.control",
+        "celery.app.events",
+        "celery.app.log",
+        "celery.apps.worker",
+        "celery.backends.redis",
+        "celery.concurrency.prefork",
+        "celery.fixups.django",
+        "celery.loaders.app",
+        "celery.worker.autoscale",
+        "celery.worker.components",
+        "celery.worker.consumer",
+        "celery.worker.consumer.delayed_delivery",
+        "celery.worker.strategy",
+        "kombu.transport.redis",
+        "logging.handlers",
+        "sqlalchemy.dialects.postgresql.psycopg2",
+        "sqlalchemy.dialects.sqlite",
+        "app.factory",
+        "app.execution.task",
+        "app.messaging.consumer",
+        "app.messaging.transport",
+        "app.pool.pool",
+        "beat_schedules",
+        "tasks",
+    ),
+    "api": (
+        "api.application",
+        "uvicorn.lifespan.on",
+        "uvicorn.loops.auto",
+        "uvicorn.protocols.http.auto",
+    ),
+    "api.mcp": ("api.mcp.serving", "api.mcp.server", "mcp.server.stdio"),
+    "tests.chaos.people": ("celery_agents",),
+    "tests.chaos.racer": ("app.journal", "agents.patterns"),
+}
+#: What a worker imports when it first asks models.
+SDKS = (
+    "httpx2",
+    "openai.resources.chat.completions",
+    "anthropic.resources.messages",
+    "google.genai",
+    "genai_prices",
+)
+#: Packages that stand below another one in an installed wheel.
+_PLACED = frozenset({"agents", "api", "app", "beat_schedules", "tasks"})
+_MESSAGE_BYTES = 128 * 1024
+
+
+class _Orders:
+    """Forks a child for each order, and tells how each has ended."""
+
+    def __init__(self, channel: socket.socket, modules: _Modules) -> None:
+        self._modules = modules
+        self._telling: dict[int, int] = {}  # the pipe of each child
+        self._listen(channel)
+
+    def _listen(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._woken, self._waking = socket.socketpair()
+        for end in (self._woken, self._waking):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
+
+    def serve(self) -> tuple[str, list[str]]:
+        """Serve until the asking process has gone, which ends this one.
+
+        Returns:
+            In a child: its module and its arguments.
+        """
+        while True:
+            ready = readable([self._channel, self._woken])
+            if self._woken in ready:
+                self._woken.recv(4096)
+                self._reap()
+            if self._channel not in ready:
+                continue
+            order, files, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, 8)
+            if not order:
+                raise SystemExit
+            wanted = json.loads(order)
+            if not wanted:
+                self._branch(files[0])
+                continue
+            if wanted["module"] != "celery":
+                self._modules.preload(wanted["module"])
+            if pid := os.fork():
+                self._telling[pid] = files[0]
+                for file in files[1:]:
+                    os.close(file)
+            else:
+                return self._become(wanted, files)
+
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    return
+                if telling := self._telling.pop(pid, 0):  # none tells of a branch
+                    os.write(telling, b"%d" % os.waitstatus_to_exitcode(status))
+                    os.close(telling)
+
+    def _branch(self, channel: int) -> None:
+        """Have another process like this one serve a channel, with what is imported."""
+        if not os.fork():
+            self._let_go()
+            self._telling.clear()
+            self._listen(socket.socket(fileno=channel))
+        else:
+            os.close(channel)
+
+    def _let_go(self) -> None:
+        """Close what is this process's own, in a fork of it."""
+        for end in (self._channel, self._woken, self._waking):
+            end.close()
+        for file in self._telling.values():
+            os.close(file)
+
+    def _become(self, order: dict[str, Any], files: list[int]) -> tuple[str, list[str]]:
+        """Be a process that was started so."""
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        telling, output, errors, *keep = files
+        if order["reads"]:
+            os.dup2(keep[0], 0)
+            os.close(keep.pop(0))
+        os.dup2(output, 1)
+        os.dup2(errors, 2)
+        for file in keep:
+            os.set_inheritable(file, True)
+        os.environ.clear()
+        os.environ.update(order["env"])
+        if "cwd" in order:
+            _stand_in(order["cwd"])
+        self._channel.send(b"%d" % os.getpid())
+        self._let_go()
+        for file in (telling, output, errors):
+            os.close(file)
+        return order["module"], order["argv"]
+
+
+def know_redis() -> None:
+    """Read redis-py's version once: each of its connections looks for it, in 3 ms."""
+    from redis import utils
+
+    utils.get_lib_version = partial(str, metadata.version("redis"))
+
+
+def _read_once() -> None:
+    """Read what is installed here, and not in each fork: it is a third of a worker's start."""
+    metadata.entry_points = metadata.entry_points().select
+    know_redis()
+
+
+def _stand_in(folder: str) -> None:
+    """Look for modules where a process does that was started in this folder."""
+    own = {str(Path.cwd()), ""}
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:] = [folder, *filter(None, given), *(p for p in sys.path if p not in own)]
+    os.chdir(folder)
+
+
+class _Modules:
+    """Imports of this process, each made once for all forks.
+
+    Args:
+        home: the package below which an installed wheel has the service's; "" in the checkout.
+    """
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+
+    @cache  # noqa: B019 - there is one in a process
+    def preload(self, module: str, *more: str) -> None:
+        """Import what a program imports, and more."""
+        for name in PRELOADED[module]:
+            self.found(name)
+        for name in more:
+            importlib.import_module(name)
+        configure_mappers()  # of classes that are imported, as their first query would
+        gc.collect()
+        gc.freeze()
+
+    def found(self, name: str) -> Any:
+        """Import a module of the service, or another one."""
+        placed = self._home and name.partition(".")[0] in _PLACED
+        return importlib.import_module(f"{self._home}.{name}" if placed else name)
+
+
+def _main(channel: int, home: str, *more: str) -> None:
+    _read_once()
+    modules = _Modules(home)
+    modules.preload("celery", *more)
+    modules.found("app.journal.schema.migrate").head()  # it reads each of the migrations
+    orders = _Orders(socket.socket(fileno=channel), modules)
+    module, sys.argv[1:] = orders.serve()
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _main(int(sys.argv[1]), *sys.argv[2:])
