@@ -440,7 +440,11 @@ class TestGathered:
         self, loop: LoopThread
     ) -> None:
         answer: Future[int] = Future()
-        gathered = Gathered[int](lambda things: answer.set_result(things[0]) and None)
+
+        def reply(things: list[int]) -> None:
+            answer.set_result(things[0])
+
+        gathered = Gathered(reply)
 
         async def block() -> int:
             gathered.add(7)
