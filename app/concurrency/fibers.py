@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from greenlet import getcurrent, greenlet
 
 from app.concurrency.future import Future
-from app.concurrency.loop import LoopThread, process_loop
+from app.concurrency.loop import LoopThread, loop_here, process_loop
 
 T = TypeVar("T")
 
@@ -162,20 +162,19 @@ def unbroken() -> AbstractContextManager[object]:
 
 
 class Gathered(Generic[T]):
-    """Passes things on to ``deliver``: those of fibers together, at the end of the loop's turn."""
+    """Passes things on to ``deliver``: what is added on a loop together, at its turn's end."""
 
     def __init__(self, deliver: Callable[[list[T]], None]) -> None:
         self._deliver = deliver
         self._things: list[T] = []
 
     def add(self, thing: T) -> None:
-        """Pass a thing on: at once, unless the caller is a fiber."""
-        me = current()
-        if me is None:
+        """Pass a thing on: at once, unless the caller is a fiber or a coroutine of ours."""
+        if (thread := loop_here()) is None:
             self._deliver([thing])
             return
         self._things.append(thing)  # on the loop's thread, as its flush
-        me.thread.at_turns_end(self._flush)
+        thread.at_turns_end(self._flush)
 
     def _flush(self) -> None:
         things, self._things = self._things, []

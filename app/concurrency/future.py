@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from _thread import allocate_lock
+from asyncio import _get_running_loop
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -73,6 +74,8 @@ class Future(Generic[T]):
         """Block until it has come, for so long; -1: for ever. Return whether it has."""
         if self._done:
             return True
+        if (hand_over := getattr(_get_running_loop(), "hand_over", None)) is not None:
+            hand_over()  # among it may be what this waits for (app/concurrency/fibers.py)
         gate = allocate_lock()
         gate.acquire()
         self.add_done_callback(lambda _: gate.release())

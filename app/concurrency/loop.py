@@ -38,8 +38,10 @@ _Post = tuple[Callable[..., Any], tuple[Any, ...]]
 class _Loop(asyncio.SelectorEventLoop):
     """asyncio's own loop, which resolves names in the ``slow`` threads, not in the default ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, thread: LoopThread) -> None:
         super().__init__()
+        self.thread = thread
+        self.hand_over = thread.hand_over
         self.slow = ThreadPoolExecutor(SLOW_THREADS, "agents-slow")
 
     async def getaddrinfo(self, *args: Any, **kwargs: Any) -> Any:
@@ -50,11 +52,17 @@ class _Loop(asyncio.SelectorEventLoop):
         return await self.run_in_executor(self.slow, socket.getnameinfo, sockaddr, flags)
 
 
+def loop_here() -> LoopThread | None:
+    """The loop on whose thread the caller runs, as a fiber or in a coroutine; None: on no such."""
+    running = asyncio._get_running_loop()  # noqa: SLF001 - the public one raises where there is none
+    return running.thread if isinstance(running, _Loop) else None
+
+
 class LoopThread:
     """Coroutines of many steps on one loop, so that waiting needs no thread each."""
 
     def __init__(self) -> None:
-        self.loop = _Loop()
+        self.loop = _Loop(self)
         self.slow = self.loop.slow
         self.blocking = ThreadPoolExecutor(BLOCKING_THREADS, "agents-blocking")
         self._default = ThreadPoolExecutor(DEFAULT_THREADS, "agents-default")
@@ -120,7 +128,7 @@ class LoopThread:
         self._read(self._mail, len(self._mail))
         self._read(self._bulk, min(len(self._bulk), BULK_A_TURN))
         self._turn = False
-        self._end_turn()
+        self.hand_over()
         if self._bulk:
             self._wake()
 
@@ -136,10 +144,11 @@ class LoopThread:
         threads that are woken for each one take turns at the interpreter with the loop.
         """
         if not (self._turn or self._last):
-            self.loop.call_soon(self._end_turn)
+            self.loop.call_soon(self.hand_over)
         self._last[call] = None
 
-    def _end_turn(self) -> None:
+    def hand_over(self) -> None:
+        """Do what was left for the end of the turn: that has come, or the thread will block."""
         calls, self._last = self._last, {}
         for call in calls:
             self._call(call)

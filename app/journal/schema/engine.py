@@ -143,6 +143,8 @@ def _postgres(url: URL, timeout_s: float, idle_s: float | None) -> Engine:
     _ping_seldom(engine)
     if shared:
         engine.update_execution_options(**{SHARED: True})
+    else:
+        _interpret(engine)
     if idle_s is not None or not shared:  # there it costs each transaction a round trip
         _limit_idle(engine, LET_WAIT_S if idle_s is None else idle_s, shared=shared)
 
@@ -170,6 +172,21 @@ def _postgres(url: URL, timeout_s: float, idle_s: float | None) -> Engine:
             driver.set_session(isolation_level="DEFAULT", readonly="DEFAULT")
 
     return engine
+
+
+def _interpret(engine: Engine) -> None:
+    """Have the server compile no statement: that takes a second, and each of ours milliseconds.
+
+    It does where a plan looks dear, as one does that has to go a way which is switched off for it
+    (see writing/connection.py): a batch of ends under a budget took a thousand times as long.
+    """
+
+    @event.listens_for(engine, "connect")
+    def connected(driver: Any, _: ConnectionPoolEntry) -> None:
+        driver.autocommit = True  # a rollback would take it back
+        with driver.cursor() as cursor:
+            cursor.execute("SET jit = off")
+        driver.autocommit = False
 
 
 def _limit_idle(engine: Engine, idle_s: float, *, shared: bool) -> None:

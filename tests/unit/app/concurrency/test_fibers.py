@@ -410,3 +410,44 @@ class TestGathered:
         run(loop, add(3))
         loop.submit(asyncio.sleep(0.01)).result(SOON)
         assert got == [[0, 1, 2], [3]]
+
+    def test_the_coroutines_of_a_turn_too(self, loop: LoopThread) -> None:
+        got: list[list[int]] = []
+        gathered = Gathered(got.append)
+
+        async def add(n: int) -> None:
+            gathered.add(n)
+
+        async def all_at_once() -> None:
+            await asyncio.gather(add(0), add(1), add(2))
+
+        loop.submit(all_at_once()).result(SOON)
+        loop.submit(asyncio.sleep(0.01)).result(SOON)
+        assert got == [[0, 1, 2]]
+
+    def test_a_coroutine_of_another_loop_hands_over_at_once(self) -> None:
+        got: list[list[int]] = []
+        gathered = Gathered(got.append)
+
+        async def add() -> None:
+            gathered.add(1)
+            gathered.add(2)
+
+        asyncio.run(add())
+        assert got == [[1], [2]]
+
+    def test_who_blocks_the_loop_waits_for_nothing_that_it_holds_back(
+        self, loop: LoopThread
+    ) -> None:
+        answer: Future[int] = Future()
+
+        def reply(things: list[int]) -> None:
+            answer.set_result(things[0])
+
+        gathered = Gathered(reply)
+
+        async def block() -> int:
+            gathered.add(7)
+            return answer.result(SOON)
+
+        assert loop.submit(block()).result(SOON) == 7

@@ -73,6 +73,16 @@ def test_a_transaction_that_is_let_wait_holds_up_nobody_for_ever(
         engine.dispose()
 
 
+@pytest.mark.postgres
+def test_the_server_compiles_no_statement(postgres_journal_url: str) -> None:
+    """A plan that has to go a way which is switched off looks dear: to compile it took a second."""
+    engine = connect(postgres_journal_url)
+    with engine.connect() as c:
+        c.rollback()
+        assert c.exec_driver_sql("SHOW jit").scalar_one() == "off"
+    engine.dispose()
+
+
 def test_sqlite_is_durable_and_for_many_processes(sqlite_journal_url: str) -> None:
     with connect(sqlite_journal_url).connect() as c:
         found = {
