@@ -67,6 +67,8 @@ class KeptFlow(NamedTuple):
     #: What time it was by the journal, and by this process.
     clock: float
     read_at: float
+    #: When, by this process, a commit of it last waited for the disk.
+    synced: float = -math.inf
 
 
 class Kept(NamedTuple):

@@ -52,6 +52,10 @@ class GoingOn:
     flow: FlowSeen
     line: NewEntry
     asks: Member
+    #: Whether it has to survive a power cut, and a crash of the database, by itself. What only
+    #: decides and costs nothing has not: a commit that comes after it takes it along, or it is
+    #: done again.
+    final: bool = True
 
 
 class GoOn(Operation[Claimed | None]):
@@ -63,7 +67,7 @@ class GoOn(Operation[Claimed | None]):
         super().__init__()
         seals, flow, line, outcome = rules.seals, going.flow, going.line, going.outcome
         (self.new,) = new_members(flow.claim, [going.asks], rules.spread_limit_bytes, seals)
-        self.claim, self.root = claim, flow.claim
+        self.claim, self.root, self.final = claim, flow.claim, going.final
         told = outcome if seals is None else seals.seal_outcome(outcome, claim.id)
         root = flow.claim
         self.values: dict[str, Any] = {
@@ -193,16 +197,20 @@ _GIVEN = {
     **dict.fromkeys(("outcome", "data"), "json"),
     **{name: _KINDS[_NAMES.get(name, name)] for name in _OWN},
 }
-#: Whoever would change one of these conditions holds the flow's join, as this does.
+#: Whoever would change one of these conditions holds the flow's join, as this does. State,
+#: worker and parent are compared in such a way that only the primary key will do: the index of
+#: running steps has a dead entry of each that a worker did, and a flow's has all of its members.
 _END = """
 UPDATE steps SET state = 'succeeded', outcome = {outcome}, finished_at = {at},
     wake_at = {at} + {grace}, worker_id = NULL, wakes = 0, settled = true
-WHERE id = {member} AND token = {token} AND state = 'running' AND worker_id = {worker}
+WHERE id = {member} AND token = {token} AND coalesce(state, '') = 'running'
+    AND coalesce(worker_id, '') = {worker}
     AND NOT cancel_requested
     AND EXISTS (
         SELECT 1 FROM steps AS f JOIN joins AS j ON j.step_id = f.id
         WHERE f.id = {flow} AND f.token = {flow_token} AND f.state = 'waiting'
-            AND NOT f.cancel_requested AND steps.parent_id = f.id AND steps.round = j.round
+            AND NOT f.cancel_requested AND coalesce(steps.parent_id, '') = f.id
+            AND steps.round = j.round
             AND j.state = 'open' AND j.policy = 'any' AND j.deadline_at IS NULL
     )
     AND EXISTS (SELECT 1 FROM workers WHERE id = {worker} AND lease_until > {at})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -34,6 +35,10 @@ _DUTY = 1.5
 _AFTER_S = 0.05
 #: Batches of those whose time has come that one look wakes; more have the next one's turn.
 _RINGS_MAX = 20
+#: Who has not the duty wakes them so long after their time: whoever has it may have died since.
+_OTHERS_S = 0.25
+#: Between two looks whose time has come.
+_LEAST_S = 0.05
 
 
 class Recovery:
@@ -64,7 +69,7 @@ class Recovery:
             pause_s = self._settings.recovery_interval_s
             try:
                 self.sweep()
-                pause_s = self._pause_s()
+                pause_s = self._ring_in_time(self._pause_s())
             except (AgentsError, RedisError) as error:
                 note(log, "recovery", "Recovery waits", error=error)
             except Exception as error:  # noqa: BLE001 - it is noted
@@ -72,6 +77,22 @@ class Recovery:
                 note(log, "recovery_failed", text, error=error, trace=True)
             if self._stopped.wait(pause_s):
                 return
+
+    def _ring_in_time(self, pause_s: float) -> float:
+        """Wake whoever's time comes before the next sweep, then; return how long it is until that.
+
+        Whose time was set since the last look waits for the next sweep.
+        """
+        until = time.monotonic() + pause_s
+        after_s = 0.0 if self._has_duty else _OTHERS_S
+        while (left_s := until - time.monotonic()) > 0:
+            due_s = self._findings.next_late()
+            if due_s is None or due_s + after_s >= left_s:
+                return left_s
+            if self._stopped.wait(max(due_s + after_s, _LEAST_S)):
+                break
+            self._ring(self._settings.wake_batch)
+        return 0.0
 
     def _pause_s(self) -> float:
         """Return when to look again: whoever has not the duty, as it ends, if nobody keeps it."""

@@ -216,7 +216,7 @@ class Ends:
             wake_callers(self._runtime, step.callers)
         wait_s = plan.join.timeout_s or 0.0
         # What waits for anything has no message for its time: it may be let on a thousand times
-        # until then. Recovery looks each second.
+        # until then. Recovery looks when it is due.
         timer = None if plan.awaited is not None else expanded.timer
         if timer is not None and wait_s <= self._runtime.settings.countdown_limit_s:
             # Else recovery sees that it is late: a worker would hold the message until then.

@@ -14,7 +14,7 @@ from agents.flows.history import LINES_WARN, Line
 from agents.flows.pattern import Advanced, advance, dropped
 from agents.plan import Member
 from app.concurrency.fibers import brief, current, wait
-from app.execution.flows import Instances, Kept, entry_of
+from app.execution.flows import Instances, Kept, KeptFlow, entry_of
 from app.execution.runtime import Runtime
 from app.journal.schema.engine import as_json
 from app.journal.schema.rows import Claimed
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 #: One message goes on with what follows for so long; then others have their turn, a worker that is
 #: to stop among them.
 SEQUEL_S = 1.0
+#: A flow's agents without effects share one wait for the disk for so long: a power cut undoes what
+#: they did in that time, which cost nothing, and it is done again.
+SHARED_S = 0.025
 #: Kinds of values that are the same in the journal as here.
 _SAME = frozenset({str, int, float, bool, type(None)})
 
@@ -89,12 +92,26 @@ def _next(
         return None
     (line,) = found.lines
     seen = FlowSeen(flow.claim, kept.heard, kept.begins + lines)
-    going = GoingOn(outcome, at, seen, entry_of(flow.claim, line), member)
+    final = not _may_be_undone(runtime, flow, claim, member)
+    going = GoingOn(outcome, at, seen, entry_of(flow.claim, line), member, final)
     begun = wait(runtime.journal.sequels.go_on(claim, going, runtime.journal.me.id))
     if begun is not None:
+        if final:
+            flow = flow._replace(synced=time.monotonic())
         last = [(str(line.kind), line.data)]
-        instances.put(flow.claim.id, kept._replace(last=last))
+        instances.put(flow.claim.id, kept._replace(last=last, flow=flow))
     return begun
+
+
+def _may_be_undone(runtime: Runtime, flow: KeptFlow, ended: Claimed, asks: Member) -> bool:
+    """Return whether a power cut may undo an end that nobody has seen but who is asked next.
+
+    Both agents are pure: what is undone is done again, and meanwhile nothing has come of it.
+    """
+    if time.monotonic() >= flow.synced + SHARED_S:
+        return False
+    found = (runtime.agents.registry.find(name or "") for name in (ended.agent, asks.agent))
+    return all(one is not None and one.effects == "pure" for one in found)
 
 
 def _advanced(kept: Kept, told: Line, at: float) -> Advanced:

@@ -81,6 +81,17 @@ def late_joins(connection: Connection, limit: int, rules: joins.Rules) -> Afterm
     return result
 
 
+def next_late(connection: Connection) -> float | None:
+    """For how many seconds no open join is past its deadline; None: there is none that could be."""
+    first = connection.execute(
+        select(Join.deadline_at - now())
+        .where(Join.state == "open", Join.deadline_at.is_not(None))
+        .order_by(Join.deadline_at)
+        .limit(1)
+    ).scalar()
+    return None if first is None else float(first)
+
+
 def _wake(
     connection: Connection,
     which: ColumnElement[bool],

@@ -43,6 +43,10 @@ class Findings:
         """Fire joins past their deadline."""
         return in_transaction(self._engine, lambda c: due.late_joins(c, limit, self._rules))
 
+    def next_late(self) -> float | None:
+        """For how many seconds no join is past its deadline; None: none has one."""
+        return in_transaction(reading(self._engine), due.next_late)
+
     def wanting(
         self, kind: Wanting, limit: int, *, grace_s: float, backoff_max_s: float
     ) -> list[Wake]:

@@ -23,7 +23,7 @@ class Operation(ABC, Generic[R]):
     #: Whether its commit has to survive a power cut, or a crash of the database. A claim has not:
     #: before anything is paid, StartCall's commit takes it along; without a call nothing is, and a
     #: finish that finds no row gives the message back.
-    final: ClassVar[bool] = True
+    final: bool = True
     #: Whether nobody waits for it: it goes along with others, or waits for a moment.
     lazy: ClassVar[bool] = False
 

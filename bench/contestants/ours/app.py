@@ -22,7 +22,7 @@ async def wait(value: int) -> int:
     return await ask(value)
 
 
-@agent
+@agent(effects="pure")
 async def add(value: int) -> int:
     """Add one."""
     return value + 1

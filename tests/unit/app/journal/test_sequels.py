@@ -48,11 +48,17 @@ def begun(journal: Journal, *keys: str) -> tuple[Claimed, Claimed]:
 
 
 def goes_on(
-    journal: Journal, flow: Claimed, of: Claimed, *, at: float | None = None, **more: Any
+    journal: Journal,
+    flow: Claimed,
+    of: Claimed,
+    *,
+    at: float | None = None,
+    final: bool = True,
+    **more: Any,
 ) -> Claimed | None:
     at = journal.flows.news(flow, [], -1).at if at is None else at
     seen = FlowSeen(flow, **{"heard": -1, "lines": 1, **more})
-    going = GoingOn(DONE, at, seen, line(1), member("b", deadline_s=60.0))
+    going = GoingOn(DONE, at, seen, line(1), member("b", deadline_s=60.0), final)
     return journal.sequels.go_on(of, going, journal.me.id).result(SOON)
 
 
@@ -157,6 +163,26 @@ def test_a_signal_that_was_told_is_none_of_those(journal: Journal, world: World)
         )
     assert goes_on(journal, flow, a) is None
     assert goes_on(journal, flow, a, heard=0) is not None
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_it_waits_for_the_disk_where_it_has_to(
+    journal: Journal, world: World, monkeypatch: pytest.MonkeyPatch, final: bool
+) -> None:
+    """Else a later commit takes it along; either way it is there for whoever looks."""
+    flow, a = begun(journal, "a")
+    waits: list[bool] = []
+    for name in ("transaction", "statement"):
+
+        def noting(real: Callable[..., Any], held: Held, work: Any) -> Any:
+            waits.append(held is journal._writer._final)
+            return real(held, work)
+
+        monkeypatch.setattr(Held, name, _method(noting, getattr(Held, name)))
+    assert goes_on(journal, flow, a, final=final) is not None
+    assert set(waits) == {final}
+    assert world.states(FLOW, "ab") == ["succeeded", "running"]
+    assert lines(world) == [0, 1]
 
 
 def test_it_is_written_once(journal: Journal, world: World) -> None:

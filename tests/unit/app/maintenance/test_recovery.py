@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.execution.runtime import Runtime
 from app.journal.schema.rows import Aftermath
 from app.maintenance import recovery
 from app.maintenance.recovery import Recovery
+from celery_agents import names
+from tests.unit.app.journal.support import claimed, step
 
 
 @pytest.mark.parametrize("outage", [False, True])
@@ -73,3 +77,67 @@ def test_who_has_not_the_duty_looks_again_as_it_ends(
     assert made.sweep() == 0
     assert made._settings.recovery_interval_s == 1.0
     assert made._pause_s() == pytest.approx(pause_s)
+
+
+@pytest.mark.parametrize(("has_duty", "after_s"), [(True, 0.0), (False, 0.25)])
+def test_they_are_woken_at_their_time_and_not_at_the_next_sweep(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, has_duty: bool, after_s: float
+) -> None:
+    """Also by those who have not the duty, a moment later: whoever has it may be dead."""
+    made = Recovery(runtime)
+    made._has_duty = has_duty
+    clock, due, rung = [100.0], [100.4, 100.41, 103.0], list[float]()
+
+    def wait(seconds: float) -> bool:
+        clock[0] += seconds
+        return False
+
+    def ring(_: int) -> None:
+        rung.append(clock[0])
+        due[:] = [at for at in due if at > clock[0]]
+
+    monkeypatch.setattr(recovery, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(made._stopped, "wait", wait)
+    monkeypatch.setattr(made, "_ring", ring)
+    monkeypatch.setattr(
+        made._findings.__class__, "next_late", lambda _: min(due) - clock[0] if due else None
+    )
+    left_s = made._ring_in_time(1.0)
+    assert rung[0] == pytest.approx(100.4 + after_s)
+    assert due == [103.0]
+    assert len(rung) <= 2, "not once for each"
+    assert clock[0] + left_s == pytest.approx(101.0)
+    due.clear()
+    assert made._ring_in_time(1.0) == 1.0
+
+
+def test_one_that_stays_late_keeps_no_sweep_waiting(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Recovery(runtime)
+    clock, rung = [100.0], list[float]()
+
+    def wait(seconds: float) -> bool:
+        clock[0] += seconds
+        return False
+
+    monkeypatch.setattr(recovery, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(made._stopped, "wait", wait)
+    monkeypatch.setattr(made, "_ring", rung.append)
+    monkeypatch.setattr(made._findings.__class__, "next_late", lambda _: -5.0)
+    assert made._ring_in_time(1.0) == 0.0
+    assert clock[0] < 101.1
+    assert len(rung) <= 21
+
+
+def test_the_next_one_is_known(runtime: Runtime) -> None:
+    journal = runtime.journal
+    assert journal.findings.next_late() is None
+    for step_id, timeout_s in (("a", 500.0), ("b", 50.0), ("c", None)):
+        claim = claimed(journal, step_id, step(step_id, task=names.FLOW, agent=None))
+        join = JoinPolicy(kind="any", timeout_s=timeout_s)
+        plan = Expand(members=(), join=join, awaited=AwaitedAny(open=("x",)))
+        assert journal.expand(claim, plan).result(20).applied
+    left_s = journal.findings.next_late()
+    assert left_s is not None
+    assert 0 < left_s <= 50

@@ -10,16 +10,18 @@ from typing import Any, ClassVar
 
 import pytest
 from celery import signals
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 from celery.worker import state
-from sqlalchemy import select
+from sqlalchemy import delete, func, select, update
 
 import tasks
 from app.concurrency.fibers import alone
 from app.execution.attempts import sequels
 from app.execution.runtime import Runtime
+from app.journal.schema.models import Entry
 from app.journal.schema.models import Step as StepRow
 from app.journal.schema.rows import derived_id
+from app.journal.sequels import GoingOn, Sequels
 from celery_agents import StepContext, agent, flow, names
 from celery_agents.errors import AgentFailedError, AgentsError, ProviderUnavailableError
 from tests.support.fibers import in_a_fiber
@@ -33,6 +35,12 @@ STEPS = 12
 @agent
 async def act(told: Any, step: StepContext) -> Any:
     """Gives its input back; does, for the one of a number, what its test wants."""
+    return await DOES.get(told["n"], _back)(told, step)
+
+
+@agent(effects="pure")
+async def ponder(told: Any, step: StepContext) -> Any:
+    """Does as the other one, and says that it has no effects."""
     return await DOES.get(told["n"], _back)(told, step)
 
 
@@ -53,6 +61,16 @@ async def sequence(run: Any, told: Any) -> Any:
         except AgentsError as error:
             found.append(error.kind)
     return found
+
+
+#: Whom the flow below asks, one after the other.
+WHOM: list[str] = []
+
+
+@flow
+async def named(run: Any, told: Any) -> Any:
+    """Asks those, one after the other."""
+    return [await run.ask(name, {"n": n}) for n, name in enumerate(WHOM)]
 
 
 @flow
@@ -124,12 +142,14 @@ assert tasks  # they are tasks of each app
 def worker(runtime: Runtime) -> Iterator[Worker]:
     module = ModuleType("flows")
     vars(module).update(sequence=sequence, told_amid=told_amid, act=act, watched=watched)
+    vars(module).update(ponder=ponder, named=named)
     runtime.agents.registry.flows.add_module(module)
     runtime.agents.registry.add_module(module)
     made = Worker(runtime)
     yield made
     signals.before_task_publish.disconnect(made._sent)
     DOES.clear()
+    WHOM.clear()
 
 
 def by_messages(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,6 +206,105 @@ def test_its_code_holds_up_no_loop(worker: Worker) -> None:
     assert len(worker.sent) <= 6, worker.sent
     assert len(set(asked)) == 1
     assert not {*RAN} & {*asked}
+
+
+def waited_for(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each end that began the next one, whether it was to wait for the disk."""
+    found: list[bool] = []
+    go_on = Sequels.go_on
+
+    def noting(self: Sequels, claim: Any, going: GoingOn, worker_id: str) -> Any:
+        found.append(going.final)
+        return go_on(self, claim, going, worker_id)
+
+    monkeypatch.setattr(Sequels, "go_on", noting)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("whom", "shared_s", "final"),
+    [
+        # The first one waits, as does each behind or before one that may have effects.
+        (["ponder"] * 5, 3600.0, [True, False, False, False]),
+        (["act"] * 5, 3600.0, [True] * 4),
+        (["ponder", "ponder", "act", "ponder", "ponder"], 3600.0, [True, True, True, False]),
+        (["ponder"] * 5, 0.0, [True] * 4),
+    ],
+)
+def test_ends_of_those_without_effects_share_a_wait_for_the_disk(
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+    whom: list[str],
+    shared_s: float,
+    final: list[bool],
+) -> None:
+    WHOM[:] = whom
+    monkeypatch.setattr(sequels, "SHARED_S", shared_s)
+    monkeypatch.setattr("app.execution.task.SEQUEL_S", 3600.0)
+    found = waited_for(monkeypatch)
+    worker.start("named")
+    assert worker.work() == [*range(5)]
+    assert found == final
+
+
+def test_one_that_took_long_waits_for_the_disk(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WHOM[:] = ["ponder"] * 5
+    monkeypatch.setattr("app.execution.task.SEQUEL_S", 3600.0)
+    found = waited_for(monkeypatch)
+
+    async def ponders(told: Any, _: Any) -> Any:
+        monkeypatch.setattr(sequels, "SHARED_S", 0.0)
+        return told["n"]
+
+    monkeypatch.setattr(sequels, "SHARED_S", 3600.0)
+    DOES[2] = ponders
+    worker.start("named")
+    assert worker.work() == [*range(5)]
+    assert found == [True, False, True, True]
+
+
+def forget_the_last_end(worker: Worker, before: str, last: str) -> None:
+    """As a database that crashed behind a commit that waited for no disk."""
+    ended, begun = derived_id(FLOW, before), derived_id(FLOW, last)
+
+    def work(connection: Any) -> None:
+        one = update(StepRow).where(StepRow.id == ended)
+        runs = one.values(state="running", worker_id=worker.runtime.journal.me.id, settled=False)
+        connection.execute(runs.values(outcome=None, finished_at=None))
+        connection.execute(delete(StepRow).where(StepRow.id == begun))
+        told = select(func.max(Entry.seq)).where(Entry.stream == f"flow/{FLOW}").scalar_subquery()
+        connection.execute(delete(Entry).where(Entry.stream == f"flow/{FLOW}", Entry.seq == told))
+
+    worker.runtime.journal.transaction(work)
+
+
+def test_an_end_that_a_crash_of_the_database_undid_comes_again(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing stands by what came behind it, and whoever runs nowhere is given back."""
+    WHOM[:] = ["ponder"] * STEPS
+    monkeypatch.setattr(sequels, "SHARED_S", 3600.0)
+    asked: list[int] = []
+
+    async def counts(told: Any, _: Any) -> Any:
+        asked.append(told["n"])
+        if len(asked) == 6:
+            forget_the_last_end(worker, "5", "6")
+        return told["n"]
+
+    DOES.update(dict.fromkeys(range(STEPS), counts))
+    worker.start("named")
+    with pytest.raises(Reject):
+        worker.work()
+    assert worker.members()["5"].state == "running"
+    for _ in range(2):
+        worker.runtime._beat_once()
+    assert worker.members()["5"].state == "ready"
+    worker.sent.append((names.ASK, derived_id(FLOW, "5")))
+    assert worker.work() == [*range(STEPS)]
+    assert asked == [*range(6), *range(4, STEPS)]
 
 
 def test_who_fails_for_now_is_sent_a_message_and_the_rest_goes_on(worker: Worker) -> None:
