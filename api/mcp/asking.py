@@ -110,6 +110,18 @@ def opened(caller: Caller, state: str, about: Any) -> tuple[str, frozenset[str]]
     return run_id, frozenset(marks.split("-"))
 
 
+def with_seal(caller: Caller, place: str) -> str:
+    """A text that only this principal can give back."""
+    return f"{place}.{_seal(caller, place, None)}"
+
+
+def is_sealed(caller: Caller, told: str) -> str | None:
+    """The text below a seal of ``with_seal``; None: it is none of this principal's."""
+    place, _, seal = told.rpartition(".")
+    known = _seal(caller, place, None).encode()
+    return place if hmac.compare_digest(seal.encode(errors="replace"), known) else None
+
+
 def _mark(name: str, key: str) -> str:
     told = json.dumps([name, key])
     return hashlib.sha256(told.encode()).hexdigest()[:_MARK]

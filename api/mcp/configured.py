@@ -33,6 +33,7 @@ _PLACE = re.compile(r"\{(\w+)\}")
 FILE_MAX, FILLED_MAX = 4_000_000, 100_000
 #: Characters of an address.
 ADDRESS_MAX = 1_000
+_KEYS = frozenset({"stream_s", "prompts", "resources", "flows"})
 _Text = Annotated[str, Field(max_length=FILE_MAX)]
 
 
@@ -130,6 +131,9 @@ class Configured:
 
     prompts: Mapping[str, ConfiguredPrompt] = field(default_factory=dict)
     resources: Mapping[str, ConfiguredResource] = field(default_factory=dict)
+    #: Seconds for which a stream of a call is held, where its client can come back; None: as long
+    #: as the call itself.
+    stream_s: float | None = None
 
     def resource(self, uri: str) -> tuple[ConfiguredResource, dict[str, str]] | None:
         """The resource of an address, and what stands at its places."""
@@ -162,11 +166,16 @@ def read_configured(config: Path | None) -> Configured:
     if config is None:
         return Configured()
     table = read_tables(config).get("mcp", {})
-    if not isinstance(table, dict) or table.keys() - {"prompts", "resources"}:
-        raise ConfigurationError(f"{config}: [mcp] has [mcp.prompts.NAME], [mcp.resources.NAME].")
+    if not isinstance(table, dict) or table.keys() - _KEYS:
+        text = "[mcp] has stream_s, [mcp.prompts.NAME], [mcp.resources.NAME], [mcp.flows.NAME]"
+        raise ConfigurationError(f"{config}: {text}.")
+    stream_s = table.get("stream_s")
+    if stream_s is not None and not (isinstance(stream_s, int | float) and stream_s >= 1):
+        raise ConfigurationError(f"{config}: [mcp] stream_s is a number of seconds, from 1 on.")
     return Configured(
         _read(config, "prompts", table, ConfiguredPrompt),
         _read(config, "resources", table, ConfiguredResource),
+        stream_s,
     )
 
 

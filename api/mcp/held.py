@@ -12,8 +12,10 @@ from api.mcp.callers import Caller
 from api.mcp.calls import CalledRun, begin
 from api.mcp.holding import HELD_S, QUICK_S, end_of
 from api.mcp.journaled import task_of, untasked
+from api.mcp.listening.resuming import event_id, first_event
 from api.mcp.news import RunNews, level_of
 from api.mcp.states import CORE
+from api.mcp.streaming import STREAM
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import ClientLacksError
 
@@ -22,14 +24,23 @@ class HeldCall:
     """One request whose result a run makes.
 
     ``about`` tells it from others: only the same goes on with the run of an earlier one.
+    ``stream_s``: its client comes back after that, if it can.
     """
 
     def __init__(
-        self, ctx: Any, caller: Caller, params: Any, about: Any, *, by_task: bool = False
+        self,
+        ctx: Any,
+        caller: Caller,
+        params: Any,
+        about: Any,
+        *,
+        by_task: bool = False,
+        stream_s: float | None = None,
     ) -> None:
         self._ctx, self._caller, self._params = ctx, caller, params
         self._about = [ctx.method, about]
-        self._by_task = by_task
+        self._by_task, self._stream_s = by_task, stream_s
+        self._resumed = False
         self._level: str | None = None
         self._run: CalledRun
 
@@ -56,7 +67,19 @@ class HeldCall:
             asks=can_be_asked(ctx),
             stream=self._level is not None or "progressToken" in meta_of(ctx),
         )
+        await self._begin_stream()
         return self._run
+
+    async def _begin_stream(self) -> None:
+        """Tell a client that can come back how to."""
+        ctx = self._ctx
+        if ctx.method != "tools/call" or ctx.protocol_version != CORE or ctx.request is None:
+            return
+        stream = ctx.request.scope.get(STREAM)
+        told = event_id(self._caller, self._run.id, ctx.request_id)
+        if stream is not None and told is not None:
+            await stream.begin_with(first_event(told))
+            self._resumed = self._stream_s is not None
 
     async def end(self) -> Any:
         """The outcome, or the result that tells the client what it is asked; None: it goes on.
@@ -76,7 +99,7 @@ class HeldCall:
                 run.id,
                 look=run.replayed,
                 tell=telling(ctx),
-                most_s=QUICK_S if self._by_task else HELD_S,
+                most_s=self._most_s,
                 asks=None if questions is None else questions.look,
             )
         finally:
@@ -84,11 +107,19 @@ class HeldCall:
                 questions.close()
             if news is not None:
                 await news.close()
+        if outcome is None and self._resumed:
+            await ctx.request.scope[STREAM].close()
         if outcome is None and questions is not None and questions.open:
             return asked(caller, run.id, questions.open, self._about)
         if outcome is not None and ctx.protocol_version > CORE:
             _check_lacks(outcome)
         return outcome
+
+    @property
+    def _most_s(self) -> float:
+        if self._by_task:
+            return QUICK_S
+        return self._stream_s if self._resumed and self._stream_s is not None else HELD_S
 
 
 def _check_lacks(outcome: Outcome) -> None:

@@ -16,13 +16,15 @@ from api.mcp.listening.sessions import SessionStream
 from api.mcp.listening.subscribed import check_open, end
 from api.mcp.mounting import McpMount
 from api.mcp.sessions import named, session_of
-from api.mcp.streaming import TELL, SharedStream, is_answer
+from api.mcp.streaming import STREAM, TELL, SharedStream, is_answer
 from api.principals import ReadsAgents
 from api.problems import JsonResponse, ProblemError
 from api.tasks import problems
 from app.access.permissions import Principal
 
 router = APIRouter(tags=["mcp"])
+#: The header of a client that comes back: the event that it had last.
+LAST = "last-event-id"
 #: Codes of JSON-RPC.
 PARSE_ERROR, INVALID_REQUEST = -32700, -32600
 
@@ -48,9 +50,10 @@ class _HandedOn(Response):
             return {"type": "http.request", "body": self._body, "more_body": False}
 
         stream = SharedStream(send, self._session)
+        ways = {TELL: stream.tell, STREAM: stream}
         # Blanks around a value are none of it (RFC 9110); not all parsers take them away.
         headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
-        await self._mount({**scope, "headers": headers, TELL: stream.tell}, again, stream.send)
+        await self._mount({**scope, "headers": headers, **ways}, again, stream.send)
 
 
 @router.post(
@@ -90,12 +93,18 @@ async def message(request: Request, who: ReadsAgents) -> Response:
 async def stream(request: Request, who: ReadsAgents) -> Response:
     """The stream of a session: its client is told what changes of lists and resources.
 
+    With ``Last-Event-ID`` it is that of a call, which goes on where another one was cut.
+
     Versions that have no sessions ask for a stream by a message, ``subscriptions/listen``.
     """
     check_origin(request)
     session = await _session(request, who)
     mount: McpMount = request.app.state.mcp
     await mount.ready()
+    if (told := request.headers.get(LAST)) is not None:
+        from api.mcp.listening.resuming import ResumedCall
+
+        return ResumedCall(request, mount.agents.held, told, mount.current().stream_s)
     return SessionStream(request, mount.agents.listening, session)
 
 

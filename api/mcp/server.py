@@ -111,7 +111,9 @@ class AgentServer:
         caller = await self.caller(ctx)
         by_task = ctx.protocol_version > CORE and has_extension(ctx)
         arguments = params.arguments or {}
-        call = HeldCall(ctx, caller, params, [params.name, arguments], by_task=by_task)
+        about = [params.name, arguments]
+        stream_s = self._current().stream_s
+        call = HeldCall(ctx, caller, params, about, by_task=by_task, stream_s=stream_s)
         with self.held.place(caller.who.id):
             try:
                 run = await call.begun(params.name, arguments)

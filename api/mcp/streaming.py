@@ -12,8 +12,8 @@ from api.mcp.sessions import HEADER
 
 #: Before the id of a request to an older client; its answer has the same.
 ASKED = "celery-agents/ask"
-#: Of a request's scope: the way to write to the stream of its response.
-TELL = "celery_agents.tell"
+#: Of a request's scope: the way to write to the stream of its response, and the stream itself.
+TELL, STREAM = "celery_agents.tell", "celery_agents.stream"
 
 
 class SharedStream:
@@ -26,6 +26,7 @@ class SharedStream:
         self._send, self._session = send, session
         self._lock = asyncio.Lock()
         self._began, self._over = asyncio.Event(), False
+        self._first = b""
 
     async def send(self, message: Message) -> None:
         """Send a part of the response."""
@@ -33,15 +34,34 @@ class SharedStream:
             own = (HEADER.encode(), self._session.encode())
             message = {**message, "headers": [*message.get("headers", ()), own]}
         async with self._lock:
-            self._over = self._over or _ends(message)
+            if self._over:
+                return  # it was ended beside whoever goes on to answer
+            self._over = _ends(message)
             await self._send(message)
         if message["type"] == "http.response.start" and _streams(message):
+            first, self._first = self._first, b""
             self._began.set()
+            if first:
+                await self.write(first)
+
+    async def begin_with(self, event: bytes) -> None:
+        """Have an event stand before all others, as soon as the response is a stream."""
+        if self._began.is_set():
+            await self.write(event)
+        else:
+            self._first = event
+
+    async def close(self) -> None:
+        """End the response here: what is sent after it is not."""
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def tell(self, told: dict[str, Any]) -> None:
         """Send a message of JSON-RPC, once the response is a stream; after its end, nothing."""
         await self._began.wait()
-        frame = f"event: message\r\ndata: {json.dumps(told)}\r\n\r\n".encode()
+        await self.write(f"event: message\r\ndata: {json.dumps(told)}\r\n\r\n".encode())
+
+    async def write(self, frame: bytes) -> None:
+        """Send an event as it is; after the end of the response, nothing."""
         async with self._lock:
             if not self._over:
                 body = {"type": "http.response.body", "body": frame, "more_body": True}

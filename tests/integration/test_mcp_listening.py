@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,7 +21,7 @@ from app.journal.stores.posted import PostedAgents
 from celery_agents.errors import AgentsError
 from deploy.local.servers import LOOPBACK
 from tests.integration.harness import SOON_S, Stack
-from tests.integration.test_mcp_server import env_of, post
+from tests.integration.test_mcp_server import asking, env_of, post
 from tests.support.api import Asked, made_key, served
 from tests.support.mcp_clients import over_http, over_pipes, run
 
@@ -254,3 +255,29 @@ def test_a_key_follows_a_bounded_number_of_streams(stack: Stack, api: Any) -> No
             assert (await http.get(place)).status_code == 429
 
     run(ask)
+
+
+def test_a_call_goes_on_whose_stream_was_cut(stack: Stack, api: Any) -> None:
+    """The event that its stream began with names the run, for its principal alone."""
+    key = made_key(stack.database_url, Role.USER, tenant="told")
+    session = "-" + "8" * 32
+    about = {
+        "Authorization": f"Bearer {key}",
+        "Accept": "application/json, text/event-stream",
+        "Mcp-Session-Id": session,
+        "MCP-Protocol-Version": "2025-11-25",
+    }
+    body = {**asking("slow", input={"seconds": 1}), "id": "the one"}
+    with api.stream("POST", "/mcp", json=body, headers=about, timeout=SOON_S) as response:
+        lines = response.iter_lines()
+        first = next(line for line in lines if line.startswith("id: ")).removeprefix("id: ")
+        assert next(lines).startswith("retry: ")
+    for _ in range(2):  # while it lasts, and after its end
+        back = api.get("/mcp", headers={**about, "Last-Event-ID": first}, timeout=SOON_S)
+        told = json.loads(back.text.splitlines()[-2].removeprefix("data: "))
+        assert told["id"] == "the one"
+        assert not told["result"]["isError"]
+    other = made_key(stack.database_url, Role.USER, tenant="told")
+    for given, whose in ((first, other), (f"x{first}", key), ("1", key)):
+        headers = {**about, "Last-Event-ID": given, "Authorization": f"Bearer {whose}"}
+        assert api.get("/mcp", headers=headers).status_code == 404

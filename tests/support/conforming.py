@@ -102,7 +102,7 @@ async def tool_with_logging(context: CallContext) -> str:
 @tool(effects="pure", name="test_reconnection")
 async def reconnection() -> str:
     """Takes a moment."""
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(3)
     return "Reconnected."
 
 
@@ -389,6 +389,9 @@ json_schema_2020_12_tool.parameters = {
 }
 NAMES = [name for name, found in globals().items() if isinstance(found, Tool)]
 CONFIG = f"""
+[mcp]
+stream_s = 2
+
 [agents.conforming]
 kind = "tools"
 tools = {[f"{__name__}:{name}" for name in NAMES]}
