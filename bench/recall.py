@@ -29,7 +29,7 @@ from sqlalchemy import Engine, text
 
 from agents.memory.sizes import tokens_of
 from agents.memory.terms import terms_of
-from app.journal.memory.recall import MemoryQuestion
+from app.journal.memory.weighing import MemoryQuestion
 from app.journal.schema.engine import connect
 from app.journal.schema.rows import NewMemory
 from app.journal.stores.memories import MemoryStore

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 #: BM25's constants in hundredths, as in the formula's denominator: k1 = 0.9, b = 0.3, chosen on
 #: conversations 1 to 5 of LoCoMo (bench/recall.py).
@@ -83,17 +83,51 @@ def with_neighbours(own: Mapping[Turn, int]) -> dict[Turn, int]:
     return total
 
 
-def cut(ranked: Iterable[T], tokens: Callable[[T], int], budget: int) -> list[T]:
+class RankedPlace(NamedTuple):
+    """A memory in an order: by its place, or by its turn, where only a neighbour's is known."""
+
+    points: int
+    place: int | None
+    turn: Turn | None
+
+
+def ranked(scores: Mapping[int, int], turns: Mapping[int, Turn], most: int) -> list[RankedPlace]:
+    """Order memories with their neighbours, the best first, the newest of those that are alike.
+
+    A neighbour whose place is not known is taken to stand beside the one that found it.
+    """
+    places = {turn: place for place, turn in turns.items()}
+    spread = with_neighbours({turns[p]: points for p, points in scores.items() if p in turns})
+    found = [
+        (points, 2 * p, RankedPlace(points, p, None))
+        for p, points in scores.items()
+        if p not in turns
+    ]
+    for turn, points in spread.items():
+        if (place := places.get(turn)) is not None:
+            found.append((points, 2 * place, RankedPlace(points, place, None)))
+        elif turn[1] >= 0:
+            thread, number = turn
+            beside = [(places.get((thread, number + step)), step) for step in (-1, 1)]
+            at = max(2 * p - step for p, step in beside if p is not None)
+            found.append((points, at, RankedPlace(points, None, turn)))
+    found.sort(key=lambda one: (-one[0], -one[1]))
+    return [spot for *_, spot in found[:most]]
+
+
+def cut(found: Iterable[T], tokens: Callable[[T], int], budget: int) -> list[T]:
     """Take what fits into a budget of tokens, in its order; what is too long is passed over.
 
     After so many that were passed over it ends: the budget is used up, as good as.
     """
     kept: list[T] = []
     passed = 0
-    for one in ranked:
+    for one in found:
         if (size := tokens(one)) <= budget:
             budget -= size
             kept.append(one)
+            if not budget:
+                break
         elif (passed := passed + 1) == PASSED_MAX:
             break
     return kept

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.memory.sizes import tokens_of
-from app.journal.memory.recall import MemoryQuestion
+from app.journal.memory.weighing import MemoryQuestion
 from app.journal.schema.rows import NewMemory, TextVector
 from celery_agents.contracts.base import name_of, tenant_of, whole_of
 from celery_agents.contracts.memory import (

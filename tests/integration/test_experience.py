@@ -108,6 +108,25 @@ def test_adaptive_candidates_go_by_what_they_did_with_the_like(stack: Stack) -> 
             assert len(found["steps"]) == 2  # itself, and the one it asked
 
 
+def test_solving_goes_by_what_strategies_did_with_the_like(stack: Stack) -> None:
+    """Of each sort of work it has learned nothing: by itself it would try either first."""
+    stack.worker()
+    for _ in range(8):
+        for agent in ("shaky", "steady"):
+            run = stack.client.ask(agent, "Find her shoe size.", scope=DESK)
+            assert ended(run) is (agent == "steady")
+    tried: list[bool] = []
+    for n in range(10):
+        about: dict[str, Any] = {"work": f"sort {n}", "scope": DESK}
+        asked = stack.client.solve("Find her shoe size.", ["shaky", "steady"], **about)
+        solution = asked.get(timeout=SOON_S)
+        assert solution.strategy == "steady"
+        if not held_out(asked.id):
+            tried.append(bool(solution.failed))
+    assert tried
+    assert not any(tried)
+
+
 def test_a_model_is_told_names_and_numbers_and_nobodys_words(
     stack: Stack, model: ModelServer
 ) -> None:

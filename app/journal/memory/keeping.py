@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from agents.memory.terms import terms_of
 from app.journal.memory import spaces, vectors
@@ -119,15 +119,16 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """Give the rows of new memories, each in the next place of its space and of its thread."""
     at, seals = read_clock(connection), sealed_by(connection)
-    about = {"b_space": space.id, "b_threads": sorted({m.thread for m in new})}
-    turns = {t: last + 1 for t, last in connection.execute(_LAST_TURNS, about)}
+    threads = sorted({m.thread for m in new if m.thread})
+    turns = {t: _last_turn(connection, space, t) + 1 for t in threads}
     place = space.next_place
     for memory in new:
         if live and not memory.text:  # it only ends another one
             continue
         half_lives = math.log2(memory.importance)
         turn = turns.get(memory.thread, 0)
-        turns[memory.thread] = turn + 1
+        if memory.thread:  # else it has no neighbours, and no turn
+            turns[memory.thread] = turn + 1
         yield {
             "id": memory.id,
             "space_id": space.id,
@@ -151,18 +152,24 @@ def _rows(
         place += 1
 
 
+def _last_turn(connection: Connection, space: Space, thread: str) -> int:
+    """Return the last turn of a thread, -1 of a new one, from the end of an index."""
+    about = {"b_space": space.id, "b_thread": thread}
+    found = connection.execute(_LAST_TURN, about).scalar()
+    return -1 if found is None else int(found)
+
+
+_LAST_TURN = (
+    select(_M.turn)
+    .where(_M.space_id == bindparam("b_space"), _M.thread == bindparam("b_thread"))
+    .order_by(_M.space_id.desc(), _M.thread.desc(), _M.turn.desc())
+    .limit(1)
+)
+
+
 def _kept(memory: NewMemory, *, live: bool) -> dict[str, Any]:
     """Return what waits beside a text until its run has succeeded."""
     return {} if live or memory.vector is None else {"vector": memory.vector.told()}
-
-
-_LAST_TURNS = (
-    select(_M.thread, func.max(_M.turn))
-    .where(
-        _M.space_id == bindparam("b_space"), _M.thread.in_(bindparam("b_threads", expanding=True))
-    )
-    .group_by(_M.thread)
-)
 
 
 def publish(connection: Connection, run_ids: Collection[str]) -> None:

@@ -24,7 +24,11 @@ def kept(
         yield Experienced.model_validate(told)
 
 
-_KEPT = select(_M.experience).where(_M.space_id == bindparam("b_space"), _M.experience.is_not(None))
+_KEPT = (
+    select(_M.experience)
+    .where(_M.space_id == bindparam("b_space"), _M.experience.is_not(None))
+    .order_by(_M.place)
+)
 
 
 def judge(connection: Connection, run_id: str, *, right: bool) -> None:

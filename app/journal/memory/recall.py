@@ -1,50 +1,33 @@
 """Recalling: which memories of a space fit a question, the same ones on both databases.
 
-Terms are weighed by whole numbers in one statement over the space's own terms, so nothing of
-another space changes an order, and no word of one can be guessed in another. The memories of the
-run that asks, and what its step has just learned, are weighed beside them.
+Terms are weighed over the space's own ones (weighing.py), so nothing of another space changes an
+order, and no word of one can be guessed in another. The memories of the run that asks, and what its
+step has just learned, are weighed beside them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, text, tuple_
+from sqlalchemy import Connection, bindparam, select
 
-from agents.memory.ranking import (
-    LENGTH,
-    OWN,
-    USUAL,
-    SpaceNumbers,
-    Turn,
-    cut,
-    essential,
-    fused,
-    score,
-    with_neighbours,
-)
+from agents.memory.ranking import PASSED_MAX, RankedPlace, cut, fused, ranked, score
 from agents.memory.terms import terms_of
-from app.journal.memory import spaces, vectors
+from app.journal.memory import spaces, vectors, weighing
 from app.journal.memory.keeping import LIVE, OVER, PRIVATE
 from app.journal.memory.spaces import Space, portions
 from app.journal.memory.vectors import Mirrors
+from app.journal.memory.weighing import MemoryQuestion, SeenSpace
 from app.journal.schema.engine import read_clock
-from app.journal.schema.models import MemoryRow, MemoryTerm, table
-from app.journal.schema.rows import NewMemory, TextVector
+from app.journal.schema.models import MemoryRow, table
+from app.journal.schema.rows import NewMemory
 from app.journal.schema.sealed import opened_memory, sealed_by
 from celery_agents.contracts.experience import Experienced
 from celery_agents.contracts.memory import MemoryRecord
 from celery_agents.sealing import readable
 
 _M = table(MemoryRow).c
-_T = table(MemoryTerm).c
-#: Terms of a question that are looked for: its first ones, where it has more.
-_TERMS_MAX = 64
-#: Rows of terms that one question reads at the most; commoner terms only weigh what others found.
-READ_MAX = 20_000
 #: Memories that are ranked at the most.
 RANKED_MAX = 300
 #: Rows of a page of an export, and of those that are opened together.
@@ -53,55 +36,36 @@ PAGE_ROWS = 200
 PORTION_TOKENS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryQuestion:
-    """A question to a space, with whose run asks it."""
-
-    tenant: str
-    space: str
-    question: str
-    budget_tokens: int
-    language: str
-    run_id: str | None = None  # whose memories are seen, too
-    own: Sequence[NewMemory] = ()  # those that its step has just learned
-    trust: int = 1  # of what is recalled, at the least
-    vector: TextVector | None = None  # of the question
-
-
 def recall(connection: Connection, asked: MemoryQuestion, mirrors: Mirrors) -> list[MemoryRecord]:
     """Recall what fits best, within a budget of tokens; of what fits alike the newest first.
+
+    Each of its three statements is of a moment of its own: places are never given twice, so what
+    ends in between is missing, and nothing else stands for it.
 
     Raises:
         UnreadableValueError: a text, or the key of terms, is encrypted with a key that is missing.
     """
-    space = spaces.found(connection, asked.tenant, asked.space)
-    language = asked.language if space is None else space.language
-    terms = [*terms_of(asked.question, language)][:_TERMS_MAX]
-    own = _own(connection, space, asked)
-    weights, scores = {}, dict[int, int]()
-    if space is None:
-        numbers = SpaceNumbers(0, 0)
-        weights = {term: numbers.weight(0) for term in terms}
-    else:
-        numbers = space.statistics
-        having = _having(connection, space, terms)
-        weights = {term: numbers.weight(having[term]) for term in terms}
-        scores = _scores(connection, space, weights, having)
-    found = {
+    seen = weighing.look(connection, asked)
+    own = _own(connection, seen, asked)
+    weights = seen.weights
+    scores, turns = weighing.scores(connection, seen)
+    scores |= {
         place: points
         for place, memory in own.items()
-        if (points := score(terms_of(memory.text, language), weights, numbers))
+        if (points := score(terms_of(memory.text, seen.language), weights, seen.numbers))
     }
-    scores |= found
+    space = seen.space
     if asked.vector is not None and space is not None:
         scores = fused(scores, mirrors.near(connection, space, asked.vector, scores))
-    turns = {} if space is None else _turns(connection, space, scores.keys() - own.keys())
-    turns |= {p: (m.thread, m.turn) for p, m in own.items() if m.thread}
-    ranked = _ranked(scores, turns)
+        lacking = scores.keys() - turns.keys() - own.keys()
+        turns |= weighing.turns_of(connection, space, lacking)
+    known = {place: turn for place, turn in turns.items() if turn[0]}
+    known |= {p: (m.thread, m.turn) for p, m in own.items() if m.thread}
     hidden = {m.replaces for m in own.values() if m.trust > 1}
     hidden |= {m.replaces for m in asked.own if m.trust > 1}
     gone: list[int] = []
-    read = _read(connection, space, ranked, own, gone)
+    pages = _pages(ranked(scores, known, RANKED_MAX), seen, asked.budget_tokens)
+    read = _read(connection, space, pages, own, gone)
     rest = (m for m in read if m.id not in hidden and m.trust >= asked.trust)
     told = cut(rest, lambda memory: memory.tokens, asked.budget_tokens)
     if gone and asked.vector is not None and space is not None:
@@ -109,19 +73,18 @@ def recall(connection: Connection, asked: MemoryQuestion, mirrors: Mirrors) -> l
     return told
 
 
-def _own(
-    connection: Connection, space: Space | None, asked: MemoryQuestion
-) -> dict[int, MemoryRecord]:
+def _own(connection: Connection, seen: SeenSpace, asked: MemoryQuestion) -> dict[int, MemoryRecord]:
     """Return what only the run that asks may see, by places behind all others."""
     rows: list[Any] = []
-    if space is not None and asked.run_id is not None:
+    space = seen.space
+    if space is not None and seen.private:
         about = {"b_space": space.id, "b_run": asked.run_id}
         rows = list(connection.execute(_PRIVATE, about))
     seals = sealed_by(connection)
     told = [_memory(row, opened_memory(seals, row.data, row.id)) for row in rows]
-    known = {memory.id for memory in told}
-    at = read_clock(connection)
-    told += [_new(m, at) for m in asked.own if m.id not in known]
+    if asked.own:
+        known, at = {memory.id for memory in told}, read_clock(connection)
+        told += [_new(m, at) for m in asked.own if m.id not in known]
     first = 0 if space is None else space.next_place
     # One that only ends another is hidden by what it ends: it has no words.
     return {first + n: memory for n, memory in enumerate(told)}
@@ -152,148 +115,36 @@ def _new(memory: NewMemory, at: float) -> MemoryRecord:
     )
 
 
-def _having(connection: Connection, space: Space, terms: Sequence[str]) -> dict[str, int]:
-    """Count the memories that have each term."""
-    forms = {form: term for term in terms for form in space.forms(term)}
-    about = {"b_space": space.id, "b_terms": [*forms]}
-    having = dict.fromkeys(terms, 0)
-    for form, number in connection.execute(_COUNT, about):
-        having[forms[form]] += number
-    return having
-
-
-_THESE = (_T.space_id == bindparam("b_space")) & (_T.term.in_(bindparam("b_terms", expanding=True)))
-_COUNT = select(_T.term, func.count()).where(_THESE).group_by(_T.term)
-
-
-def _scores(
-    connection: Connection, space: Space, weights: Mapping[str, int], having: Mapping[str, int]
-) -> dict[int, int]:
-    """Weigh the memories that have the rarer terms by all terms; the best ones, by their places."""
-    there = {term: number for term, number in having.items() if number}
-    finding = essential(there, READ_MAX)
-    found = _weighed(connection, space, {term: weights[term] for term in finding})
-    rest = {term: weights[term] for term in there if term not in finding}
-    if rest and found:
-        for place, points in _weighed(connection, space, rest, [*found]).items():
-            found[place] += points
-    return found
-
-
-def _weighed(
-    connection: Connection,
-    space: Space,
-    weights: Mapping[str, int],
-    places: Sequence[int] | None = None,
-) -> dict[int, int]:
-    if not weights:
-        return {}
-    forms = {form: weight for term, weight in weights.items() for form in space.forms(term)}
-    about: dict[str, Any] = {
-        "terms": json.dumps(forms),
-        "space": space.id,
-        "usual": space.statistics.usual,
-        "most": RANKED_MAX,
-    }
-    if places is not None:
-        about["places"] = json.dumps(places)
-    statement = _STATEMENTS[connection.dialect.name, places is not None]
-    return {place: int(points) for place, points in connection.execute(statement, about)}
-
-
-def _statement(dialect: str, *, among: bool) -> Any:
-    """Build the statement that weighs; ``score`` of agents/memory/ranking.py does as much.
-
-    The rows of each term are looked up by the table's key, term by term, whatever a planner takes
-    the numbers of rows to be: SQLite keeps the order of a cross join, PostgreSQL that of a lateral
-    one whose inner query is fenced by its offset.
-    """
-    usual = "CAST(:usual AS bigint)"
-    part = f"{OWN} * t.times * {usual}"
-    beside = f"{USUAL} * {usual} + {LENGTH} * 1000 * CAST(t.length AS bigint)"
-    places = {
-        "postgresql": "SELECT value::int FROM json_array_elements_text(CAST(:places AS json))",
-        "sqlite": "SELECT value FROM json_each(:places)",
-    }[dialect]
-    which = f"AND t.place IN ({places})" if among else ""
-    rows = f"memory_terms AS t WHERE t.space_id = :space AND t.term = a.key {which}"
-    fenced = f"(SELECT t.place, t.times, t.length FROM {rows} OFFSET 0) AS t"  # noqa: S608 - as below
-    told = "json_each_text(CAST(:terms AS json)) AS a"
-    found = {
-        "postgresql": f"{told} CROSS JOIN LATERAL {fenced}",
-        "sqlite": f"json_each(:terms) AS a CROSS JOIN {rows}",
-    }[dialect]
-    return text(
-        f"""
-        SELECT t.place,
-            sum(CAST(CAST(a.value AS integer) * ({part}) / ({part} + {beside}) AS integer))
-        FROM {found} GROUP BY t.place ORDER BY 2 DESC, 1 DESC LIMIT :most
-        """  # noqa: S608 - of our own constants
-    )
-
-
-_STATEMENTS = {
-    (dialect, among): _statement(dialect, among=among)
-    for dialect in ("postgresql", "sqlite")
-    for among in (True, False)
-}
-
-
-def _turns(connection: Connection, space: Space, places: Collection[int]) -> dict[int, Turn]:
-    """Return the turns of memories with those before and behind them, by their places."""
-    found: dict[int, Turn] = {}
-    for some in portions(sorted(places), PAGE_ROWS):
-        rows = connection.execute(_TURNS, {"b_space": space.id, "b_places": some})
-        found |= {place: (thread, turn) for place, thread, turn in rows if thread}
-    beside = {(t, n + step) for t, n in found.values() for step in (-1, 1)} - {*found.values()}
-    for pairs in portions(sorted(beside), PAGE_ROWS):
-        rows = connection.execute(_BESIDE, {"b_space": space.id, "b_turns": pairs})
-        found |= {row.place: (row.thread, row.turn) for row in rows if row.state == LIVE}
-    return found
-
-
-_HERE = _M.space_id == bindparam("b_space")
-_PLACES = _M.place.in_(bindparam("b_places", expanding=True))
-_TURNS = select(_M.place, _M.thread, _M.turn).where(_HERE, _PLACES)
-_BESIDE = select(_M.place, _M.thread, _M.turn, _M.state).where(
-    _HERE, tuple_(_M.thread, _M.turn).in_(bindparam("b_turns", expanding=True))
-)
-
-
-def _ranked(scores: Mapping[int, int], turns: Mapping[int, Turn]) -> list[tuple[int, int]]:
-    """Return places with their scores, the best first, the newest of those that are alike."""
-    by_turn = {turn: place for place, turn in turns.items()}
-    spread = with_neighbours({turns[p]: points for p, points in scores.items() if p in turns})
-    total = {p: points for p, points in scores.items() if p not in turns}
-    total |= {by_turn[turn]: points for turn, points in spread.items() if turn in by_turn}
-    return sorted(total.items(), key=lambda one: (-one[1], -one[0]))[:RANKED_MAX]
-
-
 def _read(
     connection: Connection,
     space: Space | None,
-    ranked: Sequence[tuple[int, int]],
+    pages: Iterable[Sequence[RankedPlace]],
     own: Mapping[int, MemoryRecord],
     gone: list[int],
 ) -> Iterator[MemoryRecord]:
     """Read memories in their order, a page when it comes to that; tell those that are over."""
-    seals = sealed_by(connection)
-    for some in portions(ranked, PAGE_ROWS // 4):
-        wanted = [place for place, _ in some if place not in own]
-        rows: dict[int, Any] = {}
-        if wanted and space is not None:
-            about = {"b_space": space.id, "b_places": wanted}
-            rows = {row.place: row for row in connection.execute(_AT, about)}
-        for place, points in some:
-            if (memory := own.get(place)) is not None:
-                yield memory.model_copy(update={"score": points})
-            elif (row := rows.get(place)) is not None and row.state == LIVE:
-                yield _memory(row, opened_memory(seals, row.data, row.id), points)
-            else:
-                gone.append(place)
+    seals, mine = sealed_by(connection), {memory.id for memory in own.values()}
+    for some in pages:
+        rows: dict[Any, Any] = {}
+        if space is not None:
+            rows = weighing.texts(connection, space, [s for s in some if s.place not in own])
+        for spot in some:
+            if spot.place is not None and (memory := own.get(spot.place)) is not None:
+                yield memory.model_copy(update={"score": spot.points})
+            elif (row := rows.get(spot.turn if spot.place is None else spot.place)) is None:
+                gone += [] if spot.place is None else [spot.place]
+            elif row.id not in mine:  # it has become everybody's since those were read
+                yield _memory(row, opened_memory(seals, row.data, row.id), spot.points)
 
 
-_AT = select(table(MemoryRow)).where(_HERE, _PLACES)
+def _pages(
+    found: Sequence[RankedPlace], seen: SeenSpace, budget: int
+) -> Iterator[Sequence[RankedPlace]]:
+    """Give what is read together: at first about as much as there is room for, and passed over."""
+    tokens = 1 if seen.space is None else seen.space.tokens // max(seen.numbers.memories, 1)
+    first = min(budget // max(tokens, 1) + PASSED_MAX, PAGE_ROWS // 4)
+    yield found[:first]
+    yield from portions(found[first:], PAGE_ROWS // 4)
 
 
 def _memory(row: Any, told: str, points: int = 0) -> MemoryRecord:

@@ -66,13 +66,13 @@ def found(connection: Connection, tenant: str, name: str) -> Space | None:
         UnreadableValueError: the key of its terms is encrypted with one that is missing.
     """
     row = connection.execute(_FIND, {"b_tenant": tenant, "b_name": name}).first()
-    return None if row is None else _read(row, sealed_by(connection))
+    return None if row is None else read(row, sealed_by(connection))
 
 
 def held(connection: Connection, tenant: str, name: str) -> Space | None:
     """The same, locked until the transaction ends."""
     row = connection.execute(_HOLD, {"b_tenant": tenant, "b_name": name}).first()
-    return None if row is None else _read(row, sealed_by(connection))
+    return None if row is None else read(row, sealed_by(connection))
 
 
 def begun(connection: Connection, tenant: str, name: str, policy: MemoryPolicy) -> Space:
@@ -104,7 +104,7 @@ def begun(connection: Connection, tenant: str, name: str, policy: MemoryPolicy) 
     if values:
         connection.execute(update(table(MemorySpace)).where(_P.id == row.id).values(values))
         row = connection.execute(_FIND, about).one()
-    return _read(row, seals)
+    return read(row, seals)
 
 
 def count(
@@ -141,7 +141,8 @@ _COUNT = (
 )
 
 
-def _read(row: Any, seals: Seals | None) -> Space:
+def read(row: Any, seals: Seals | None) -> Space:
+    """Return the space of a row. Raises as :func:`found`."""
     key = None
     if row.secret is not None:
         key = bytes.fromhex(opened(seals, row.secret, stream_place(row.tenant, row.name), _KEY))

@@ -20,7 +20,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from app.journal.schema.engine import READ_ONLY
+from app.journal.schema.engine import READ_ONLY, reading, unbracketed
 from app.journal.schema.forks import READS, WRITES
 from celery_agents.errors import JournalUnavailableError, redact
 
@@ -44,6 +44,22 @@ def in_transaction(engine: Engine, work: Callable[[Connection], R]) -> R:
     """
     engines = chain([engine], repeat(engine.execution_options(**{_AGAIN_OPTION: True})))
     return tried(lambda: _transaction(next(engines), work))
+
+
+def in_statements(engine: Engine, work: Callable[[Connection], R]) -> R:
+    """Run ``work``, which only reads, without a transaction around it on PostgreSQL.
+
+    Each of its statements is of a moment of its own, and BEGIN and COMMIT are not sent. What it
+    finds on SQLite is of one moment. Tries and errors are those of :func:`in_transaction`.
+    """
+    if engine.dialect.name == "sqlite":
+        return in_transaction(reading(engine), work)
+    return tried(lambda: _unbracketed(engine, work))
+
+
+def _unbracketed(engine: Engine, work: Callable[[Connection], R]) -> R:
+    with engine.connect() as connection, unbracketed(connection):
+        return work(connection)
 
 
 def is_again(connection: Connection) -> bool:

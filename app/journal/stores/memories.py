@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, Engine
 
 from app.journal.memory import keeping, outcomes, recall
-from app.journal.memory.recall import MemoryQuestion
 from app.journal.memory.vectors import Mirrors
+from app.journal.memory.weighing import MemoryQuestion
 from app.journal.queries import scores
 from app.journal.schema.engine import reading
 from app.journal.schema.rows import NewMemory, TextVector
-from app.journal.schema.transactions import in_transaction
+from app.journal.schema.transactions import in_statements, in_transaction
 from celery_agents.contracts.experience import Experienced
 from celery_agents.contracts.memory import MemoryRecord
 
@@ -27,7 +27,7 @@ class MemoryStore:
 
     def recall(self, asked: MemoryQuestion) -> list[MemoryRecord]:
         """Recall what fits a question; see :func:`app.journal.memory.recall.recall`."""
-        return in_transaction(reading(self.engine), lambda c: recall.recall(c, asked, self.mirrors))
+        return in_statements(self.engine, lambda c: recall.recall(c, asked, self.mirrors))
 
     def keep(self, new: Sequence[NewMemory]) -> int:
         """Add memories that are everybody's at once; returns how many were not there yet."""

@@ -5,10 +5,12 @@ from hypothesis import strategies as st
 
 from agents.memory.ranking import (
     PASSED_MAX,
+    RankedPlace,
     SpaceNumbers,
     cut,
     essential,
     fused,
+    ranked,
     score,
     with_neighbours,
 )
@@ -44,6 +46,21 @@ def test_neighbours_get_a_part() -> None:
         ("b", 0): 100,
         ("b", 1): 30,
     }
+
+
+def test_neighbours_stand_in_the_order_whether_their_places_are_known_or_not() -> None:
+    scores, turns = {7: 1_000, 9: 300, 4: 300, 2: 50}, {7: ("a", 1), 2: ("a", 2)}
+    found = ranked(scores, turns, 10)
+    assert found == [
+        RankedPlace(1_015, 7, None),
+        RankedPlace(350, 2, None),
+        RankedPlace(300, 9, None),
+        RankedPlace(300, None, ("a", 0)),  # before the one that found it, and behind older ones
+        RankedPlace(300, 4, None),
+        RankedPlace(15, None, ("a", 3)),
+    ]
+    assert ranked(scores, turns, 2) == found[:2]
+    assert [spot.turn for spot in ranked({1: 10}, {1: ("b", 0)}, 9)] == [None, ("b", 1)]
 
 
 @given(st.lists(st.integers(1, 50)), st.integers(0, 200))

@@ -6,10 +6,10 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from app.journal import Journal
-from app.journal.memory.recall import MemoryQuestion
+from app.journal.memory.weighing import MemoryQuestion
 from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm
 from app.journal.schema.rows import Claimed, NewMemory, derived_id
 from celery_agents.contracts.memory import MemoryPolicy, MemoryRecord
@@ -156,6 +156,30 @@ def test_an_id_stands_once(world: World, journal: Journal) -> None:
     assert journal.memories.keep([new("shoes", "1")]) == 0
     assert told(journal) == ["shoes"]
     is_exact(world)
+
+
+def test_turns_go_on_and_are_looked_up_at_the_end_of_an_index(
+    world: World, journal: Journal
+) -> None:
+    asking: list[tuple[str, Any]] = []
+    listen = event.listen
+    listen(journal.memories.engine, "before_cursor_execute", lambda *of: asking.append(of[2:4]))
+    journal.memories.keep([new("shoes 1", thread="a"), new("shoes 2", thread="a"), new("hat")])
+    journal.memories.keep([new("shoes 3", thread="a"), new("coat"), new("b", thread="b")])
+    found = {m.text: m.turn for m in everything(journal)}
+    assert found == {"shoes 1": 0, "shoes 2": 1, "shoes 3": 2, "hat": 0, "coat": 0, "b": 0}
+    looked = [(text, about) for text, about in asking if "ORDER BY memories.space_id DESC" in text]
+    assert len(looked) == 3  # those of no thread have no turn
+    with world.engine.connect() as c:
+        if c.dialect.name == "sqlite":
+            plan = c.exec_driver_sql(f"EXPLAIN QUERY PLAN {looked[0][0]}", looked[0][1]).all()
+            assert "ix_memories_turn (space_id=? AND thread=?)" in str(plan)
+            assert len(plan) == 1
+        else:
+            c.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            plan = c.exec_driver_sql(f"EXPLAIN {looked[0][0]}", looked[0][1]).all()
+            assert "ix_memories_turn" in str(plan)
+            assert "Sort" not in str(plan)
 
 
 def test_one_that_is_replaced_is_over_and_still_there(world: World, journal: Journal) -> None:

@@ -7,18 +7,18 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from agents.memory.ranking import SpaceNumbers, score
 from agents.memory.terms import terms_of
 from app.journal import Journal
-from app.journal.memory import recall
+from app.journal.memory import recall, weighing
 from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm
 from celery_agents.errors import UnreadableValueError
 from celery_agents.sealing import key_id, seals_of
 from tests.support.fernet import fernet_key
 from tests.unit.app.journal.memory.test_keeping import asked, everything, learn, new, told
-from tests.unit.app.journal.support import World, claimed, step
+from tests.unit.app.journal.support import World, before, claimed, expand, plan, step
 
 WORDS = [
     "shoe",
@@ -63,7 +63,7 @@ def test_common_terms_weigh_what_rarer_ones_have_found(
 ) -> None:
     filled(journal)
     journal.memories.keep([new("red shoe umbrella", "u"), new("umbrella", "v")])
-    monkeypatch.setattr(recall, "READ_MAX", 5)
+    monkeypatch.setattr(weighing, "READ_MAX", 5)
     found = journal.memories.recall(asked("red umbrella"))
     assert [m.id for m in found] == ["u", "v"]
     assert found[0].score > found[1].score
@@ -76,6 +76,33 @@ def test_turns_beside_those_that_fit_are_found_too(journal: Journal) -> None:
     assert told(journal, "favourite drinks") == said[:2]
     journal.memories.erase("", "s", ["1"])
     assert told(journal, "favourite drinks") == said[:1]
+
+
+def test_a_recall_takes_three_statements(world: World, journal: Journal) -> None:
+    said = [f"shoes of size {n}" for n in range(400)]
+    journal.memories.keep([new(t, str(n), thread="talk") for n, t in enumerate(said)])
+    asking: list[str] = []
+    engine = journal.memories.engine
+    event.listen(engine, "before_cursor_execute", lambda *of: asking.append(of[2]))
+    assert len(told(journal, "shoes", budget_tokens=300)) == 30
+    assert len(asking) == 3
+    assert len(told(journal, "shoes", run_id="r")) == 100
+    assert len(asking) < 9  # more than one page of texts
+
+
+def test_what_has_become_everybodys_in_between_is_told_once(
+    world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = expand(journal, "r", plan("one", "two", kind="first", keep=True))
+    learn(journal, one, new("shoes", run_id="r"))
+    root = claimed(journal, "r")
+    if world.engine.dialect.name == "sqlite":  # what is read there is of one moment
+        assert told(journal, run_id="r") == ["shoes"]
+        return
+    ended = before(monkeypatch, weighing, "scores", lambda: learn(journal, root))
+    assert told(journal, run_id="r") == ["shoes"]
+    assert ended == [True]
+    assert two.id
 
 
 def test_what_does_not_fit_is_passed_over(journal: Journal) -> None:
