@@ -22,9 +22,15 @@ async def wait(value: int) -> int:
     return await ask(value)
 
 
-@agent(effects="pure")
+@agent
 async def add(value: int) -> int:
     """Add one."""
+    return value + 1
+
+
+@agent(effects="pure")
+async def next_of(value: int) -> int:
+    """Add one, and say that this is all it does."""
     return value + 1
 
 
@@ -33,7 +39,7 @@ async def sequence(run: FlowContext, steps: int) -> int:
     """Add one, so many times."""
     value = 0
     for _ in range(steps):
-        value = await run.ask("add", value)
+        value = await run.ask("next_of", value)
     return value
 
 
