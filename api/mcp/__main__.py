@@ -7,7 +7,6 @@ import asyncio
 import os
 import sys
 
-from api.mcp.serving import serve_http, serve_pipes
 from app.settings import read_settings
 from app.telemetry.set_up import set_up_root
 from celery_agents.errors import AgentsError
@@ -19,13 +18,17 @@ KEY = "AGENTS_MCP_KEY"
 def main() -> None:
     """Serve until asked to stop."""
     given = _arguments().parse_args()
+    address = None if given.stdio else _address(given.http)
+    # It takes seconds, and a wrong word is told at once.
+    from api.mcp.serving import serve_http, serve_pipes
+
     try:
         settings = read_settings()
         set_up_root(settings.log)
-        if given.stdio:
+        if address is None:
             asyncio.run(serve_pipes(settings, os.environ.get(KEY)))
         else:
-            serve_http(settings, *_address(given.http))
+            serve_http(settings, *address)
     except AgentsError as error:
         sys.exit(f"{error.kind}: {error}")
 
