@@ -89,9 +89,18 @@ def stood(store: SubscriptionStore, key: SubscriptionKey = KEY) -> SubscriptionI
     return SubscriptionInfo.model_validate(found)
 
 
-def again_at_once(world: World) -> None:
+def looked_at_next(world: World) -> float:
     with world.engine.begin() as c:
-        c.execute(update(StreamCursor).values(look_at=0.0))
+        return c.execute(select(StreamCursor.look_at)).scalar_one()
+
+
+def again_at_once(world: World) -> None:
+    again_at(world, 0.0)
+
+
+def again_at(world: World, moment: float) -> None:
+    with world.engine.begin() as c:
+        c.execute(update(StreamCursor).values(look_at=moment))
 
 
 def runs_in(world: World) -> int:
@@ -187,11 +196,14 @@ def test_poison_becomes_a_letter_and_the_rest_goes_on(
     write(world, 1, {"id": 2, "bad": True}, 3)
     assert started(store.serve(KEY, CHOOSY)) == [1]
     for failures in (1, 2):
+        begun = world.clock()
         found = store.serve(KEY, CHOOSY)
         assert found.wakes == []
         assert found.error is not None
         info = stood(store)
         assert (info.failures, info.error, info.behind) == (failures, "it is bad", 2)
+        assert looked_at_next(world) > begun + 0.9
+        again_at(world, 2**40)
         assert store.serve(KEY, CHOOSY).error is None  # not before its time
         again_at_once(world)
     store.serve(KEY, CHOOSY)

@@ -294,7 +294,10 @@ class TestWhatMovesMeanwhile(OnPostgres):
         claim = claimed(journal, "s", step(max_attempts=1))
         world.end_lease(journal)
         moved = before(monkeypatch, claims, "conclude", lambda: move(journal, claim))
-        found = world.journal("other").claim("s").result(SOON)
+        other = world.journal("other")
+        found = other.claim("s").result(SOON)
+        if found == Refused(Refusal.EARLY):  # it was given back long after the clock was read
+            found = other.claim("s").result(SOON)
         assert moved[0].applied
         assert (world.row("s").state, world.row("s").attempts) == (state, attempts)
         if isinstance(found, Finished):
