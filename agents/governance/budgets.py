@@ -114,8 +114,10 @@ def wanted(account: Account, amount: Amount) -> bool:
 
     What costs nothing needs no dollars: a spent budget does not stop a model of one's own.
     """
-    pairs = zip(account.bounds, amount, strict=True)
-    return any(bound is not None and asked > 0 for bound, asked in pairs)
+    for bound, asked in zip(account.bounds, amount, strict=True):
+        if bound is not None and asked > 0:
+            return True
+    return False
 
 
 def spent_after(

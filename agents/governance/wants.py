@@ -129,7 +129,10 @@ def corrections(asked: Sequence[Wanted], real: Needs | None) -> list[int]:
     """By how much each want's cost was wrong; without real tokens nothing was asked at all."""
     found = []
     for one in asked:
-        cost = one.want.cost if isinstance(one.want, Rate | ToldRate) else 0
+        cost = one.want.cost if isinstance(one.want, _COSTING) else 0
         took = 0 if real is None or one.what is None else used(one.what, real)
         found.append(took - cost)
     return found
+
+
+_COSTING = (Rate, ToldRate)  # a union would be made for each look

@@ -85,8 +85,10 @@ class Charge:
         key: CallKey,
         accounts: Sequence[Account],
         quote: Quote,
+        *,
+        amount: Amount,
     ) -> None:
-        self.amount = _amount(quote)
+        self.amount = amount
         self._budgets = budgets
         self._step = step
         self._who = name_of(key)
@@ -232,12 +234,13 @@ class Purse:
         """
         accounts = await self._accounts()
         quote = await quote_of(expect, worst=any(account.strict for account in accounts))
-        if quote.nano_usd is None and any(account.bounds[0] is not None for account in accounts):
+        if quote.cost is None and any(account.bounds[0] is not None for account in accounts):
             raise price_unknown(self._agent.name, quote.who, quote.priced_by)
-        counted = [account for account in accounts if wanted(account, _amount(quote))]
+        amount = Amount(quote.nano_usd or 0, quote.tokens, 1)
+        counted = [account for account in accounts if wanted(account, amount)]
         if not counted:
             return None
-        return Charge(self._budgets, self._step, key, counted, quote)
+        return Charge(self._budgets, self._step, key, counted, quote, amount=amount)
 
     async def _accounts(self) -> list[Account]:
         budgets, step = self._budgets, self._step
@@ -247,10 +250,6 @@ class Purse:
         if (allowance := step.allowance) is not None and allowance.budgeted:
             return [*found, *await in_thread(allowance.accounts)]
         return [*found]
-
-
-def _amount(quote: Quote) -> Amount:
-    return Amount(quote.nano_usd or 0, quote.tokens, 1)
 
 
 def _later(text: str, after_s: float, **details: str) -> NotAdmittedError:

@@ -142,7 +142,9 @@ class SharedBudgets:
     def asking(self, who: str, accounts: Sequence[Account], amount: Amount) -> Query:
         """The question of ``ask``, to be asked together with breakers and limits."""
         self.used = True
-        told = [*amount, *(word for a in accounts for word in a.told)]
+        told: list[str | int] = [*amount]
+        for account in accounts:
+            told += account.told
         away = Closed(TRY_AGAIN_S, away=True)
         return self._query("ASK", (who, *told), _said, lambda: away)
 

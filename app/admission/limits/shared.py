@@ -34,6 +34,7 @@ FOR_GOOD_S = 10 * 365 * 24 * 3600.0
 
 
 _NOTHING = Pumped()
+_SLOTS = (Concurrency, Start)  # a union would be made for each look
 
 
 class SharedLimits:
@@ -122,10 +123,10 @@ class SharedLimits:
         """
         wrong = corrections(ticket.wanted, real)
         step_id = ticket.asker.step_id
-        told = (step_id, ticket.text, json.dumps(wrong), json.dumps(said) if said else "[]")
+        told = (step_id, ticket.text, str(wrong), json.dumps(said) if said else "[]")
         with self._lock:  # what is renewed after this does not have it any more
             for one in ticket.wanted:
-                if isinstance(one.want, Concurrency | Start):
+                if isinstance(one.want, _SLOTS):
                     self._held.pop((_key(one.want), step_id), None)
             return self._pumping(
                 "TELL", told, lambda: self.share.settle(ticket.wanted, step_id, wrong)
@@ -226,7 +227,7 @@ class SharedLimits:
 
     def hold(self, ticket: Ticket) -> None:
         """Hold the slots that a ticket has got, until it is told of."""
-        slots = [one.want for one in ticket.wanted if isinstance(one.want, Concurrency | Start)]
+        slots = [one.want for one in ticket.wanted if isinstance(one.want, _SLOTS)]
         if slots:
             with self._lock:
                 self._held |= {(_key(want), ticket.asker.step_id): None for want in slots}
