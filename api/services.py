@@ -18,6 +18,7 @@ from api.denials import Denials
 from api.endings import Endings
 from api.keys import USED_S, KeyRing
 from api.limits import KeyRates
+from api.mcp.flows import read_flows
 from api.openai.catalog import ModelCatalog
 from api.sending import Sending
 from api.under_way import OpenResponses
@@ -30,6 +31,7 @@ from app.journal.stores.desk import Desk
 from app.journal.stores.encryption import Encryption
 from app.journal.stores.flows import FlowStore
 from app.journal.stores.keys import ApiKeys
+from app.journal.stores.memories import MemoryStore
 from app.journal.stores.overview import Overview
 from app.journal.stores.posted import PostedAgents
 from app.journal.stores.schedules import ScheduleStore
@@ -77,7 +79,7 @@ class Services:
         self.metrics, self.under_way = Metrics(), OpenResponses()
         self.keys = ApiKeys(engine)
         self.posted = PostedAgents(engine)
-        self.flows = FlowStore(engine)
+        self.flows, self.memories = FlowStore(engine), MemoryStore(engine)
         self.schedules = ScheduleStore(engine, settings.wake_grace_s)
         self.streams, self.replicated = StreamStore(engine), ReplicatedStore(engine)
         self.audit = AuditLog(engine, settings.audit_anchor)
@@ -86,7 +88,9 @@ class Services:
         self.ring = KeyRing(self.keys, self.read)
         #: Those of agents.toml.
         self.tenants = _tenants(settings.config)
-        self.models = ModelCatalog(read_panels(settings.config), self._offered)
+        self.models = ModelCatalog(
+            read_panels(settings.config), self._offered, flows=read_flows(settings.config)
+        )
         self.client = Client(
             settings.redis_url.get_secret_value(),
             queue=settings.queue,

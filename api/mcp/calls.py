@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,7 @@ async def begin(
     if tool.as_task and refusal is not None:
         raise refusal
     body = _body(tool, arguments, asks)
-    if stream:
+    if stream and "stream" in type(body).model_fields:
         body = body.model_copy(update={"stream": True})
     run_id = _run_id(caller, meta)
     order = order_of(caller.services, caller.who, body, run_id)
@@ -91,13 +92,18 @@ def _body(tool: CallableTool, arguments: dict[str, Any], asks: tuple[str, ...]) 
         wanted = {"tool": tool.spec["name"], "arguments": arguments}
         wanted |= {"asks": [*asks]} if asks else {}
         return _BODY.validate_python({"task": "ask", "agent": model.name, "input": wanted})
+    if model.flow is not None:
+        return _valid(model.flow.body(arguments))
     contract = AgentArguments if model.panel is None else PanelArguments
+    told = _valid(arguments, contract.model_validate).model_dump(exclude_none=True)
+    if model.panel is None:
+        return _valid({"task": "ask", "agent": model.name, **told})
+    return _valid({"task": model.panel.task, **model.panel.options, **told})
+
+
+def _valid(told: Any, validate: Callable[[Any], Any] = _BODY.validate_python) -> Any:
     try:
-        told = contract.model_validate(arguments).model_dump(exclude_none=True)
-        if model.panel is None:
-            return _BODY.validate_python({"task": "ask", "agent": model.name, **told})
-        task = model.panel.task
-        return _BODY.validate_python({"task": task, **model.panel.options, **told})
+        return validate(told)
     except ValidationError as error:
         place, why = mistakes(error)[0]
         raise InvalidPayloadError(f"{place}: {why}") from None

@@ -138,8 +138,9 @@ def _description(found: CallableTool) -> str:
     model = found.model
     if found.spec is not None:
         return visible(found.spec["description"]).strip()
-    kind = "panel" if model.panel is not None else "agent"
-    return visible(model.description).strip() or f"Ask the {kind} {visible(model.name)}."
+    kind = "agent" if model.is_agent else "flow" if model.flow is not None else "panel"
+    verb = "Start" if model.flow is not None else "Ask"
+    return visible(model.description).strip() or f"{verb} the {kind} {visible(model.name)}."
 
 
 def _object(schema: dict[str, Any]) -> dict[str, Any]:
@@ -148,6 +149,8 @@ def _object(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schema_of(model: OfferedModel) -> dict[str, Any]:
+    if model.flow is not None:
+        return model.flow.parameters
     properties: dict[str, Any] = {"input": _INPUT, "instructions": _INSTRUCTIONS}
     if model.panel is None:
         properties["session"] = _SESSION

@@ -75,7 +75,7 @@ async def completed(caller: Caller, configured: Configured, params: Any) -> type
         found = () if argument is None else argument.values
     elif about.uri == "agent://{name}":
         offers = await caller.services.models.offers(caller.who)
-        found = (model.name for model in offers if model.panel is None)
+        found = (model.name for model in offers if model.is_agent)
     fits = [value for value in found if value.casefold().startswith(typed.casefold())]
     values = fits[:VALUES_MAX]
     told = types.Completion(values=values, total=len(fits), has_more=len(fits) > len(values))

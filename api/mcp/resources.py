@@ -14,6 +14,7 @@ from api.mcp.answers import run_uri, value_of
 from api.mcp.callers import Caller, check_may
 from api.mcp.configured import ADDRESS_MAX, Configured, ConfiguredResource, filled
 from api.mcp.failures import NO_RESOURCE
+from api.mcp.listening import memories
 from api.mcp.pages import page_of
 from api.mcp.states import CORE
 from api.problems import ProblemError
@@ -30,6 +31,7 @@ _NEWEST, _TEXT_MAX = 20, 500_000
 _JSON = "application/json"
 TEMPLATES = (
     ("run://{id}", "run", "A run: its state, steps and, once it has ended, its answer."),
+    ("memory://{space}", "memory", "A space of memories: what agents have remembered there."),
     ("agent://{name}", "agent", "An agent: its kind, and the workers that offer it."),
 )
 
@@ -60,12 +62,13 @@ async def resources_of(
     """
     await caller.services.models.refresh()
     found = await caller.services.models.offers(caller.who)
-    told = {m.name: m.description for m in found if m.panel is None}
+    told = {m.name: m.description for m in found if m.is_agent}
     page, more = page_of(told, after)
     made = [_of_agent(name, told[name]) for name in page]
     if after is None and caller.who.may(Permission.RUNS_READ):
         made = [*await _newest(caller), *made]
     if after is None:
+        made = [*await memories.listed(caller), *made]
         made = [*_of_configuration(configured), *made]
     return types.ListResourcesResult(resources=made, next_cursor=more)
 
@@ -83,6 +86,8 @@ async def read(caller: Caller, uri: str, version: str) -> types.ReadResourceResu
     if kind == "run" and name:
         check_may(caller, Permission.RUNS_READ)
         found = await _run(caller, name)
+    elif kind == "memory":
+        found = await memories.shown(caller, uri)
     elif kind == "agent" and name and caller.who.may_ask(name):
         rows = await caller.services.read(caller.services.posted.offered)
         found = next((row for row in rows if row["name"] == name), None)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from agents.catalog.panels import Panel
+from api.mcp.flows import OfferedFlow
 from api.problems import ProblemError
 from app.access.permissions import Principal
 
@@ -30,18 +32,29 @@ class OfferedModel:
     effects: str | None = None
     #: Of an agent that is nothing but tools: what others are told of each.
     tools: tuple[dict[str, Any], ...] = ()
+    flow: OfferedFlow | None = None
+
+    @property
+    def is_agent(self) -> bool:
+        """True of an agent: no panel, and no flow."""
+        return self.panel is None and self.flow is None
 
 
 class ModelCatalog:
-    """Knows which models there are; ``offered`` reads the agents from the journal."""
+    """Knows which models there are; ``offered`` reads the agents from the journal.
+
+    ``flows`` are no models: they are offered as tools alone.
+    """
 
     def __init__(
         self,
         panels: Mapping[str, Panel],
         offered: Callable[[], Awaitable[list[dict[str, Any]]]],
         clock: Callable[[], float] = time.monotonic,
+        flows: Mapping[str, OfferedFlow] = MappingProxyType({}),
     ) -> None:
         self._panels, self._offered, self._clock = panels, offered, clock
+        self._flows = {name: flow for name, flow in flows.items() if name not in panels}
         self._agents: dict[str, dict[str, Any]] = {}
         self._read_at = float("-inf")
 
@@ -79,9 +92,14 @@ class ModelCatalog:
                 tools=tuple(a.get("tools", ())),
             )
             for a in self._agents.values()
-            if a["name"] not in self._panels
+            if a["name"] not in self._panels and a["name"] not in self._flows
         ]
         found = [m for m in panels + agents if self._may(who, m.name, m.panel)]
+        if who.agents is None:  # a flow may ask any agent
+            found += [
+                OfferedModel(name, "flow", flow.description, flow=flow)
+                for name, flow in self._flows.items()
+            ]
         return sorted(found, key=lambda m: m.name)
 
     async def refresh(self, age_s: float = 0.0) -> None:

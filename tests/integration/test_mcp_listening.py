@@ -13,11 +13,16 @@ from typing import Any
 import httpx2
 import pytest
 from mcp.client.subscriptions import SubscriptionLost
+from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import PromptsListChanged, ResourceUpdated, ToolsListChanged
 
 from app.access.permissions import Role
+from app.journal.schema.rows import NewMemory
 from app.journal.stores.keys import ApiKeys
+from app.journal.stores.memories import MemoryStore
 from app.journal.stores.posted import PostedAgents
+from celery_agents.contracts.flows.workflow import WORKFLOW
+from celery_agents.contracts.memory import MemoryPolicy
 from celery_agents.errors import AgentsError
 from deploy.local.servers import LOOPBACK
 from tests.integration.harness import SOON_S, Stack
@@ -26,6 +31,7 @@ from tests.support.api import Asked, made_key, served
 from tests.support.mcp_clients import over_http, over_pipes, run
 
 LATER = "2026-07-28"
+FLOWS = f'[mcp.flows.workflow]\nflow = "{WORKFLOW}"\n'
 PROMPT = '[mcp.prompts.first]\ntext = "One."\n'
 TWO = f'{PROMPT}[mcp.prompts.second]\ntext = "Two."\n'
 NONE = f"{TWO}[mcp.prompts.third]\n"
@@ -36,7 +42,7 @@ ENTRY = {"kind": "http", "url": f"http://{LOOPBACK}:9/"}
 def config(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The configuration of the server alone, beside that of the workers."""
     path = tmp_path_factory.mktemp("config") / "agents.toml"
-    path.write_text(PROMPT)
+    path.write_text(FLOWS + PROMPT)
     return path
 
 
@@ -281,3 +287,53 @@ def test_a_call_goes_on_whose_stream_was_cut(stack: Stack, api: Any) -> None:
     for given, whose in ((first, other), (f"x{first}", key), ("1", key)):
         headers = {**about, "Last-Event-ID": given, "Authorization": f"Bearer {whose}"}
         assert api.get("/mcp", headers=headers).status_code == 404
+
+
+def test_a_flow_is_called_as_a_tool(stack: Stack, api: Any) -> None:
+    wide = made_key(stack.database_url, Role.USER, tenant="told")
+    narrow = made_key(stack.database_url, Role.USER, tenant="told", agents=["*"])
+    step = {"key": "a", "task": "agents.ask", "args": ["hello"], "kwargs": {"agent": "shout"}}
+
+    async def ask() -> None:
+        async with over_http(api.base_url, wide) as client:
+            assert "workflow" in {tool.name for tool in (await client.list_tools()).tools}
+            said: Any = await client.call_tool("workflow", {"input": {"steps": [step]}})
+            assert "HELLO" in said.content[0].text
+            assert not said.is_error
+        async with over_http(api.base_url, narrow) as client:
+            assert "workflow" not in {tool.name for tool in (await client.list_tools()).tools}
+            with pytest.raises(MCPError):
+                await client.call_tool("workflow", {"input": {"steps": [step]}})
+
+    run(ask)
+
+
+def test_memories_are_read_by_their_own_tenant(stack: Stack, api: Any) -> None:
+    policy = MemoryPolicy(space="desk")
+    kept = [
+        NewMemory(f"m{n}", "told", "desk of all", f"shoe {n}", tokens=3, policy=policy)
+        for n in range(3)
+    ]
+    keys = [
+        made_key(stack.database_url, Role.USER, tenant="told"),
+        made_key(stack.database_url, Role.USER, tenant="other"),
+        made_key(stack.database_url, Role.USER, tenant="told", agents=["*"]),
+    ]
+    uri = "memory://desk%20of%20all"
+    MemoryStore(stack.engine).keep(kept)
+
+    async def ask() -> None:
+        async with over_http(api.base_url, keys[0], LATER) as client:
+            assert uri in {str(one.uri) for one in (await client.list_resources()).resources}
+            told: Any = (await client.read_resource(uri)).contents[0]
+            texts = [one["text"] for one in json.loads(told.text)["memories"]]
+            assert texts == ["shoe 0", "shoe 1", "shoe 2"]
+        for key in keys[1:]:
+            async with over_http(api.base_url, key, LATER) as client:
+                listed = (await client.list_resources()).resources
+                assert not [one for one in listed if str(one.uri).startswith("memory:")]
+                with pytest.raises(MCPError) as none:
+                    await client.read_resource(uri)
+                assert none.value.error.code == -32602
+
+    run(ask)

@@ -208,7 +208,11 @@ def test_runs_and_agents_are_resources(stack: Stack, opened: Any, mode: str) -> 
             agent = json.loads((await client.read_resource("agent://shout")).contents[0].text)
             assert agent["kind"] == "function"
             forms = (await client.list_resource_templates()).resource_templates
-            assert [t.uri_template for t in forms] == ["run://{id}", "agent://{name}"]
+            assert [t.uri_template for t in forms] == [
+                "run://{id}",
+                "memory://{space}",
+                "agent://{name}",
+            ]
         async with opened(mode, foreign) as client:
             listed = {str(r.uri) for r in (await client.list_resources()).resources}
             assert uri not in listed

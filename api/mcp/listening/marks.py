@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from api.mcp.callers import Caller
 from api.mcp.configured import ADDRESS_MAX, Configured
+from api.mcp.listening import memories
 from api.mcp.offered import callable_tools
 from api.openai.catalog import OfferedModel
 from api.problems import ProblemError
@@ -70,12 +71,14 @@ class Watch:
         caller, configured = self._caller, self._configured()
         await caller.services.models.refresh(LOOK_S)
         offers = await caller.services.models.offers(caller.who)
+        spaces = [one.uri for one in await memories.listed(caller)] if RESOURCES in lists else []
         shown: dict[str, Callable[[], Any]] = {
             TOOLS: lambda: _tools(offers),
             PROMPTS: lambda: _dumped(configured.prompts),
             RESOURCES: lambda: [
                 _dumped(configured.resources),
-                [(m.name, m.description) for m in offers if m.panel is None],
+                [(m.name, m.description) for m in offers if m.is_agent],
+                sorted(spaces),
             ],
         }
         return {name: digest(shown[name]()) for name in lists}
@@ -90,6 +93,9 @@ class Watch:
                 found[uri] = digest(own[0].model_dump(mode="json"))
             elif kind == "run":
                 found[uri] = await self._of_run(uri, name)
+            elif kind == "memory":
+                stamp = await memories.stamp(self._caller, uri)
+                found[uri] = _NONE if stamp is None else digest(stamp)
             elif kind == "agent" and self._caller.who.may_ask(name):
                 if rows is None:
                     rows = await self._caller.services.read(self._caller.services.posted.offered)
@@ -131,7 +137,8 @@ def _tools(offers: list[OfferedModel]) -> list[Any]:
 
 
 def _of_model(model: OfferedModel) -> tuple[Any, ...]:
-    return (model.name, model.kind, model.description, model.effects, model.panel is None)
+    flow = None if model.flow is None else model.flow.parameters
+    return (model.name, model.kind, model.description, model.effects, model.panel is None, flow)
 
 
 def _of_agent(rows: list[dict[str, Any]], name: str) -> str:

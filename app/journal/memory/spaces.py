@@ -69,6 +69,18 @@ def found(connection: Connection, tenant: str, name: str) -> Space | None:
     return None if row is None else read(row, sealed_by(connection))
 
 
+def listed(connection: Connection, tenant: str, limit: int) -> list[tuple[str, int]]:
+    """Spaces of a tenant, each with the number of its memories; those that changed last first."""
+    rows = connection.execute(_LIST, {"b_tenant": tenant, "b_limit": limit})
+    return [(row.name, row.memories) for row in rows]
+
+
+def stamp(connection: Connection, tenant: str, name: str) -> tuple[Any, ...] | None:
+    """Figures that change with what a space has; None: there is none."""
+    row = connection.execute(_STAMP, {"b_tenant": tenant, "b_name": name}).first()
+    return None if row is None else tuple(row)
+
+
 def held(connection: Connection, tenant: str, name: str) -> Space | None:
     """The same, locked until the transaction ends."""
     row = connection.execute(_HOLD, {"b_tenant": tenant, "b_name": name}).first()
@@ -127,6 +139,13 @@ def count(
 _THIS = (_P.tenant == bindparam("b_tenant")) & (_P.name == bindparam("b_name"))
 _FIND = select(table(MemorySpace)).where(_THIS)
 _HOLD = _FIND.with_for_update()
+_STAMP = select(_P.id, _P.memories, _P.next_place, _P.tokens, _P.changed_at).where(_THIS)
+_LIST = (
+    select(_P.name, _P.memories)
+    .where(_P.tenant == bindparam("b_tenant"))
+    .order_by(_P.changed_at.desc(), _P.name)
+    .limit(bindparam("b_limit"))
+)
 _COUNT = (
     update(table(MemorySpace))
     .where(_P.id == bindparam("b_id"))

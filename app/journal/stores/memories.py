@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from app.journal.memory import keeping, outcomes, recall
+from app.journal.memory import keeping, outcomes, recall, spaces
 from app.journal.memory.vectors import Mirrors
 from app.journal.memory.weighing import MemoryQuestion
 from app.journal.queries import scores
@@ -79,6 +80,14 @@ class MemoryStore:
     def page(self, tenant: str, space: str, after: int) -> tuple[list[MemoryRecord], int | None]:
         """A page of a space; see :func:`app.journal.memory.recall.page`."""
         return in_transaction(reading(self.engine), lambda c: recall.page(c, tenant, space, after))
+
+    def spaces(self, tenant: str, limit: int) -> list[tuple[str, int]]:
+        """The spaces of a tenant; see :func:`app.journal.memory.spaces.listed`."""
+        return in_transaction(reading(self.engine), lambda c: spaces.listed(c, tenant, limit))
+
+    def stamp(self, tenant: str, space: str) -> tuple[Any, ...] | None:
+        """Figures that change with what a space has; None: there is none."""
+        return in_transaction(reading(self.engine), lambda c: spaces.stamp(c, tenant, space))
 
     def erase(self, tenant: str, space: str, ids: Collection[str] | None = None) -> int:
         """Delete memories; see :func:`app.journal.memory.keeping.erase`."""

@@ -28,6 +28,7 @@ class Journal:
         self.agents = [row("own"), row("others")]
         self.tenant, self.pulse, self.looks = "a", Pulse(False, ()), 0
         self.away = False
+        self.spaces: dict[str, int] = {}
 
     async def read(self, work: Any, *args: Any) -> Any:
         if self.away:
@@ -63,6 +64,10 @@ def watched(journal: Journal, configured: list[Configured] | None = None, **abou
         desk=SimpleNamespace(run=journal.run, pulse=journal.look),
         endings=SimpleNamespace(look=nothing),
         redis=SimpleNamespace(hget=nothing),
+        memories=SimpleNamespace(
+            spaces=lambda tenant, _: [*journal.spaces.items()] if tenant == "a" else [],
+            stamp=lambda tenant, name: journal.spaces.get(name) if tenant == "a" else None,
+        ),
     )
     caller: Any = SimpleNamespace(services=services, who=who)
     given = configured or [Configured()]
@@ -136,6 +141,18 @@ def test_prompts_and_resources_are_those_of_the_configuration() -> None:
     resource = ConfiguredResource(uri="docs://{name}", text="{name}")
     made.append(Configured(made[-1].prompts, {"r": resource}))
     assert seen(watch, "docs://one") == ["resources", "docs://one"]
+
+
+def test_memories_are_of_the_tenant_for_who_may_ask_all_agents() -> None:
+    journal = Journal()
+    wide = watched(journal, agents=None)
+    none = [watched(journal), watched(journal, agents=None, tenant="b")]
+    uris = ("memory://desk", "memory://desk/more", "memory://a%00b")
+    assert [seen(w, *uris) for w in (wide, *none)] == [[], [], []]
+    journal.spaces["desk"] = 1
+    assert [seen(w, *uris) for w in (wide, *none)] == [["resources", "memory://desk"], [], []]
+    journal.spaces["desk"] = 2
+    assert [seen(w, *uris) for w in (wide, *none)] == [["memory://desk"], [], []]
 
 
 def test_while_the_journal_is_away_nothing_changes() -> None:

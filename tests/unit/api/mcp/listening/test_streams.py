@@ -34,7 +34,7 @@ class Stream:
         self.said: list[Any] = []
         self.heard, self.over = asyncio.Event(), False
         self.made = [Configured()]
-        self.who = Principal(id="k", role=role)
+        self.who = Principal(id="k", role=role, agents=("some",))
         self.services = SimpleNamespace(models=ModelCatalog({}, nothing))
 
     async def send_notification(self, note: Any, **_: Any) -> None:
