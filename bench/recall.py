@@ -1,12 +1,14 @@
 """Recall of memories: how much of LoCoMo's evidence is found, and how long a large space takes.
 
-    python -m bench.recall [locomo10.zip] [--memories 100000]
+    python -m bench.recall [locomo10.zip] [--memories 100000] [--embed MODULE:FUNCTION]
 
 LoCoMo (A. Maharana et al., "Evaluating Very Long-Term Conversational Memory of LLM Agents", 2024;
 CC BY-NC 4.0, so not in this repository) is had from github.com/snap-research/locomo, as
 ``data/locomo10.zip``. Its ten conversations become ten spaces; of the questions of categories 1 to
 4 it is measured which share of the evidence is among the first ten memories, and whether any, and
 all of it, is within 1,000 tokens. Beside stand the full-text searches of the databases themselves.
+With ``--embed`` the same is measured with vectors beside the words: the function takes a list of
+texts, and gives a row of numbers for each.
 """
 
 from __future__ import annotations
@@ -19,23 +21,28 @@ import sqlite3
 import time
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
+from pydoc import locate
 from statistics import fmean, quantiles
 from typing import Any
 
 from sqlalchemy import Engine, text
 
+from agents.caching.near import normalised
 from agents.memory.sizes import tokens_of
 from agents.memory.terms import terms_of
 from app.journal.memory.weighing import MemoryQuestion
 from app.journal.schema.engine import connect
-from app.journal.schema.rows import NewMemory
+from app.journal.schema.rows import NewMemory, TextVector
 from app.journal.stores.memories import MemoryStore
 from bench.journals import journals
 from celery_agents.contracts.memory import MemoryPolicy
 
+Embed = Callable[[list[str]], Iterable[Iterable[float]]]
 POLICY = MemoryPolicy(space="s", capacity_tokens=1_000_000_000)
 FIRST, BUDGET_TOKENS = 10, 1_000
 READ_TOKENS = 4 * BUDGET_TOKENS  # the first ten are within it, too
@@ -80,6 +87,18 @@ def _evidence(question: dict[str, Any], turns: dict[str, Any]) -> frozenset[str]
     return frozenset(i for i in ids if i in turns)
 
 
+def made(embed: Embed | None, texts: list[str]) -> list[TextVector | None]:
+    """The vectors of texts, of length one; none without an embedder."""
+    if embed is None:
+        return [None] * len(texts)
+    return [TextVector("bench", normalised([*map(float, row)])) for row in embed(texts)]
+
+
+def replace_vector(new: NewMemory, vector: TextVector | None) -> NewMemory:
+    """The memory with its vector."""
+    return replace(new, vector=vector)
+
+
 class Figures:
     """Means over questions, by the way of searching."""
 
@@ -105,19 +124,25 @@ class Figures:
             print(f"{way:<28}{len(found):>10,}" + "".join(f"{m:>11.3f}" for m in means))
 
 
-def quality(path: Path) -> None:
+def quality(path: Path, embed: Embed | None = None) -> None:
     """Print how much of the evidence is found."""
     talks, figures = [*read_locomo(path)], Figures()
     for database, url in journals():
         engine = connect(url)
         store = MemoryStore(engine)
         for talk in talks:
-            store.keep([_new(talk.name, i, *turn) for i, turn in talk.turns.items()])
+            new = [_new(talk.name, i, *turn) for i, turn in talk.turns.items()]
+            store.keep([*map(replace_vector, new, made(embed, [m.text for m in new]))])
         for talk in talks:
-            for question, evidence in talk.questions:
+            vectors = made(embed, [question for question, _ in talk.questions])
+            for (question, evidence), vector in zip(talk.questions, vectors, strict=True):
                 asked = MemoryQuestion("", talk.name, question, READ_TOKENS, POLICY.language)
-                ranked = [memory.id.partition("/")[2] for memory in store.recall(asked)]
-                figures.add(f"memory, {database}", talk, ranked, evidence)
+                ways = {"memory": asked}
+                if vector is not None:
+                    ways["with vectors"] = replace(asked, vector=vector)
+                for way, told in ways.items():
+                    ranked = [memory.id.partition("/")[2] for memory in store.recall(told)]
+                    figures.add(f"{way}, {database}", talk, ranked, evidence)
         if database == "sqlite":
             _beside_sqlite(talks, figures)
         else:
@@ -165,9 +190,10 @@ def speed(memories: int) -> None:
     """Print how long a question takes in a space of so many memories."""
     chance = random.Random(1)
     words = [f"w{n}x{chance.randrange(10**6)}" for n in range(VOCABULARY)]
-    weights = [1 / (n + STOPPED) for n in range(VOCABULARY)]
-    texts = [" ".join(chance.choices(words, weights, k=WORDS)) for _ in range(memories)]
-    asked = [" ".join(chance.choices(words, weights, k=ASKED)) for _ in range(QUESTIONS)]
+    sums = [*accumulate(1 / (n + STOPPED) for n in range(VOCABULARY))]
+    drawn = partial(chance.choices, words, cum_weights=sums)
+    texts = [" ".join(drawn(k=WORDS)) for _ in range(memories)]
+    asked = [" ".join(drawn(k=ASKED)) for _ in range(QUESTIONS)]
     print(f"a question in a space of {memories:,} memories, milliseconds")
     for database, url in journals():
         store = MemoryStore(engine := connect(url))
@@ -192,11 +218,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Recall of memories.")
     parser.add_argument("locomo", nargs="?", type=Path, help="locomo10.zip")
     parser.add_argument("--memories", type=int, default=100_000, help="of the large space")
+    parser.add_argument("--embed", metavar="MODULE:FUNCTION", help="makes vectors of texts")
     given = parser.parse_args()
+    embed: Any = None if given.embed is None else locate(given.embed.replace(":", "."))
+    if given.embed is not None and not callable(embed):
+        parser.error(f"--embed: there is no {given.embed}")
     if given.locomo is None:
         print("Without LoCoMo's archive nothing is said of what is found; see the top of the file.")
     else:
-        quality(given.locomo)
+        quality(given.locomo, embed)
     speed(given.memories)
 
 
