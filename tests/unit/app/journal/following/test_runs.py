@@ -91,7 +91,9 @@ def stood(store: SubscriptionStore, key: SubscriptionKey = KEY) -> SubscriptionI
 
 def looked_at_next(world: World) -> float:
     with world.engine.begin() as c:
-        return c.execute(select(StreamCursor.look_at)).scalar_one()
+        found = c.execute(select(StreamCursor.look_at)).scalar_one()
+    assert found is not None
+    return found
 
 
 def again_at_once(world: World) -> None:
