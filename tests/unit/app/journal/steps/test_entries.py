@@ -10,7 +10,7 @@ from app.journal import Journal
 from app.journal.queries.entries import BEGINNING, Position
 from app.journal.schema.models import Entry
 from app.journal.schema.rows import NewEntry
-from app.journal.steps.entries import append
+from app.journal.steps.entries import append, there
 from app.journal.stores.streams import StreamStore
 from celery_agents.errors import StreamConflictError
 from tests.unit.app.journal.support import (
@@ -155,6 +155,18 @@ class TestFollow:
 
 
 class TestBesideOthers(OnPostgres):
+    def test_many_keys_of_a_stream_and_few_of_others_are_known(self, world: World) -> None:
+        made = [entry(n, kind=kind, key=str(n)) for kind in ("a", "b") for n in range(40)]
+        made += [entry(n, f"order/{n}", key="a") for n in range(5)]
+        with world.engine.begin() as c:
+            append(c, made)
+        others = [entry(kind="a", key="none"), entry(stream="order/9", key="a"), entry()]
+        with world.engine.connect() as c:
+            found = there(c, [*made[:35], *made[40:44], *made[-5:], *others])
+        assert {(row.stream, row.kind, row.key) for row in found} == {
+            (e.stream, e.kind, e.key) for e in (*made[:35], *made[40:44], *made[-5:])
+        }
+
     def test_what_commits_late_is_not_overtaken(self, world: World, journal: Journal) -> None:
         with world.engine.connect() as slow:
             append(slow, [entry(1)])
