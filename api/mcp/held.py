@@ -109,9 +109,11 @@ class HeldCall:
                 await news.close()
         if outcome is None and self._resumed:
             await ctx.request.scope[STREAM].close()
+        if ctx.protocol_version <= CORE:  # its client was asked on the stream, if at all
+            return outcome
         if outcome is None and questions is not None and questions.open:
             return asked(caller, run.id, questions.open, self._about)
-        if outcome is not None and ctx.protocol_version > CORE:
+        if outcome is not None:
             _check_lacks(outcome)
         return outcome
 

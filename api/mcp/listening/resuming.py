@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 from types import SimpleNamespace
 from typing import Any
 
 from fastapi import Request
 from mcp import types
+from mcp.shared.exceptions import MCPError
 from pydantic_core import from_json
+from redis.exceptions import RedisError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -27,8 +30,12 @@ from api.mcp.holding import HELD_S, HeldCalls, end_of
 from api.mcp.journaled import task_of
 from api.mcp.states import CORE
 from api.mcp.streaming import TELL, SharedStream
-from api.problems import ProblemError
+from api.problems import ProblemError, of_agents
 from app.concurrency.cancelling import let_go
+from celery_agents.errors import AgentsError, BrokerUnavailableError, JournalUnavailableError
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
 
 #: Milliseconds until a client comes back.
 _AGAIN_MS = 500
@@ -52,9 +59,16 @@ def opened_event(caller: Caller, told: str) -> tuple[str, Any]:
     """
     place = is_sealed(caller, told)
     if place is None:
-        raise ProblemError(404, "not_found", "Nothing goes on behind that event.")
-    run_id, request_id = from_json(base64.urlsafe_b64decode(place))
+        raise _nothing()
+    try:
+        run_id, request_id = from_json(base64.urlsafe_b64decode(place))
+    except (ValueError, TypeError):  # what was sealed for something else
+        raise _nothing() from None
     return run_id, request_id
+
+
+def _nothing() -> ProblemError:
+    return ProblemError(404, "not_found", "Nothing goes on behind that event.")
 
 
 def first_event(told: str) -> bytes:
@@ -84,7 +98,10 @@ class ResumedCall(Response):
             ProblemError: there is none, or this one is one too many.
         """
         run_id, request_id = opened_event(self._caller, self._told)
-        tree = await task_of(self._caller, run_id)
+        try:
+            tree = await task_of(self._caller, run_id)
+        except MCPError:  # it is not kept any more
+            raise _nothing() from None
         stream = SharedStream(send)
         with self._held.place(self._caller.who.id):
             sse = [(name.lower().encode(), value.encode()) for name, value in SSE_HEADERS.items()]
@@ -114,8 +131,12 @@ class ResumedCall(Response):
         about: dict[str, Any] = {"most_s": self._most_s, "asks": questions.look}
         try:
             outcome = await end_of(self._caller, run_id, look=True, tell=ping, **about)
-        except ProblemError as error:
-            return {"error": failures.refused(error).error.model_dump(exclude_none=True)}
+        except (BrokerUnavailableError, JournalUnavailableError, RedisError, OSError) as error:
+            note(log, "mcp_resumed", "A call is not followed: its client comes back", error=error)
+            return None
+        except (AgentsError, ProblemError) as error:
+            problem = error if isinstance(error, ProblemError) else of_agents(error)
+            return {"error": failures.refused(problem).error.model_dump(exclude_none=True)}
         finally:
             questions.close()
         return None if outcome is None else {"result": _dumped(result_of(run_id, task, outcome))}

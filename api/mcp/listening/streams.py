@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AbstractContextManager
+from http import HTTPStatus
 from typing import Any
 
 from mcp import types
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY as ID
+from redis.exceptions import RedisError
 
 from api.events import PING_S
 from api.mcp.callers import Caller, check_may
@@ -24,8 +28,13 @@ from api.mcp.holding import HeldCalls
 from api.mcp.listening import subscribed
 from api.mcp.listening.marks import LISTS, LOOK_S, PROMPTS, RESOURCES, TOOLS, Watch
 from api.mcp.sessions import session_of
+from api.problems import ProblemError, busy
 from app.access.permissions import Permission
 from app.concurrency.cancelling import let_go
+from celery_agents.errors import AgentsError
+from celery_agents.noted import note, noting
+
+log = logging.getLogger(__name__)
 
 #: Streams that one principal follows in one process at a time.
 STREAMS_MAX = 16
@@ -64,6 +73,17 @@ class Pipe:
             await let_go(self._telling)
 
     async def _tell(self, ctx: Any) -> None:
+        """Tell until the key is over; again after what passes, as a journal that was away."""
+        while True:
+            try:
+                return await self._tell_on(ctx)
+            except (AgentsError, ProblemError, RedisError, OSError) as error:
+                note(log, "mcp_told", "The client of a pipe is not told", error=error)
+                if isinstance(error, ProblemError) and error.status == HTTPStatus.UNAUTHORIZED:
+                    return None
+            await asyncio.sleep(LOOK_S)
+
+    async def _tell_on(self, ctx: Any) -> None:
         caller: Caller = await self._caller(ctx)
         watch = Watch(caller, self._configured, {})
         while await caller.refusal() is None:
@@ -99,6 +119,8 @@ class Listening:
         with self.streams.place(caller.who.id):
             watch = Watch(caller, self._configured, {})
             await watch.look(lists, uris)
+            if len(watch.known) < len(lists) + len(uris):  # what changes now would not be told
+                raise busy("What there is cannot be seen now: listen again.")
             await _send(ctx, _acknowledged(lists, uris, about))
             while (why := await caller.refusal()) is None:
                 await asyncio.sleep(LOOK_S)
@@ -138,8 +160,9 @@ class Listening:
     async def _of_session(self, ctx: Any, params: Any) -> tuple[Caller, str]:
         caller, uri = await self._caller(ctx), str(params.uri)
         check_may(caller, Permission.AGENTS_READ)
-        if len(uri) > ADDRESS_MAX:
-            raise MCPError(types.INVALID_PARAMS, f"An address has {ADDRESS_MAX} characters.")
+        if not subscribed.is_address(uri):
+            text = f"An address is like scheme://name, of {ADDRESS_MAX} characters at the most."
+            raise MCPError(types.INVALID_PARAMS, text)
         if ctx.request is not None:
             _session(ctx)
         return caller, uri
@@ -158,18 +181,33 @@ async def _told_session(
     yield ": begins\n\n"
     services, who = caller.services, caller.who
     watch, said_at = Watch(caller, configured, {}), time.monotonic()
-    while not subscribed.is_over(known := await subscribed.marks(services, who, session)):
-        watch.known = dict(known)
-        for name in await watch.look(LISTS, subscribed.addresses(known)):
+    unsaved: dict[str, str] = {}  # marks that were told, while Redis does not take them
+    while True:
+        changed: list[str] = []
+        with _away():
+            known = await subscribed.marks(services, who, session)
+            if subscribed.is_over(known):
+                return
+            watch.known = {**known, **unsaved}
+            changed = await watch.look(LISTS, subscribed.addresses(known))
+            unsaved = {n: mark for n, mark in watch.known.items() if known.get(n) != mark}
+        for name in changed:
             yield _line(notification(name))
             said_at = time.monotonic()
-        new = {name: mark for name, mark in watch.known.items() if known.get(name) != mark}
-        await subscribed.remember(services, who, session, new)
+        with _away():
+            await subscribed.remember(services, who, session, unsaved)
+            unsaved = {}
         if time.monotonic() >= said_at + PING_S:
             said_at = time.monotonic()
-            await subscribed.renew(services, who, session)
             yield ": ping\n\n"
+            with _away():
+                await subscribed.renew(services, who, session)
         await asyncio.sleep(LOOK_S)
+
+
+def _away() -> AbstractContextManager[None]:
+    """While Redis is away a stream is silent; what happens meanwhile is told afterwards."""
+    return noting(log, "mcp_session", "A session is not told", RedisError, OSError)
 
 
 def told_lists(capabilities: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +237,7 @@ def _asked(wanted: types.SubscriptionFilter) -> tuple[list[str], list[str]]:
         PROMPTS: wanted.prompts_list_changed,
         RESOURCES: wanted.resources_list_changed,
     }
-    fits = [uri for uri in wanted.resource_subscriptions or () if len(uri) <= ADDRESS_MAX]
+    fits = filter(subscribed.is_address, wanted.resource_subscriptions or ())
     uris = [*dict.fromkeys(fits)][: subscribed.URIS_MAX]
     return [name for name in LISTS if flags[name]], uris
 

@@ -6,12 +6,19 @@ happens while nobody listens is told later. A session that has ended says so unt
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+from redis.exceptions import RedisError
+
+from api.mcp.configured import ADDRESS_MAX
 from api.problems import ProblemError
 from api.services import Services
 from app.access.permissions import Principal
+from celery_agents.noted import noting
+
+log = logging.getLogger(__name__)
 
 #: Addresses of one session or stream.
 URIS_MAX = 16
@@ -25,6 +32,18 @@ if ARGV[3] == '0' or redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then
     redis.call('EXPIRE', KEYS[1], ARGV[4])
 end
 """
+_SUBSCRIBE = """
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
+    local number = 0
+    for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
+        if string.find(name, ARGV[5], 1, true) then number = number + 1 end
+    end
+    if number >= tonumber(ARGV[3]) then return 0 end
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return 1
+"""
 
 
 def _key(who: Principal, session: str) -> str:
@@ -37,8 +56,14 @@ async def subscribe(services: Services, who: Principal, session: str, uri: str, 
     Raises:
         ProblemError: it is told of as many as one can be (429).
     """
-    check_room(await marks(services, who, session), uri)
-    await _write(services, who, session, {uri: mark})
+    about = (uri, mark, URIS_MAX, _KEPT_S, _SCHEME)
+    if not await services.redis.eval(_SUBSCRIBE, 1, _key(who, session), *about):
+        raise _one_too_many()
+
+
+def is_address(uri: str) -> bool:
+    """Return whether a resource may have this address: other names are those of lists and marks."""
+    return _SCHEME in uri and len(uri) <= ADDRESS_MAX
 
 
 def check_room(known: Mapping[str, str], uri: str) -> None:
@@ -48,7 +73,11 @@ def check_room(known: Mapping[str, str], uri: str) -> None:
         ProblemError: it is (429).
     """
     if uri not in known and len(addresses(known)) >= URIS_MAX:
-        raise ProblemError(429, "too_many_subscriptions", f"A session has {URIS_MAX} at the most.")
+        raise _one_too_many()
+
+
+def _one_too_many() -> ProblemError:
+    return ProblemError(429, "too_many_subscriptions", f"A session has {URIS_MAX} at the most.")
 
 
 async def unsubscribe(services: Services, who: Principal, session: str, uri: str) -> None:
@@ -88,24 +117,24 @@ def is_over(known: Mapping[str, str]) -> bool:
 
 async def end(services: Services, who: Principal, session: str) -> None:
     """End a session: it is told of nothing more, and its messages are refused."""
-    await services.redis.delete(_key(who, session))
-    await _write(services, who, session, {_ENDED: "1"})
+    key, pipe = _key(who, session), services.redis.pipeline()
+    pipe.delete(key)
+    pipe.hset(key, _ENDED, "1")
+    pipe.expire(key, _KEPT_S)
+    await pipe.execute()
 
 
 async def check_open(services: Services, who: Principal, session: str) -> None:
-    """Refuse what comes with a session that has ended.
+    """Refuse what comes with a session that has ended; while Redis is away, nothing.
 
     Raises:
         ProblemError: it has (404).
     """
-    if await services.redis.hexists(_key(who, session), _ENDED):
+    ended = False
+    with noting(log, "mcp_ended", "Which sessions have ended is not known", RedisError, OSError):
+        ended = bool(await services.redis.hexists(_key(who, session), _ENDED))
+    if ended:
         raise ProblemError(404, "session_ended", "The session has ended: begin a new one.")
-
-
-async def _write(services: Services, who: Principal, session: str, told: Mapping[str, str]) -> None:
-    key = _key(who, session)
-    await services.redis.hset(key, mapping=dict(told))
-    await services.redis.expire(key, _KEPT_S)
 
 
 def _text(told: Any) -> str:

@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mcp.shared.exceptions import MCPError
 from pydantic import SecretStr
 
-from api.mcp.listening.resuming import event_id, first_event, opened_event
+from api.mcp.asking import with_seal
+from api.mcp.holding import HeldCalls
+from api.mcp.listening import resuming
+from api.mcp.listening.resuming import ResumedCall, event_id, first_event, opened_event
 from api.mcp.streaming import SharedStream
 from api.problems import ProblemError
+from celery_agents.errors import JournalUnavailableError, UnreadableValueError
 
 SETTINGS = SimpleNamespace(
     fernet_secrets=[], redis_url=SecretStr("redis://a"), database_url=SecretStr("sqlite://")
@@ -66,3 +71,64 @@ def test_an_event_stands_first_and_nothing_after_the_end() -> None:
     assert sent[:2] == [None, b"first"]
     assert b'"a": 1' in sent[2]
     assert sent[3:] == [b""]
+
+
+@pytest.mark.parametrize("place", ["celery-agents/ask/run/key", "MQ==", "bnVsbA==", "W10=", "x"])
+def test_what_was_sealed_for_something_else_is_no_event(place: str) -> None:
+    with pytest.raises(ProblemError) as none:
+        opened_event(caller(), with_seal(caller(), place))
+    assert none.value.status == 404
+
+
+def resumed(monkeypatch: pytest.MonkeyPatch, task_of: Any, end_of: Any) -> list[Any]:
+    """The parts of a response that goes on with a call."""
+    monkeypatch.setattr(resuming, "task_of", task_of)
+    monkeypatch.setattr(resuming, "end_of", end_of)
+    one = caller()
+    state = SimpleNamespace(services=one.services)
+    request: Any = SimpleNamespace(
+        app=SimpleNamespace(state=state), state=SimpleNamespace(who=one.who)
+    )
+    told = event_id(one, "the run", 1)
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    assert told is not None
+    asyncio.run(ResumedCall(request, HeldCalls(), told)({}, receive, send))
+    return sent
+
+
+async def kept(*_: Any) -> Any:
+    return {"task": "agents.ask"}
+
+
+def test_a_run_that_is_kept_no_more_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none(*_: Any) -> None:
+        raise MCPError(-32602, "There is no such task.")
+
+    with pytest.raises(ProblemError) as refused:
+        resumed(monkeypatch, none, None)
+    assert refused.value.status == 404
+
+
+def test_while_the_journal_is_away_the_client_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream ends as one that was held for long does, with no answer; else with the error."""
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise JournalUnavailableError("away")
+
+    async def unreadable(*_: Any, **__: Any) -> None:
+        raise UnreadableValueError("its key is missing")
+
+    start, first, end = resumed(monkeypatch, kept, away)
+    assert start["status"] == 200
+    assert first["body"].startswith(b"id: ")
+    assert end == {"type": "http.response.body", "body": b"", "more_body": False}
+    _, _, error, end = resumed(monkeypatch, kept, unreadable)
+    assert b"its key is missing" in error["body"]
+    assert not end["more_body"]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mcp.shared.exceptions import MCPError
 from mcp.types import SubscriptionFilter
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api.mcp.configured import Configured, ConfiguredPrompt
-from api.mcp.listening import streams
+from api.mcp.listening import streams, subscribed
 from api.mcp.listening.streams import Listening, Pipe
 from api.mcp.listening.subscribed import URIS_MAX
 from api.openai.catalog import ModelCatalog
 from api.problems import ProblemError
 from app.access.permissions import Principal, Role
+from celery_agents.errors import JournalUnavailableError
 
 ID = "io.modelcontextprotocol/subscriptionId"
 OVER = ProblemError(401, "unauthorized", "It holds no longer.")
@@ -111,8 +114,137 @@ def test_what_cannot_be_told_is_refused() -> None:
         stream.request = SimpleNamespace(headers={})  # type: ignore[assignment]
         with pytest.raises(MCPError, match="session"):
             await listening.subscribe(stream, SimpleNamespace(uri="docs://a"))
-        with pytest.raises(MCPError, match="characters"):
-            await listening.subscribe(stream, SimpleNamespace(uri="docs://" + "x" * 2_000))
+        for uri in ("docs://" + "x" * 2_000, "ended", "tools", "urn:one", ""):
+            for message in (listening.subscribe, listening.unsubscribe):
+                with pytest.raises(MCPError, match="characters"):
+                    await message(stream, SimpleNamespace(uri=uri))
+
+    asyncio.run(scene())
+
+
+def test_what_is_no_address_is_not_told_of() -> None:
+    async def scene() -> None:
+        stream = Stream()
+        listening = Listening(stream.caller, lambda: stream.made[-1])
+        asked = asking(prompts_list_changed=True, resource_subscriptions=["prompts", "docs://a"])
+        task = asyncio.create_task(listening.listen(stream, asked))
+        (first,) = await stream.told(1)
+        assert first["params"]["notifications"]["resourceSubscriptions"] == ["docs://a"]
+        stream.made.append(Configured({"p": ConfiguredPrompt(text="hello")}))
+        _, second = await stream.told(2)
+        assert second["method"] == "notifications/prompts/list_changed"
+        stream.over = True
+        await asyncio.wait({task})
+
+    asyncio.run(scene())
+
+
+def test_while_nothing_can_be_seen_no_stream_begins() -> None:
+    """What changed before the first look would be told to nobody."""
+
+    async def away() -> list[Any]:
+        raise JournalUnavailableError("away")
+
+    async def scene() -> None:
+        stream = Stream()
+        stream.services = SimpleNamespace(models=ModelCatalog({}, away))
+        listening = Listening(stream.caller, Configured)
+        with pytest.raises(ProblemError) as refused:
+            await listening.listen(stream, asking(tools_list_changed=True))
+        assert refused.value.status == 503
+        assert not stream.said
+
+    asyncio.run(scene())
+
+
+class Sessions:
+    """The marks of one session in a Redis that may be ``away``, or take nothing (``full``)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.known: dict[str, str] = {}
+        self.away, self.full, self.failed = False, False, 0
+        self.asked = asyncio.Event()
+        for name in ("marks", "remember"):
+            monkeypatch.setattr(subscribed, name, getattr(self, name))
+
+    def _check(self, *, wrong: bool) -> None:
+        self.asked.set()
+        if wrong:
+            self.failed += 1
+            raise RedisConnectionError("away")
+
+    async def marks(self, *_: Any) -> dict[str, str]:
+        """Those that are known."""
+        self._check(wrong=self.away)
+        return dict(self.known)
+
+    async def remember(self, *about: Any) -> None:
+        """Note what was told."""
+        self._check(wrong=self.away or self.full)
+        self.known |= about[-1]
+
+    async def fails(self) -> None:
+        """Wait until it has failed some times more."""
+        before = self.failed
+        while self.failed < before + 3:
+            await self.turn()
+
+    async def turn(self) -> None:
+        """Wait until it is asked again."""
+        self.asked.clear()
+        await self.asked.wait()
+
+
+def test_a_session_is_told_after_redis_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = Sessions(monkeypatch)
+    monkeypatch.setattr(streams, "PING_S", math.inf)
+
+    async def scene() -> None:
+        stream = Stream()
+        caller: Any = stream
+        lines = Listening(stream.caller, lambda: stream.made[-1]).told(caller, "s")
+        assert await anext(lines) == ": begins\n\n"
+        coming = asyncio.ensure_future(anext(lines))
+        while not sessions.known:
+            await sessions.turn()
+        sessions.away = True
+        await sessions.fails()
+        stream.made.append(Configured({"p": ConfiguredPrompt(text="hello")}))
+        await sessions.fails()
+        assert not coming.done()
+        sessions.away, sessions.full = False, True
+        assert "prompts/list_changed" in await coming
+        coming = asyncio.ensure_future(anext(lines, "the end"))
+        await sessions.fails()  # it is told once, though nobody can write down that it was
+        assert not coming.done()
+        sessions.full = False
+        sessions.known["ended"] = "1"
+        assert await coming == "the end"
+
+    asyncio.run(scene())
+
+
+def test_a_pipe_tells_though_its_first_looks_fail() -> None:
+    async def scene() -> None:
+        stream = Stream()
+        errors = [JournalUnavailableError("away"), ProblemError(429, "rate_limited", "Wait.")]
+
+        async def caller(_: Any) -> Any:
+            if errors:
+                raise errors.pop(0)
+            return stream
+
+        pipe = Pipe(caller, lambda: stream.made[-1])
+        pipe.add("docs://0", "an earlier one")
+        pipe.follow(stream)
+        (first,) = await stream.told(1)
+        assert first["params"]["uri"] == "docs://0"
+        await pipe.close()
+        errors.append(OVER)
+        over = Pipe(caller, lambda: stream.made[-1])
+        over.follow(stream)
+        assert over._telling is not None
+        await over._telling  # of a key that holds no longer nothing is tried again
 
     asyncio.run(scene())
 
