@@ -37,22 +37,23 @@ class Batches(Generic[T]):
         self._gathered: Gathered[tuple[T, Future[Any]]] = Gathered(self._put)
         self._performing = threading.Lock()
         self._closed = False
+        self._closing = threading.Lock()  # nothing is queued behind the end
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, item: T) -> Future[Any]:
         """Queue an item; the future gets its result, or the reason why there is none."""
         future: Future[Any] = Future()
-        if self._closed:
-            future.set_exception(RuntimeError(f"{self._thread.name} is closed"))
-        elif not alone() or not self._do_alone((item, future)):
+        if self._closed or not alone() or not self._do_alone((item, future)):
             self._gathered.add((item, future))
         return future
 
     def _do_alone(self, asked: tuple[T, Future[Any]]) -> bool:
         """Do it here and now, if nothing is queued that has to come before it."""
         with unbroken():
-            if not self._queue.empty() or not self._performing.acquire(blocking=False):
+            if self._gathered.waiting or not self._queue.empty():
+                return False
+            if not self._performing.acquire(blocking=False):
                 return False
             try:
                 self._do([asked])
@@ -61,13 +62,19 @@ class Batches(Generic[T]):
         return True
 
     def _put(self, items: list[tuple[T, Future[Any]]]) -> None:
-        for item in items:
-            self._queue.put(item)
+        with self._closing:
+            if not self._closed:
+                for item in items:
+                    self._queue.put(item)
+                return
+        for _, future in items:
+            future.set_exception(RuntimeError(f"{self._thread.name} is closed"))
 
     def close(self) -> None:
         """Do what is queued, then stop."""
-        self._closed = True
-        self._queue.put(None)
+        with self._closing:
+            self._closed = True
+            self._queue.put(None)
         self._thread.join(timeout=10)
 
     def _work(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, copy_context
 from typing import Any, Generic, TypeVar
@@ -167,6 +167,11 @@ class Gathered(Generic[T]):
     def __init__(self, deliver: Callable[[list[T]], None]) -> None:
         self._deliver = deliver
         self._things: list[T] = []
+
+    @property
+    def waiting(self) -> Sequence[T]:
+        """Things that are passed on when this turn ends; to be looked at on the loop's thread."""
+        return self._things
 
     def add(self, thing: T) -> None:
         """Pass a thing on: at once, unless the caller is a fiber or a coroutine of ours."""

@@ -125,12 +125,14 @@ class LoopThread:
     def _read_mail(self) -> None:
         self._posted = False  # before reading: what is posted from now on wakes again
         self._turn = True
-        self._read(self._mail, len(self._mail))
-        self._read(self._bulk, min(len(self._bulk), BULK_A_TURN))
-        self._turn = False
-        self.hand_over()
-        if self._bulk:
-            self._wake()
+        try:
+            self._read(self._mail, len(self._mail))
+            self._read(self._bulk, min(len(self._bulk), BULK_A_TURN))
+        finally:  # also where the watchdog, or what ends a program, breaks in
+            self._turn = False
+            if self._mail or self._bulk:
+                self._wake()
+            self.hand_over()
 
     def _read(self, posts: deque[_Post], count: int) -> None:
         for _ in range(count):

@@ -34,6 +34,8 @@ RANKED_MAX = 300
 PAGE_ROWS = 200
 #: Tokens of the texts that one run embeds: a message takes them.
 PORTION_TOKENS = 10_000
+#: Places of what only the run that asks may see: no space gives one of these, also meanwhile.
+_OWN_PLACES = 2**40
 
 
 def recall(connection: Connection, asked: MemoryQuestion, mirrors: Mirrors) -> list[MemoryRecord]:
@@ -85,9 +87,8 @@ def _own(connection: Connection, seen: SeenSpace, asked: MemoryQuestion) -> dict
     if asked.own:
         known, at = {memory.id for memory in told}, read_clock(connection)
         told += [_new(m, at) for m in asked.own if m.id not in known]
-    first = 0 if space is None else space.next_place
     # One that only ends another is hidden by what it ends: it has no words.
-    return {first + n: memory for n, memory in enumerate(told)}
+    return {_OWN_PLACES + n: memory for n, memory in enumerate(told)}
 
 
 _PRIVATE = (

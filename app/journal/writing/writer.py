@@ -75,6 +75,8 @@ class Writer:
     def _write_alone(self, operation: Operation[Any]) -> bool:
         """Write it here and now, if nothing is queued that has to come before it."""
         with unbroken():
+            if any(not o.lazy for o in self._gathered.waiting):  # asked for in this turn, too
+                return False
             with self._closing:
                 if self._closed or self._pending or not self._committing.acquire(blocking=False):
                     return False

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.concurrency.batcher import Batches
+from app.concurrency.future import Future
 from tests.support.fibers import in_a_fiber
 
 SOON = 20
@@ -128,3 +129,39 @@ def test_but_not_while_the_thread_is_at_it(slow: Slow) -> None:
     assert first.exception(SOON) is reply.exception(SOON) is None
     assert slow.batches == [[1], [2]]
     made.close()
+
+
+def test_a_lone_fiber_keeps_the_order_of_what_it_asked_before() -> None:
+    """Also of what it could not do itself, and hands over at the end of its turn."""
+    did: list[int] = []
+
+    def perform(items: Sequence[int]) -> list[None]:
+        did.extend(items)
+        return [None] * len(items)
+
+    made: Batches[int] = Batches("test", perform, 10)
+
+    def ask() -> list[Future[None]]:
+        with made._performing:  # as by the thread, with what others have asked
+            first = made.submit(1)
+        return [first, made.submit(2)]
+
+    for reply in in_a_fiber(ask):
+        assert reply.result(SOON) is None
+    assert did == [1, 2]
+    made.close()
+
+
+def test_what_is_handed_over_behind_the_end_does_not_wait_for_ever(slow: Slow) -> None:
+    slow.gate.set()
+    made = Batches("test", slow, 2)
+
+    def ask() -> Future[None]:
+        with made._performing:
+            reply = made.submit(1)
+        made.close()
+        return reply
+
+    with pytest.raises(RuntimeError, match="closed"):
+        in_a_fiber(ask).result(SOON)
+    assert slow.batches == []

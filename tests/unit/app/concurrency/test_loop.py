@@ -210,6 +210,31 @@ class TestTurns:
         assert "A call on the loop failed" in caplog.text
 
 
+def test_what_breaks_into_a_turn_holds_up_none_of_it(loop: LoopThread) -> None:
+    read = threading.Event()
+
+    def fail() -> None:
+        raise SystemExit
+
+    def all_at_once() -> None:  # so that they are read in one turn
+        loop.post(fail)
+        loop.post(read.set)
+
+    loop.post(all_at_once)
+    assert read.wait(SOON)
+
+
+def test_what_is_asked_behind_a_broken_turn_is_handed_over(loop: LoopThread) -> None:
+    ended = threading.Event()
+
+    def fail() -> None:
+        raise SystemExit
+
+    loop.post(fail)
+    loop.loop.call_soon_threadsafe(loop.at_turns_end, ended.set)
+    assert ended.wait(SOON)
+
+
 def test_a_cancelled_coroutine_hears_of_it_before_who_waits(loop: LoopThread) -> None:
     told: list[str] = []
     begun = threading.Event()

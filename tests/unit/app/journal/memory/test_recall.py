@@ -105,6 +105,23 @@ def test_what_has_become_everybodys_in_between_is_told_once(
     assert two.id
 
 
+def test_what_others_keep_in_between_is_not_taken_for_its_own(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor its own for theirs: it has no word of the question."""
+    journal.memories.keep([new("shoes of size 1", "1")])
+    own = [new("umbrella", "own", run_id="r")]
+
+    def keep() -> int:
+        return journal.memories.keep([new("shoes of size 2", "2")])
+
+    kept = before(monkeypatch, weighing, "scores", keep)
+    found = told(journal, own=own, run_id="r")
+    assert kept == [1]
+    assert "umbrella" not in found
+    assert "shoes of size 1" in found
+
+
 def test_what_does_not_fit_is_passed_over(journal: Journal) -> None:
     journal.memories.keep([new("shoe", "1", tokens=90), new("shoe red", "2", tokens=20)])
     assert told(journal, "shoe", budget_tokens=50) == ["shoe red"]

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import event, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 
 from app.journal.schema import engine as engines
 from app.journal.schema.engine import as_json, connect, read_clock, reading, relaxed
-from app.journal.schema.transactions import in_transaction
+from app.journal.schema.transactions import in_statements, in_transaction
 from celery_agents.errors import AgentsError, ConfigurationError
 from tests.unit.app.journal.support import World
 
@@ -80,6 +80,28 @@ def test_the_server_compiles_no_statement(postgres_journal_url: str) -> None:
     with engine.connect() as c:
         c.rollback()
         assert c.exec_driver_sql("SHOW jit").scalar_one() == "off"
+    engine.dispose()
+
+
+@pytest.mark.postgres
+def test_a_read_without_a_transaction_leaves_its_connection_to_those_with_one(
+    postgres_journal_url: str,
+) -> None:
+    """Else half of a write would stay, where its other half fails."""
+    engine = connect(postgres_journal_url)
+    moment = text("SELECT transaction_timestamp()")
+
+    def moments(c: Connection) -> set[object]:
+        return {c.execute(moment).scalar() for _ in range(2)}
+
+    def fail(c: Connection) -> None:
+        c.execute(text("SELECT 1 / 0"))
+
+    assert len(in_statements(engine, moments)) == 2
+    assert len(in_transaction(engine, moments)) == 1
+    with pytest.raises(DBAPIError):
+        in_statements(engine, fail)
+    assert len(in_transaction(engine, moments)) == 1
     engine.dispose()
 
 

@@ -277,6 +277,22 @@ class TestAlone:
         assert {queued.result(SOON), note.future.result(SOON)} in ({"ab"}, {"a", "b"})
         assert in_a_fiber(lambda: writer.submit(Note("c")).result(SOON)) == "c"
 
+    def test_not_before_what_it_asked_for_in_the_same_turn(self, journal: Journal) -> None:
+        writer = journal._writer
+        written: list[str] = []
+
+        def ask() -> bool:
+            with writer._committing:  # as by the thread, of what others have asked for
+                first = writer.submit(Note("a"))
+            first.add_done_callback(lambda _: written.append("a"))
+            second = writer.submit(Note("b"))
+            second.add_done_callback(lambda _: written.append("b"))
+            return second.done()
+
+        assert not in_a_fiber(ask)
+        assert in_a_fiber(lambda: writer.submit(Note("c")).result(SOON)) == "c"
+        assert written == ["a", "b"]
+
     def test_what_nobody_waits_for_goes_along_with_others(self, journal: Journal) -> None:
         claimed(journal, "s", step())
         assert not in_a_fiber(lambda: journal.settle("s", 1).done())
