@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -230,11 +229,9 @@ def test_a_subscription_ends_with_its_key(stack: Stack, api: Any) -> None:
             client.listen(tools_list_changed=True) as told,
         ):
             ApiKeys(stack.engine).revoke(key.split("_")[1])
-            began = time.monotonic()
             with pytest.raises(SubscriptionLost) as lost:
                 await event(told)
             assert "holds no longer" in str(lost.value.__cause__)
-            assert time.monotonic() - began < 6.0
 
     run(ask)
     other = made_key(stack.database_url, Role.USER)

@@ -14,8 +14,8 @@ import sys
 import time
 import traceback
 import warnings
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import groupby
 from multiprocessing import Pipe
@@ -24,8 +24,12 @@ from typing import Any, NoReturn
 
 import pytest
 
-#: Seconds that a worker has for the ends of its fixtures when the run is broken off.
-_END_S = 10.0
+#: Seconds that a worker has for the ends of its fixtures when the run is broken off: servers and
+#: workers that they have started outlive one that is killed.
+_END_S = 60.0
+#: Seconds after which those are looked for that have ended, and whose channel others have.
+_LOOK_S = 1.0
+_PHASES = ("setup", "call", "teardown")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,7 +82,9 @@ class FileRunner:
         self.channel = channel
         self.left: range | None = None  # tests of its file that it has not begun, by their places
         self.test = ""  # the one that it runs
+        self.began = False  # it has begun a test
         self._pid = pid
+        self._code: int | None = None
 
     def give(self, tests: range | None) -> None:
         """Give it the tests of the next file; None ends it."""
@@ -90,23 +96,35 @@ class FileRunner:
         """Know which test it runs."""
         if hook == "pytest_runtest_logstart":
             assert self.left is not None
-            self.test, self.left = about["nodeid"], self.left[1:]
+            self.test, self.left, self.began = about["nodeid"], self.left[1:], True
         elif hook == "pytest_runtest_logfinish":
             self.test = ""
 
     def wait(self) -> int:
         """Wait for its end, and return its exit code."""
         self.channel.close()
-        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        if self._code is None:
+            self._code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        return self._code
+
+    def has_ended(self) -> bool:
+        """Return whether its process has; what it told may not be read yet."""
+        if self._code is None:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code is not None
+
+    def interrupt(self) -> None:
+        """Have it end, once."""
+        if not (self.channel.closed or self.has_ended()):
+            self.channel.close()
+            os.kill(self._pid, signal.SIGINT)
 
     def break_off(self) -> None:
         """End it, unless it has ended."""
-        if self.channel.closed:
-            return
-        self.channel.close()
-        os.kill(self._pid, signal.SIGINT)
+        self.interrupt()
         until = time.monotonic() + _END_S
-        while not os.waitpid(self._pid, os.WNOHANG)[0]:
+        while not self.has_ended():
             if time.monotonic() > until:
                 os.kill(self._pid, signal.SIGKILL)
             time.sleep(0.05)
@@ -123,15 +141,52 @@ def _forked(
     config: Any = session.config
     config._tmp_path_factory.getbasetemp()  # the folder in which each one has its own
     ours, theirs = Pipe()
+    sys.stdout.flush()  # a fork would write what waits, too
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # numpy's threads are no hindrance
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until it can be interrupted
         pid = os.fork()
     if not pid:
         for channel in (ours, *others):
             channel.close()
         _Running(session, theirs).run(number, ahead)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     theirs.close()
     return FileRunner(number, pid, ours)
+
+
+class RollCall:
+    """Holds what is told of tests against what was collected: of each all of it, and once.
+
+    Args:
+        tests: ids of those that were collected.
+        phases: of which something is told.
+    """
+
+    def __init__(self, tests: Iterable[str], phases: Iterable[str]) -> None:
+        self._collected = Counter(tests)
+        self._phases = tuple(phases)
+        self._told: Counter[tuple[str, str | None]] = Counter()
+
+    def note(self, report: object) -> None:
+        """Know what is told."""
+        if type(report) is not pytest.TestReport:
+            return  # of a part of a test
+        self._told[report.nodeid, report.when] += 1
+        if report.when == "setup" and not report.passed:
+            self._told[report.nodeid, "call"] += 1  # there is none to be told of
+
+    def forget(self, test: str) -> None:
+        """Leave out one that was broken off, which has failed by that."""
+        del self._collected[test]
+
+    def differing(self) -> Iterator[tuple[str, str]]:
+        """Yield tests that have not run as they were collected, and what was told of them."""
+        for test, times in self._collected.items():
+            told = {phase: self._told[test, phase] for phase in self._phases}
+            if set(told.values()) != {times}:
+                counts = ", ".join(f"{phase} {n}" for phase, n in told.items())
+                yield test, f"{test} was collected {times} times, and told of: {counts}."
 
 
 class FilesAtOnce:
@@ -150,6 +205,8 @@ class FilesAtOnce:
         self._files = deque(range(file[0], file[-1] + 1) for file in files)
         self._at_once = min(at_once, len(files))
         self._runners: dict[Connection, FileRunner] = {}
+        phases = ("setup", "teardown") if self._config.option.setuponly else _PHASES
+        self._roll = RollCall((item.nodeid for item in session.items), phases)
 
     def run(self) -> None:
         """Run all files.
@@ -166,12 +223,24 @@ class FilesAtOnce:
             for number in range(1 if begun else 0, self._at_once):
                 self._start(number, self._files.popleft())
             while self._runners:
-                for channel in wait(list(self._runners)):
+                for channel in (ready := wait(list(self._runners), _LOOK_S)):
                     assert isinstance(channel, Connection)
                     self._hear(self._runners[channel])
+                if not ready:
+                    self._look()
         finally:
             for runner in self._runners.values():
+                runner.interrupt()
+            for runner in self._runners.values():
                 runner.break_off()
+        for test, said in self._roll.differing():
+            self._fail(test, said)
+
+    def _look(self) -> None:
+        """Know those that have ended, and whose channel a process has that outlives them."""
+        for runner in [*self._runners.values()]:
+            if runner.has_ended() and not runner.channel.poll():
+                self._ended(runner)
 
     def _start(self, number: int, tests: range) -> None:
         runner = _forked(self._session, number, self._runners)
@@ -192,7 +261,7 @@ class FilesAtOnce:
     def _hear(self, runner: FileRunner) -> None:
         try:
             hook, about = runner.channel.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # also amid what it told
             self._ended(runner)
         else:
             if hook:
@@ -213,6 +282,7 @@ class FilesAtOnce:
             about["report"] = self._config.hook.pytest_report_from_serializable(
                 config=self._config, data=about["report"]
             )
+            self._roll.note(about["report"])
         caller = getattr(self._config.hook, hook)
         if caller.is_historic():
             caller.call_historic(kwargs=about)
@@ -225,16 +295,37 @@ class FilesAtOnce:
         code = runner.wait()
         if runner.left is not None or code:
             self._fails(runner, code)
-        left = runner.left or (self._files.popleft() if self._files else None)
+        left = runner.left if runner.began else None  # the next one would end so, too
+        left = left or (self._files.popleft() if self._files else None)
         if left:
             self._start(runner.number, left)
 
     def _fails(self, runner: FileRunner, code: int) -> None:
         test = runner.test or f"runner {runner.number}"
+        self._roll.forget(test)
+        self._fail(test, f"The process that ran {test} ended with {code}.")
+
+    def _fail(self, test: str, said: str) -> None:
         path = test.partition("::")[0]
-        said = f"The process that ran {test} ended with {code}."
         report = pytest.TestReport(test, (path, None, test), {}, "failed", said, "call")
         self._config.hook.pytest_runtest_logreport(report=report)
+
+
+class _Terminal:
+    """The writer that time limits ask for: without it they fail, and not the test that hangs."""
+
+    def __init__(self, writer: object) -> None:
+        self._tw = writer
+
+
+def _ignored(*_: object) -> None:
+    """Be no interruption. What is started now does not inherit it, as it would SIG_IGN."""
+
+
+def _interrupted(*_: object) -> None:
+    """Be interrupted once, by the terminal or the other side: what a test ends then, ends."""
+    signal.signal(signal.SIGINT, _ignored)
+    raise KeyboardInterrupt
 
 
 class _Running:
@@ -253,26 +344,31 @@ class _Running:
             number: its place among those that run at once.
             ahead: a file that it collects and runs before the others are collected.
         """
-        code = 0
+        code = 1
         try:
-            self._settle(number)
-            if ahead:
-                self._session.perform_collect([ahead])
-                self._run(range(len(self._session.items)))
-                self._channel.send(("", {}))
-            while (tests := self._channel.recv()) is not None:
-                self._run(tests)
-                self._channel.send(("", {}))
+            signal.signal(signal.SIGINT, _interrupted)
+            with suppress(EOFError, ConnectionError, KeyboardInterrupt):  # it is broken off
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+                self._settle(number)
+                self._serve(ahead)
+            signal.signal(signal.SIGINT, _ignored)
             self._tear_down()
-        except (EOFError, ConnectionError, KeyboardInterrupt):
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            self._tear_down()
+            code = 0
         except BaseException:  # noqa: BLE001 # nothing of it may run what the other side is to run
             traceback.print_exc()
-            code = 1
         finally:
-            sys.stdout.flush()
+            with suppress(OSError):
+                sys.stdout.flush()
             os._exit(code)
+
+    def _serve(self, ahead: str | None) -> None:
+        if ahead:
+            self._session.perform_collect([ahead])
+            self._run(range(len(self._session.items)))
+            self._channel.send(("", {}))
+        while (tests := self._channel.recv()) is not None:
+            self._run(tests)
+            self._channel.send(("", {}))
 
     def _settle(self, number: int) -> None:
         """Have output, temporary files and reports of its own."""
@@ -285,6 +381,7 @@ class _Running:
         folders._basetemp = folders.mktemp(f"runner-{number}-{os.getpid()}", numbered=False)
         if terminal := plugins.getplugin("terminalreporter"):
             plugins.unregister(terminal)
+            plugins.register(_Terminal(terminal._tw), "terminalreporter")
         plugins.register(self, "at-once")
         self._settled = True
 

@@ -55,8 +55,61 @@ def test_meets():
 KILLED = """
 import os
 def test_before(): pass
-def test_killed(): os.kill(os.getpid(), 9)
+def test_killed(request):
+    os.kill(os.getpid(), 9)
 def test_after(): open("after", "w").close()
+"""
+AMID = """
+    import struct
+    channel = request.config.pluginmanager.get_plugin("at-once")._channel
+    os.write(channel.fileno(), struct.pack("!i", 64) + b"too little")
+    os._exit(0)
+"""
+LEAVES = """
+import os, time
+def test_leaves(request):
+    kept = request.config.pluginmanager.get_plugin("at-once")._channel.fileno()
+    if not os.fork():
+        os.closerange(0, kept)
+        os.closerange(kept + 1, 1_000)
+        while os.path.exists("lasts"): time.sleep(0.01)
+        os._exit(0)
+"""
+ENDS = """
+import os
+def pytest_plugin_registered(plugin_name):
+    if plugin_name == "at-once": os._exit(0)
+"""
+UNPLUGS = """
+def test_unplugs(request):
+    request.config.pluginmanager.unregister(name="at-once")
+    assert False
+def test_next(): pass
+"""
+LESS = """
+def pytest_generate_tests(metafunc):
+    ahead = metafunc.config.pluginmanager.has_plugin("at-once")
+    metafunc.parametrize("n", range(1 if ahead else 3))
+def test_it(n): pass
+"""
+HANGS = """
+import time
+import pytest
+@pytest.mark.timeout(1, func_only=True)
+def test_hangs():
+    try: time.sleep(600)
+    except Exception: pass
+"""
+ENDING = """
+import os, time
+def test_ends():
+    try:
+        os.symlink(str(os.getpid()), "begun")
+        time.sleep(600)
+    finally:
+        open("ending", "w").close()
+        time.sleep(2)
+        open("ended", "w").close()
 """
 STAYS = """
 import time
@@ -144,21 +197,68 @@ def test_options_of_any_run_hold(tmp_path: Path) -> None:
     ]
 
 
-def test_a_process_that_ends_amid_a_test_fails_it_and_the_next_ones_run(tmp_path: Path) -> None:
-    done = _run(tmp_path, first=FIRST, killed=KILLED)
+@pytest.mark.parametrize(
+    ("end", "code"), [("os.kill(os.getpid(), 9)", -9), ("os._exit(0)", 0), (AMID, 0)]
+)
+def test_a_process_that_ends_amid_a_test_fails_it_and_the_next_ones_run(
+    tmp_path: Path, end: str, code: int
+) -> None:
+    killed = KILLED.replace("os.kill(os.getpid(), 9)", end)
+    done = _run(tmp_path, first=FIRST, killed=killed)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert "2 failed, 4 passed, 1 skipped, 1 warning" in done.stdout
-    assert "The process that ran test_killed.py::test_killed ended with -9." in done.stdout
+    assert f"The process that ran test_killed.py::test_killed ended with {code}." in done.stdout
     assert (tmp_path / "after").exists()
 
 
-def test_a_fixture_that_fails_as_its_process_ends_fails_the_run(tmp_path: Path) -> None:
-    text = """
+def test_a_process_of_a_test_that_outlives_it_does_not_keep_the_run(tmp_path: Path) -> None:
+    (tmp_path / "lasts").touch()
+    done = _run(tmp_path, leaves=LEAVES, other=PASSES)
+    (tmp_path / "lasts").unlink()
+    assert done.returncode == 0, done.stdout
+    assert "2 passed in" in done.stdout
+
+
+def test_processes_that_end_before_any_test_end_the_run(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(ENDS)
+    done = _run(tmp_path, one=PASSES, other=PASSES)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    for name in ("one", "other"):
+        assert done.stdout.count(f"FAILED test_{name}.py::test_it") == 1, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "lost"),
+    [
+        (UNPLUGS, (), {"test_unplugs", "test_next"}),
+        (LESS, ("--ahead", "test_text.py"), {"test_it[1]", "test_it[2]"}),
+    ],
+    ids=["reports", "tests"],
+)
+def test_what_was_collected_and_is_not_told_of_fails_the_run(
+    tmp_path: Path, text: str, options: tuple[str, ...], lost: set[str]
+) -> None:
+    done = _run(tmp_path, *options, text=text, other=PASSES)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
+    told = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("FAILED")]
+    assert sorted(told) == sorted(f"test_text.py::{name}" for name in lost)
+
+
+def test_a_time_limit_fails_its_test(tmp_path: Path) -> None:
+    done = _run(tmp_path, "-p", "pytest_timeout", hangs=HANGS, other=PASSES)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "Timeout (>1.0s)" in done.stdout
+    assert "1 failed, 1 passed" in done.stdout
+
+
+@pytest.mark.parametrize("error", ["ValueError", "ConnectionResetError", "EOFError"])
+def test_a_fixture_that_fails_as_its_process_ends_fails_the_run(tmp_path: Path, error: str) -> None:
+    text = f"""
 import pytest
 @pytest.fixture(scope="session")
 def kept():
     yield
-    raise ValueError("not ended")
+    raise {error}("not ended")
 def test_it(kept): pass
 """
     done = _run(tmp_path, one=text, other=PASSES)
@@ -233,4 +333,24 @@ def test_no_process_outlives_the_one_that_collected(tmp_path: Path, number: int)
     process.send_signal(number)
     process.communicate()
     assert process.returncode in {pytest.ExitCode.INTERRUPTED, -signal.SIGKILL}
+    assert (tmp_path / "ended").exists()
+
+
+def test_what_a_test_ends_as_the_terminal_interrupts_it_ends(tmp_path: Path) -> None:
+    """All processes are interrupted at once, and then by the one that collected, too."""
+    (tmp_path / "test_ending.py").write_text(ENDING)
+    (tmp_path / "test_other.py").write_text(PASSES)
+    process = subprocess.Popen(
+        _command(f"--basetemp={tmp_path / 'tmp'}"),
+        cwd=tmp_path,
+        env=_environment(),
+        stdout=subprocess.DEVNULL,
+    )
+    while not (tmp_path / "begun").is_symlink():
+        time.sleep(0.01)
+    os.kill(int((tmp_path / "begun").readlink().name), signal.SIGINT)
+    while not (tmp_path / "ending").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == pytest.ExitCode.INTERRUPTED
     assert (tmp_path / "ended").exists()
