@@ -15,7 +15,11 @@ from tests.support.postgres import engine
 pytestmark = [pytest.mark.postgres, needs_pgbouncer]
 #: Fewer than a worker has of its own: each is lent to several.
 CONNECTIONS = 3
-LEFT = text("SELECT current_setting('synchronous_commit'), count(*) FROM pg_prepared_statements")
+LEFT = text(
+    "SELECT current_setting('synchronous_commit'),"
+    " current_setting('default_transaction_read_only'),"
+    " current_setting('default_transaction_isolation'), count(*) FROM pg_prepared_statements"
+)
 
 
 @pytest.fixture
@@ -52,4 +56,4 @@ def test_nothing_is_left_on_a_connection(behind: Stack) -> None:
     url = behind.database_url.partition("?")[0]
     with engine(url).connect() as connection:
         for _ in range(30):
-            assert tuple(connection.execute(LEFT).one()) == ("on", 0)
+            assert tuple(connection.execute(LEFT).one()) == ("on", "off", "read committed", 0)

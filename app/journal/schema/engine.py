@@ -160,18 +160,31 @@ def _postgres(url: URL, timeout_s: float, idle_s: float | None) -> Engine:
                 connection.exec_driver_sql(level)
             connection.info[RELAXED] = relaxed
         if connection.get_execution_options().get(READ_ONLY):
-            # Else a run read by two statements is half of before and half of after its end. The
-            # driver only notes it, for its BEGIN: no round trip.
-            driver: Any = connection.connection.driver_connection
-            driver.set_session(isolation_level="REPEATABLE READ", readonly=True)
-            connection.info[READ_ONLY] = True
+            _read_one_moment(connection, shared=shared)
 
     @event.listens_for(engine, "checkin")
     def checkin(driver: Any, record: ConnectionPoolEntry) -> None:
         if record.info.pop(READ_ONLY, False) and not (driver is None or driver.closed):
+            driver.autocommit = False  # else it would ask the server
             driver.set_session(isolation_level="DEFAULT", readonly="DEFAULT")
 
     return engine
+
+
+def _read_one_moment(connection: Connection, *, shared: bool) -> None:
+    """Have a transaction read one moment: half of a run may be of before its end otherwise.
+
+    The driver only notes it, for its BEGIN: no round trip. A pooler would lend what is set of a
+    session to others, whose writes are refused then.
+    """
+    driver: Any = connection.connection.driver_connection
+    if driver.autocommit:
+        return
+    if shared:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        return
+    driver.set_session(isolation_level="REPEATABLE READ", readonly=True)
+    connection.info[READ_ONLY] = True
 
 
 def _interpret(engine: Engine) -> None:
