@@ -165,7 +165,6 @@ def _postgres(url: URL, timeout_s: float, idle_s: float | None) -> Engine:
     @event.listens_for(engine, "checkin")
     def checkin(driver: Any, record: ConnectionPoolEntry) -> None:
         if record.info.pop(READ_ONLY, False) and not (driver is None or driver.closed):
-            driver.autocommit = False  # else it would ask the server
             driver.set_session(isolation_level="DEFAULT", readonly="DEFAULT")
 
     return engine
