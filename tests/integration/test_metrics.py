@@ -9,6 +9,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -185,13 +186,24 @@ def test_the_api_tells_of_all_workers_once(governed: Stack, port: int) -> None:
         work(governed)
         found: Told = {}
 
-        def all_is_probed() -> bool:
+        def probed(name: str, least: float) -> bool:
             found.update(read(api.get("/metrics").text))
-            shut = found.get('agents_breaker_state{breaker="agent:down"}') == 1
-            paid = found.get('agents_budget_used_ratio{budget="company"}', 0) > 0
-            return shut and paid and 'agents_healthy{target="journal"}' in found
+            return found.get(name, -1) >= least
 
-        eventually(all_is_probed, "breaker, budget and health are told of", timeout_s=3 * SOON_S)
+        def shut() -> bool:
+            """A call's end that a slow Redis was not told of is told by the next call."""
+            if probed('agents_breaker_state{breaker="agent:down"}', 1):
+                return True
+            with suppress(AgentsError):
+                governed.client.ask("down", 1, retry=ONCE).get(timeout=SOON_S)
+            return False
+
+        eventually(shut, "the breaker is told of", timeout_s=3 * SOON_S)
+        for name, least in (
+            ('agents_budget_used_ratio{budget="company"}', 1e-9),
+            ('agents_healthy{target="journal"}', 0),
+        ):
+            eventually(partial(probed, name, least), f"{name} is told of")
         text = api.get("/metrics").text
     assert promtool("check", "metrics", text=text) == ""
     assert found['agents_workers{state="alive"}'] == 1
@@ -207,7 +219,7 @@ def test_the_api_tells_of_all_workers_once(governed: Stack, port: int) -> None:
     own = read(page(f"http://127.0.0.1:{port}/metrics"))
     assert own['agents_tokens_total{agent="gpt",direction="input"}'] > 0
     assert own['agents_cost_usd_total{agent="gpt"}'] > 0
-    assert own['agents_calls_total{agent="down",outcome="failed"}'] == 1
+    assert own['agents_calls_total{agent="down",outcome="failed"}'] >= 1
     assert own['agents_errors_total{agent="other",kind="unknown_agent"}'] == 1
     assert sum(n for name, n in own.items() if 'agents_retries_total{agent="flaky"' in name) == 1
     names = [n.partition("{")[0] for n in found if not n.startswith("agents_http")]
