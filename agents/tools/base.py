@@ -108,10 +108,11 @@ class Tool:
         self.name = name or function.__name__
         self._run_in_thread = run_in_thread
         self._warm = False  # it has been called, so that what it imports is there
+        self._is_async = is_async(function)
         self.description = inspect.cleandoc(function.__doc__ or self.name)
         if not NAME.fullmatch(self.name):
             raise ConfigurationError(f"{self.name!r} is no name for a tool: use {NAME.pattern}")
-        if run_in_thread is False and self.policy.timeout_s and not is_async(function):
+        if run_in_thread is False and self.policy.timeout_s and not self._is_async:
             raise ConfigurationError(
                 f"The tool {self.name!r} has timeout_s and run_in_thread=False: nothing can end a "
                 "function that runs on the loop."
@@ -169,11 +170,11 @@ class Tool:
 
     def runs_on_loop(self, arguments: JsonValue) -> bool:
         """Return whether a call with these arguments is made on the loop, as the tool is now."""
-        return is_async(self.function) or self._is_quick(self._bound(arguments).kwargs or {})
+        return self._is_async or self._is_quick(self._bound(arguments).kwargs or {})
 
     def _is_quick(self, given: Mapping[str, Any]) -> bool:
         asked = self._run_in_thread
-        if asked is True or is_async(self.function):
+        if asked is True or self._is_async:
             return False
         return asked is False or (self._warm and not asked(given))
 

@@ -18,6 +18,7 @@ from agents.tools.calls import (
     too_late,
 )
 from agents.tools.offered import OfferedTool
+from agents.tools.toolset import FunctionToolset
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import RetryableError
 
@@ -55,11 +56,14 @@ async def tried(step: StepContext, tool: OfferedTool, call: ToolCall, key: str) 
 
 
 async def _value(step: StepContext, tool: OfferedTool, call: ToolCall, key: str) -> JsonValue:
-    act = invoke(tool.home.call, call.name, call.arguments, key=key, step=step)
-    limit_s = tool.policy.timeout_s
+    home, limit_s = tool.home, tool.policy.timeout_s
+    if type(home).call is FunctionToolset.call:  # what that gives can be told as it is
+        act = home.call(call.name, call.arguments, key=key, step=step)
+    else:
+        act = heard(invoke(home.call, call.name, call.arguments, key=key, step=step))
     late = lambda: ToolFailedError(too_late(call.name, limit_s))  # noqa: E731
     try:
-        return await in_time(limit_s, heard(act), late)
+        return await in_time(limit_s, act, late)
     except asyncio.CancelledError:
         if _stops(step):
             raise

@@ -63,14 +63,14 @@ def within(value: Any, most: int) -> bool:
         one = todo.pop()
         if isinstance(one, str):
             most -= len(one)
+        elif isinstance(one, int):
+            most -= one.bit_length() // 8
         elif isinstance(one, list | tuple | Mapping):
             most -= _WEIGHT * len(one)
             if most >= 0 and isinstance(one, Mapping):
                 todo += [*one, *one.values()]
             elif most >= 0:
                 todo += one
-        elif isinstance(one, int):
-            most -= one.bit_length() // 8
     return most >= 0
 
 
