@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,15 @@ from typing import Any
 import pytest
 
 from celery_agents.errors import BudgetExceededError
-from tests.fakes.model_server import Does, ModelServer, Seen, running
-from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+from tests.fakes.model_server import Does, ModelServer, running
+from tests.integration.harness import FAST, SOON_S, Stack, eventually
 from tests.support.framed_team import (
     MANY,
+    Diggers,
     Team,
+    a_graph_through_kills,
     amid_an_approved_tool,
+    asked,
     playing,
     through_kills,
 )
@@ -37,11 +38,6 @@ def journaled(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) ->
     made = Stack(redis_url, url, tmp_path, MODULES)
     yield made
     made.close()
-
-
-def asked(server: ModelServer) -> Counter[str]:
-    """What the server was asked for, and how often."""
-    return Counter(str(seen.body["messages"][-1]["content"]) for seen in server.requests)
 
 
 def test_a_loop_by_hand_pays_nothing_twice(server: ModelServer, journaled: Stack) -> None:
@@ -118,28 +114,10 @@ def test_a_team_of_pydantic_ai_through_kills_and_an_approval(
     assert outcome.usage.cost_usd == pytest.approx(9 * 140 / 1e6)
 
 
-class Diggers(ModelServer):
-    """Plays the model of tests/support/framed_langgraph.py."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hangs = Counter[str]()
-
-    def next(self, seen: Seen) -> Does:
-        super().next(seen)
-        what = str(seen.body["messages"][-1]["content"])
-        if self.hangs[what]:
-            self.hangs[what] -= 1
-            return Does(hang=True)
-        return Does(text=f"{what}!")
-
-
 @pytest.fixture
 def diggers() -> Iterator[Diggers]:
-    made = Diggers()
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield made
-    made.close()
+    with playing(Diggers()) as made:
+        yield made
 
 
 @pytest.mark.parametrize(
@@ -157,37 +135,10 @@ def test_a_graph_of_langgraph_through_kills_and_an_interrupt(
     about = {"AGENTS_CONFIG": str(config), "FRAMED_URL": diggers.url, "FRAMED_BOOK": str(book)}
     url = request.getfixturevalue(f"{database}_journal_url")
     stack = Stack(redis_url, url, tmp_path, {**FAST, **about})
-    diggers.hangs = Counter({"b/1": 1, "close": 1})
     try:
-        worker = stack.worker()
-        run = stack.client.ask("dig", {"dug": []}, retry=MANY)
-        eventually(lambda: not diggers.hangs["b/1"] and len(lines(book)) == 2, "b/1 hangs")
-        worker.kill()
-        worker = stack.worker()
-        (wish,) = eventually(lambda: run.waiting(timeout=SOON_S))
-        assert wish.question == {"found": 6}
-        worker.kill()
-        worker = stack.worker()
-        stack.client.runs.approve(run.id, 7, key=wish.key)
-        eventually(lambda: not diggers.hangs["close"], "close hangs")
-        worker.kill()
-        stack.worker()
-        value = run.get(timeout=2 * SOON_S)
+        a_graph_through_kills(stack, diggers, book)
     finally:
         stack.close()
-    assert sorted(value["dug"]) == [*(f"{n}/{i}!" for n in "abc" for i in range(2)), "close!"]
-    # Each request once, and the two that hung once more.
-    assert asked(diggers) == {
-        **{f"{n}/{i}": 1 for n in "abc" for i in range(2)},
-        "b/1": 2,
-        "close": 2,
-    }
-    done = Counter(lines(book))
-    assert done["paid 7"] == done["dug b"] == 1
-    outcome = run.outcome()
-    assert outcome is not None
-    assert outcome.usage.calls == 7
-    assert outcome.usage.cost_usd == pytest.approx(7 * 140 / 1e6)
 
 
 def test_an_approved_tool_of_pydantic_ai_is_not_done_again(led: Stack, book: Path) -> None:

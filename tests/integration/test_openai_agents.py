@@ -1,4 +1,7 @@
-"""Agents of OpenAI's SDK, by real workers of the wheel: in a checkout its package is hidden."""
+"""Agents of OpenAI's SDK, by real workers of the wheel: in a checkout its package is hidden.
+
+The other two frameworks are installed beside it, and run there, too.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,14 @@ import pytest
 from celery_agents.errors import PriceUnknownError
 from deploy.local.state import ROOT
 from deploy.wheel import HOME, rewrite
+from tests.fakes.model_server import ModelServer
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack
 from tests.support import forks
 from tests.support.forks import Wheel
 from tests.support.framed_team import (
+    Diggers,
     Team,
+    a_graph_through_kills,
     amid_an_approved_tool,
     asked_again,
     playing,
@@ -46,7 +52,8 @@ class WheelStack(Stack):
         celery = [str(self.site.bin / "python"), "-m", "celery", "-A", HOME]
         command = [*celery, "worker", *options]
         # What is imported is written down compiled: it takes ten times as long otherwise.
-        about = {"PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": ""}
+        path = os.pathsep.join([str(PROJECT), str(self.site.folder / "project")])
+        about = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": ""}
         env = self.site.environment({**self.env, **about})
         worker = WorkerProcess(name, command, env=env, directory=self.directory, cwd=PROJECT)
         self.workers.append(worker)
@@ -57,7 +64,8 @@ class WheelStack(Stack):
 
 @pytest.fixture(scope="module")
 def site(disk: Path) -> Site:
-    made = Site(disk / "site", "worker,openai-agents", "pytest")
+    extras = "worker,openai-agents,pydantic-ai,langgraph"
+    made = Site(disk / "site", extras, "pytest", "pydantic-ai-slim[openai]")
     assert forks.nursery is not None
     about = Wheel(made.folder / "project", HOME, PRELOADED)
     forks.nursery.know(made.bin / "python", about)
@@ -76,6 +84,7 @@ def book(tmp_path: Path) -> Path:
 
 
 Make = Callable[[str], WheelStack]
+Beside = Callable[[str, ModelServer, Path], WheelStack]
 
 
 @pytest.fixture
@@ -131,6 +140,38 @@ def test_an_unknown_price_says_where_it_is_said(make: Make, sqlite_journal_url: 
         stack.client.ask("unpriced", "b", **about).get(timeout=SOON_S)
     with pytest.raises(PriceUnknownError, match=r'durable_runner\(price={"input_usd": 0.5'):
         stack.client.ask("by_runner", "b", **about).get(timeout=SOON_S)
+
+
+@pytest.fixture
+def beside(site: Site, redis_url: str, sqlite_journal_url: str, tmp_path: Path) -> Iterator[Beside]:
+    """Makes the stack of one agent of another framework."""
+    made: list[WheelStack] = []
+
+    def stack(entry: str, server: ModelServer, book: Path) -> WheelStack:
+        config = tmp_path / "agents.toml"
+        config.write_text(entry)
+        about = {"AGENTS_CONFIG": str(config), "FRAMED_URL": server.url, "FRAMED_BOOK": str(book)}
+        made.append(WheelStack(redis_url, sqlite_journal_url, tmp_path, {**FAST, **about}))
+        made[0].site = site
+        return made[0]
+
+    yield stack
+    made[0].close()
+
+
+def test_a_team_of_pydantic_ai_beside_the_sdk(beside: Beside, book: Path) -> None:
+    entry = '[agents.lead]\nkind = "pydantic_ai"\nagent = "tests.support.framed_pydantic_ai:lead"\n'
+    with playing(Team()) as team:
+        stack = beside(entry, team, book)
+        through_kills(stack, team, book)
+        assert len({json.dumps(seen.body, sort_keys=True) for seen in team.requests}) == 3 * 2 + 3
+        assert stack.calls_made_twice() == 0
+
+
+def test_a_graph_of_langgraph_beside_the_sdk(beside: Beside, book: Path) -> None:
+    entry = '[agents.dig]\nkind = "langgraph"\nagent = "tests.support.framed_langgraph:graph"\n'
+    with playing(Diggers()) as diggers:
+        a_graph_through_kills(beside(entry, diggers, book), diggers, book)
 
 
 def test_what_it_does_by_the_fake_models_of_the_sdk(site: Site, tmp_path: Path) -> None:

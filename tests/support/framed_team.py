@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -63,8 +63,27 @@ class Team(ModelServer):
         return Does(tools=tuple(("delegate", {self._to: t}) for t in topics))
 
 
+class Diggers(ModelServer):
+    """Plays the model of tests/support/framed_langgraph.py."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs = Counter[str]()
+
+    def next(self, seen: Seen) -> Does:
+        super().next(seen)
+        what = str(seen.body["messages"][-1]["content"])
+        if self.hangs[what]:
+            self.hangs[what] -= 1
+            return Does(hang=True)
+        return Does(text=f"{what}!")
+
+
+M = TypeVar("M", bound=ModelServer)
+
+
 @contextmanager
-def playing(team: Team) -> Iterator[Team]:
+def playing(team: M) -> Iterator[M]:
     """Have it answer."""
     threading.Thread(target=team.serve_forever, daemon=True).start()
     try:
@@ -94,6 +113,46 @@ def through_kills(stack: Stack, team: Team, book: Path) -> Run[Any]:
     assert run.get(timeout=2 * SOON_S) == "all done"
     assert Counter(lines(book)) == {"dig a": 1, "dig b": 1, "dig c": 1, "pay 7": 1}
     return run
+
+
+def asked(server: ModelServer) -> Counter[str]:
+    """What the server was asked for, and how often."""
+    return Counter(str(seen.body["messages"][-1]["content"]) for seen in server.requests)
+
+
+def a_graph_through_kills(stack: Stack, diggers: Diggers, book: Path) -> None:
+    """Kill workers amid a node beside others, while a person is waited for, and amid the last one.
+
+    What was finished is neither paid nor done again.
+    """
+    diggers.hangs = Counter({"b/1": 1, "close": 1})
+    worker = stack.worker()
+    run = stack.client.ask("dig", {"dug": []}, retry=MANY)
+    eventually(lambda: not diggers.hangs["b/1"] and len(lines(book)) == 2, "b/1 hangs")
+    worker.kill()
+    worker = stack.worker()
+    (wish,) = eventually(lambda: run.waiting(timeout=SOON_S))
+    assert wish.question == {"found": 6}
+    worker.kill()
+    worker = stack.worker()
+    stack.client.runs.approve(run.id, 7, key=wish.key)
+    eventually(lambda: not diggers.hangs["close"], "close hangs")
+    worker.kill()
+    stack.worker()
+    value = run.get(timeout=2 * SOON_S)
+    assert sorted(value["dug"]) == [*(f"{n}/{i}!" for n in "abc" for i in range(2)), "close!"]
+    # Each request once, and the two that hung once more.
+    assert asked(diggers) == {
+        **{f"{n}/{i}": 1 for n in "abc" for i in range(2)},
+        "b/1": 2,
+        "close": 2,
+    }
+    done = Counter(lines(book))
+    assert done["paid 7"] == done["dug b"] == 1
+    outcome = run.outcome()
+    assert outcome is not None
+    assert outcome.usage.calls == 7
+    assert outcome.usage.cost_usd == pytest.approx(7 * 140 / 1e6)
 
 
 def asked_again(stack: Stack, run: Run[Any], team: ModelServer) -> set[str]:
