@@ -65,6 +65,11 @@ class FunctionBackend:
         """A conversation, unless it is among its parameters."""
         return frozenset() if "messages" in self._wanted else frozenset({"messages"})
 
+    @property
+    def is_alone(self) -> bool:
+        """True when it is not given its step, and no answer of it is kept."""
+        return "step" not in self._wanted and self._caching is None
+
     def refusal(self, spec: AgentSpec) -> str | None:
         """Return why it cannot be narrowed like that: it names no parameter for what is given."""
         if spec.tools is not None:

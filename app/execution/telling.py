@@ -67,6 +67,7 @@ class Telling:
     @property
     def graphs(self) -> GraphStore:
         """The threads of graphs."""
+        self.settle()
         return GraphStore(self.runtime.journal.engine, self.claim.tenant, self.claim)
 
     async def traced(self) -> AbstractContextManager[None]:
@@ -82,6 +83,11 @@ class Telling:
                 note(log, "traces_caller", text, claim.id, error=error)
                 return _UNTRACED
         return tracing.step(claim.run_id, found.caller, claim.id)
+
+    def settle(self) -> None:
+        """See that its own row is written, where it has begun before that was."""
+        if self.claim.ahead is not None:
+            self.claim.ahead.settle()
 
     def did(self, name: str) -> None:
         """Take note that it used a tool, or asked an agent.

@@ -21,7 +21,7 @@ from agents.plan import Member
 from app.concurrency.future import Future
 from app.journal.schema.engine import as_json
 from app.journal.schema.new_steps import GIVEN, INHERITED, claimed, insert_into_steps, words
-from app.journal.schema.rows import Claimed, NewEntry
+from app.journal.schema.rows import Claimed, NewEntry, Unwritten
 from app.journal.schema.sealed import sealed_entry
 from app.journal.steps import joins
 from app.journal.steps.members import NewMember, new_members
@@ -87,7 +87,7 @@ class GoOn(Operation[Claimed | None]):
             "kind": line.kind,
             "run": line.run_id,
             "data": as_json(sealed_entry(seals, line, flow.lines)),
-            **dict(zip(_OWN, _columns(self.new), strict=True)),
+            **dict(zip(OWN, columns_of(self.new), strict=True)),
         }
 
     @property
@@ -105,32 +105,13 @@ class GoOn(Operation[Claimed | None]):
     @classmethod
     def shot(cls, operations: Sequence[GoOn]) -> Shot | None:
         (one,) = operations
-        values = tuple(one.values[name] for name in ("flow", *_LOCKED, *_GIVEN))
+        values = tuple(one.values[name] for name in ("flow", *LOCKED, *_GIVEN))
         return Shot(_go_on(), values, [one.new.id], lambda _place, _row: one.begun)
 
     @property
     def begun(self) -> Claimed:
         """The next member, as this worker has it."""
-        member, root = self.new.member, self.root
-        return Claimed(
-            id=self.new.id,
-            token=1,
-            attempt=1,
-            run_id=root.run_id,
-            parent_id=root.id,
-            member=member.key,
-            task=member.task,
-            agent=member.agent,
-            queue=root.queue,
-            priority=root.priority,
-            payload={"args": [member.input], "kwargs": member.options},
-            max_attempts=member.max_attempts,
-            remaining_s=member.deadline_s,
-            policy="any",
-            tenant=root.tenant,
-            waited_s=0.0,
-            untrusted=root.untrusted,
-        )
+        return begun_by(self.root, self.new)
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[GoOn]) -> list[Claimed | None]:
@@ -155,7 +136,33 @@ class Sequels:
         return self.writer.submit(GoOn(claim, going, worker_id, self.rules))
 
 
-def _columns(new: NewMember) -> tuple[Any, ...]:
+def begun_by(root: Claimed, new: NewMember, ahead: Unwritten | None = None) -> Claimed:
+    """A member of a flow, as this worker has it."""
+    member = new.member
+    return Claimed(
+        id=new.id,
+        token=1,
+        attempt=1,
+        run_id=root.run_id,
+        parent_id=root.id,
+        member=member.key,
+        task=member.task,
+        agent=member.agent,
+        queue=root.queue,
+        priority=root.priority,
+        payload={"args": [member.input], "kwargs": member.options},
+        max_attempts=member.max_attempts,
+        remaining_s=member.deadline_s,
+        policy="any",
+        tenant=root.tenant,
+        waited_s=0.0,
+        untrusted=root.untrusted,
+        ahead=ahead,
+    )
+
+
+def columns_of(new: NewMember) -> tuple[Any, ...]:
+    """The values of :data:`OWN`."""
     m = new.member
     return (new.id, m.key, m.task, m.agent, new.text, m.max_attempts, m.deadline_s)
 
@@ -167,7 +174,7 @@ def _gone_on(connection: Connection, values: dict[str, Any]) -> bool:
         if len(set(written)) > 1:
             raise RuntimeError(f"Of a flow's way on only a part was written: {written}")
         return bool(written[0])
-    for lock in _LOCKS:  # they come first, in the order of all (locks.py)
+    for lock in LOCKS:  # they come first, in the order of all (locks.py)
         connection.execute(text(lock.format(":flow", ":member")), values)
     return connection.execute(text(_at_once()), values).first() is not None
 
@@ -178,15 +185,15 @@ _MADE = text(
     "AND worker_id = :worker AND created_at = :at AND NOT cancel_requested"
 )
 #: What is locked: the flow and its member.
-_LOCKED = ("flow", "member")
-_LOCKS = (
+LOCKED = ("flow", "member")
+LOCKS = (
     "SELECT step_id FROM joins WHERE step_id = {0} FOR UPDATE",
     "SELECT id FROM steps WHERE id IN ({0}, {1}) ORDER BY id FOR NO KEY UPDATE",
 )
 #: What the next member has of its own, in the order of its values.
-_OWN = ("id", "key", "task", "agent", "payload", "max_attempts", "timeout_s")
-_NAMES = {"key": "member"}
-_KINDS = {given.name: given.kind for given in GIVEN}
+OWN = ("id", "key", "task", "agent", "payload", "max_attempts", "timeout_s")
+OWN_NAMES = {"key": "member"}
+KINDS = {given.name: given.kind for given in GIVEN}
 #: All of its values with their types, as they are sent to PostgreSQL.
 _GIVEN = {
     **dict.fromkeys(("member", "worker", "flow", "tenant", "signals", "stream"), "text"),
@@ -195,7 +202,7 @@ _GIVEN = {
     **dict.fromkeys(("heard", "seq"), "bigint"),
     **dict.fromkeys(("at", "grace"), "double precision"),
     **dict.fromkeys(("outcome", "data"), "json"),
-    **{name: _KINDS[_NAMES.get(name, name)] for name in _OWN},
+    **{name: KINDS[OWN_NAMES.get(name, name)] for name in OWN},
 }
 #: Whoever would change one of these conditions holds the flow's join, as this does. State,
 #: worker and parent are compared in such a way that only the primary key will do: the index of
@@ -213,8 +220,8 @@ WHERE id = {member} AND token = {token} AND coalesce(state, '') = 'running'
             AND steps.round = j.round
             AND j.state = 'open' AND j.policy = 'any' AND j.deadline_at IS NULL
     )
-    AND EXISTS (SELECT 1 FROM workers WHERE id = {worker} AND lease_until > {at})
-    AND NOT EXISTS (SELECT 1 FROM steps AS s WHERE s.id = {id})
+    AND EXISTS (SELECT 1 FROM workers WHERE id = {worker} AND lease_until > {until})
+    AND NOT EXISTS (SELECT 1 FROM steps AS s WHERE {taken})
     AND NOT EXISTS (
         SELECT 1 FROM entries
         WHERE tenant = {tenant} AND stream = {signals} AND seq > {heard}
@@ -223,20 +230,22 @@ WHERE id = {member} AND token = {token} AND coalesce(state, '') = 'running'
 """
 #: The place of the last line of the flow's history.
 _LAST = "(SELECT max(seq) FROM entries WHERE tenant = {tenant} AND stream = {stream})"
-_TELL = """
+TELL = """
 INSERT INTO entries (tenant, stream, seq, kind, data, run_id, tokens, at, xid)
 SELECT {tenant}, {stream}, {seq}, {kind}, {data}, {run}, 0, {at}, {xid}
 """
-_XID = "CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
+XID = "CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
 
 
-def _end(value: Mapping[str, str]) -> str:
-    return _END.format_map({**value, "last": _LAST.format_map(value)})
+def end_of(value: Mapping[str, str], *, taken: str) -> str:
+    """The end of a flow's member, where nobody has ``taken`` a row that is to be made."""
+    more = {"until": value["at"], **value, "last": _LAST.format_map(value), "taken": taken}
+    return _END.format_map(more)
 
 
 def _row(value: Mapping[str, str], *, server: bool) -> str:
     """The row of the next member, of the flow ``f`` and the member ``m`` before it."""
-    of_own = {_NAMES.get(n, n): f"CAST({value[n]} AS {_GIVEN[n]})" for n in _OWN}
+    of_own = {OWN_NAMES.get(n, n): f"CAST({value[n]} AS {_GIVEN[n]})" for n in OWN}
     row = words(
         of_own | {name: f"f.{name}" for name in INHERITED},
         at=value["at"],
@@ -263,9 +272,9 @@ def _statements() -> tuple[str, ...]:
     there = "EXISTS (SELECT 1 FROM steps AS s WHERE s.id = :id)"
     sources = f"FROM steps AS f, steps AS m WHERE f.id = :flow AND {ended}"
     return (
-        _end(value),
+        end_of(value, taken="s.id = :id"),
         f"{_row(value, server=False)} {sources} AND NOT {there}",
-        f"{_TELL.format_map(value | {'xid': '0'})} FROM steps AS s WHERE {made}",
+        f"{TELL.format_map(value | {'xid': '0'})} FROM steps AS s WHERE {made}",
     )
 
 
@@ -273,13 +282,13 @@ def _whole(value: Mapping[str, str]) -> str:
     """PostgreSQL's, one statement: all of it is written, or nothing."""
     return f"""
     WITH ended AS (
-        {_end(value)}
+        {end_of(value, taken=f"s.id = {value['id']}")}
         RETURNING steps.round, steps.position
     ), made AS (
         {_row(value, server=True)} FROM steps AS f, ended AS m WHERE f.id = {value["flow"]}
         RETURNING id
     ), told AS (
-        {_TELL.format_map(dict(value) | {"xid": _XID})} FROM made
+        {TELL.format_map(dict(value) | {"xid": XID})} FROM made
     )
     SELECT id FROM made
     """  # noqa: S608 - of our own constants
@@ -294,7 +303,7 @@ def _at_once() -> str:
 def _go_on() -> Prepared:
     locks = tuple(
         Prepared(f"go_on_locks_{n}", ("text",) * (n + 1), lock.format("$1", "$2"))
-        for n, lock in enumerate(_LOCKS)
+        for n, lock in enumerate(LOCKS)
     )
     value = {name: f"${n + 1}" for n, name in enumerate(_GIVEN)}
     return Prepared(

@@ -14,6 +14,7 @@ from app.concurrency.fibers import blocking, wait
 from app.execution.acting.hearing import wake_callers
 from app.execution.answers import cancelled, failed, kept
 from app.execution.attempts.sequels import sequel
+from app.execution.attempts.unwritten import is_written, row_of
 from app.execution.context import Step
 from app.execution.patience import NotWrittenError, keep_trying
 from app.execution.publish import publish
@@ -22,7 +23,7 @@ from app.execution.sessions import Talk
 from app.journal.schema.rows import Aftermath, Claimed, Finished, NewExchange
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
-from celery_agents.errors import JournalUnavailableError, RetryableError
+from celery_agents.errors import JournalUnavailableError, RetryableError, StepCancelledError
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +138,7 @@ class Ends:
                 self._count(outcome)
                 self._tell(outcome.state)
                 return Ended(outcome, self.claim, then=then)
+        _write_before(self._runtime, self.claim)
 
         def write() -> Aftermath:
             return wait(self._journal.finish(self.claim, outcome, exchange, told=self.told, **more))
@@ -226,6 +228,7 @@ class Ends:
 
     def _write_calls(self) -> None:
         """Wait for finished calls to be written: the step's next claim would make them again."""
+        _write_before(self._runtime, self.claim)
         if (step := self.step) is not None and step.has_calls:
             keep_trying(self.claim.id, lambda: blocking(step.calls.written))
 
@@ -259,3 +262,18 @@ class Ends:
         if not blocking(self._journal.known, self.claim.id):
             raise JournalUnavailableError("The database lost its row, in a crash.")
         return Left(f"{self.claim.id}: too late, another worker had its lease")
+
+
+def _write_before(runtime: Runtime, claim: Claimed) -> None:
+    """Have ends written that come before a step which began ahead of them.
+
+    Where they are refused, the first one is told as others are, and what came behind is done again.
+
+    Raises:
+        NotWrittenError: they were refused; this step has no row.
+    """
+    if (row := row_of(claim)) is None or is_written(row):
+        return
+    if row.is_given_up():
+        Ends(runtime, row.first).finish(row.goings[0].outcome)
+    raise NotWrittenError(StepCancelledError("Its flow goes on in another way."))

@@ -10,12 +10,16 @@ import json
 import logging
 import time
 
+from agents.catalog.registry import Registered
 from agents.flows.history import LINES_WARN, Line
 from agents.flows.pattern import Advanced, advance, dropped
+from agents.kinds.function import FunctionBackend
 from agents.plan import Member
 from app.concurrency.fibers import brief, current, wait
-from app.execution.flows import Instances, Kept, KeptFlow, entry_of
+from app.execution.attempts.unwritten import is_written, row_of, written_in_time
+from app.execution.flows import Instances, Kept, entry_of
 from app.execution.runtime import Runtime
+from app.journal.ahead import Ahead
 from app.journal.schema.engine import as_json
 from app.journal.schema.rows import Claimed
 from app.journal.sequels import FlowSeen, GoingOn
@@ -37,7 +41,10 @@ _SAME = frozenset({str, int, float, bool, type(None)})
 
 
 def sequel(runtime: Runtime, claim: Claimed, outcome: Outcome, until: float) -> Claimed | None:
-    """End a member and begin the next one of its flow; None: neither, it is to end as others do."""
+    """End a member and begin the next one of its flow; None: neither, it is to end as others do.
+
+    Where none of them has effects, ends of such members are written together, a moment later.
+    """
     instances = runtime.resource(Instances, lambda: Instances(runtime.settings.flows_max))
     if not _may_go_on(runtime, claim, outcome, until):
         return None
@@ -92,26 +99,56 @@ def _next(
         return None
     (line,) = found.lines
     seen = FlowSeen(flow.claim, kept.heard, kept.begins + lines)
-    final = not _may_be_undone(runtime, flow, claim, member)
+    pure = _are_pure(runtime, claim, member)
+    final = not (pure and time.monotonic() < flow.synced + SHARED_S)
     going = GoingOn(outcome, at, seen, entry_of(flow.claim, line), member, final)
-    begun = wait(runtime.journal.sequels.go_on(claim, going, runtime.journal.me.id))
+    begun = _begun(runtime, claim, going, pure=pure)
     if begun is not None:
-        if final:
+        if final and begun.ahead is None:
             flow = flow._replace(synced=time.monotonic())
         last = [(str(line.kind), line.data)]
         instances.put(flow.claim.id, kept._replace(last=last, flow=flow))
     return begun
 
 
-def _may_be_undone(runtime: Runtime, flow: KeptFlow, ended: Claimed, asks: Member) -> bool:
-    """Return whether a power cut may undo an end that nobody has seen but who is asked next.
+def _begun(runtime: Runtime, claim: Claimed, going: GoingOn, *, pure: bool) -> Claimed | None:
+    """Begin what a flow asks next: with the end before it written, or before that is."""
+    me, sequels, row = runtime.journal.me.id, runtime.journal.sequels, row_of(claim)
+    if row is not None and row.is_sent:
+        if not is_written(row):
+            return None
+        row = None  # its end is the first of what comes
+    runs_ahead = pure and _touches_nothing(_agent(runtime, going.asks.agent))
+    if row is None:
+        if (fiber := current()) is None or not runs_ahead:
+            return wait(sequels.go_on(claim, going, me))
+        begun = (row := Ahead(sequels, claim, me)).add(going)
+        fiber.thread.loop.call_later(SHARED_S, written_in_time, runtime, row)
+        return begun
+    late = time.monotonic() >= row.since + SHARED_S
+    begun = row.add(going)
+    if begun is None or not (late or row.full or not runs_ahead):
+        return begun
+    return wait(row.write())
+
+
+def _are_pure(runtime: Runtime, ended: Claimed, asks: Member) -> bool:
+    """Return whether an end may be undone that nobody has seen but who is asked next.
 
     Both agents are pure: what is undone is done again, and meanwhile nothing has come of it.
     """
-    if time.monotonic() >= flow.synced + SHARED_S:
-        return False
-    found = (runtime.agents.registry.find(name or "") for name in (ended.agent, asks.agent))
-    return all(one is not None and one.effects == "pure" for one in found)
+    both = (_agent(runtime, ended.agent), _agent(runtime, asks.agent))
+    return all(one is not None and one.effects == "pure" for one in both)
+
+
+def _agent(runtime: Runtime, name: str | None) -> Registered | None:
+    return runtime.agents.registry.find(name or "")
+
+
+def _touches_nothing(agent: Registered | None) -> bool:
+    """Return whether an agent is a function that is not given its step."""
+    backend = None if agent is None else agent.backend
+    return isinstance(backend, FunctionBackend) and backend.is_alone
 
 
 def _advanced(kept: Kept, told: Line, at: float) -> Advanced:

@@ -42,6 +42,7 @@ class Calling(Telling):
     def calls(self) -> StepCalls:
         """Its calls."""
         if self._calls is None:
+            self.settle()
             self._calls = StepCalls(self.runtime, self.claim, self._afford)
         return self._calls
 
@@ -118,6 +119,7 @@ class Calling(Telling):
     async def distrust(self) -> None:
         """Take note that the run has read what others wrote."""
         if not self.distrusted:
+            self.settle()
             await in_thread(self.runtime.journal.memories.distrust, self.run_id)
             self.distrusted = True
 

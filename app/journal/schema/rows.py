@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
@@ -220,6 +220,17 @@ class Aftermath:
         self.ended += other.ended
 
 
+class Unwritten(Protocol):
+    """Rows that are written a moment after what they tell of (app/journal/ahead.py)."""
+
+    def settle(self) -> None:
+        """See that they are in the journal, from any thread; it blocks for a moment.
+
+        Raises:
+            JournalUnavailableError: they are not, and will not be.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """The step is ours, under a fencing token."""
@@ -245,6 +256,8 @@ class Claimed:
     waited_s: float | None = None
     untrusted: bool = False  # so it was when it was claimed, as far as its own row said it
     let_go: Aftermath | None = None  # of members, by this claim
+    #: What is written before anything else of it is, where its row is still to come.
+    ahead: Unwritten | None = field(default=None, compare=False, repr=False)
     since: float = field(default_factory=time.monotonic)
 
     @property
