@@ -84,11 +84,15 @@ class StepMemory(Protocol):
         *,
         importance: float = 1.0,
         replaces: str | None = None,
+        about: Sequence[str] = (),
+        caused_by: Sequence[str] = (),
         vouched: bool = False,
     ) -> str:
         """Keep a text; returns its id, which is the same in each attempt.
 
         ``replaces`` is the id of a memory that holds no more then. It stays, as one that is over.
+        ``about`` and ``caused_by`` are ids of memories that it is linked with; a memory with
+        ``backend = "graph"`` finds one by the other.
         ``vouched``: somebody stands for it, whatever the run has read.
 
         Raises:

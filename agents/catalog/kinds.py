@@ -43,6 +43,7 @@ from agents.kinds.http import HttpBackend, HttpConfig
 from agents.kinds.model import ModelBackend, WithKey
 from agents.kinds.scripted import ScriptedBackend
 from agents.kinds.tools import ToolsBackend
+from agents.memory.backends import MemoryBackend
 from agents.models.provider import ModelProvider
 from agents.models.providers import PROVIDERS
 from agents.net.clients import ResolveSecret, SharedClients
@@ -82,6 +83,8 @@ class Resources:
     toolsets: Mapping[str, Toolset] = field(default_factory=dict)
     #: Memories of the configuration, by their names.
     memories: Mapping[str, MemoryPolicy] = field(default_factory=dict)
+    #: Backends of memories that plug-ins offer, by their names.
+    backends: Mapping[str, MemoryBackend] = field(default_factory=dict)
     #: Lessons of requests, by the agent and its model.
     lessons: Callable[[str], Lessons] = lambda _: Own()
     #: Private hosts that URLs of models may lead to.

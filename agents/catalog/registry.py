@@ -32,7 +32,7 @@ from agents.catalog.kinds import (
 )
 from agents.catalog.limits import check_covers, read_policies
 from agents.catalog.loading import import_module, read_tables
-from agents.catalog.memories import read_memories
+from agents.catalog.memories import read_memories, with_memories
 from agents.catalog.panels import check_panels, read_panels
 from agents.catalog.references import refuse_missing, settle_effects
 from agents.catalog.routers import deployments_of
@@ -176,7 +176,7 @@ class Registry:
         if config is not None:
             self.resources = with_toolsets(config, tables.get("tools", {}), self.resources, plugins)
             self.memories = read_memories(config, tables.get("memory", {}))
-            self.resources = replace(self.resources, memories=self.memories)
+            self.resources = with_memories(config, self.memories, self.resources, plugins)
             for name, entry in read_entries(config, self.kinds).items():
                 self.add_entry(name, entry)
             self.limits = read_policies(config, "limits", tables.get("limits", {}), LimitPolicy)

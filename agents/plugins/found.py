@@ -1,8 +1,8 @@
 """The plug-ins that there are: installed distributions, and folders with a ``plugin.json``.
 
 Finding them reads what they say of themselves and imports nothing, so that a broken one can be
-listed. One is used where the configuration names it: its tools, kinds and providers by the entries
-that have them, its agents and patterns by ``[plugins.NAME]``.
+listed. One is used where the configuration names it: its tools, kinds, providers and backends of
+memories by the entries that have them, its agents and patterns by ``[plugins.NAME]``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ GROUPS: Mapping[str, str] = {
     "kinds": "celery_agents.kinds",
     "providers": "celery_agents.providers",
     "patterns": "celery_agents.patterns",
+    "memory": "celery_agents.memory",
 }
 #: What nothing names but ``[plugins.NAME]``.
 ACTIVATED = ("agents", "patterns")

@@ -37,6 +37,7 @@ class Manifest(Contract):
     kinds: Offered = Field(default_factory=dict)
     providers: Offered = Field(default_factory=dict)
     patterns: Offered = Field(default_factory=dict)
+    memory: Offered = Field(default_factory=dict)
 
 
 def read_manifest(folder: Path) -> Manifest:

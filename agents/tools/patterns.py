@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
+from agents.tools.base import Tool
 from agents.tools.policy import Approve, ToolPolicy
 from celery_agents.errors import ConfigurationError
 
@@ -30,3 +31,15 @@ def refuse_unfit(approve: Iterable[str], names: Iterable[str]) -> None:
     odd = [pattern for pattern in approve if not any(fnmatchcase(n, pattern) for n in there)]
     if odd:
         raise ConfigurationError(f"approve: no tool has a name like {', '.join(odd)}.")
+
+
+def without(tools: list[Tool], exclude: Iterable[str]) -> list[Tool]:
+    """The tools that no pattern of ``exclude`` fits.
+
+    Raises:
+        ConfigurationError: a pattern fits none.
+    """
+    names, patterns = [tool.name for tool in tools], [*exclude]
+    if odd := [pattern for pattern in patterns if not any(fits(n, [pattern]) for n in names)]:
+        raise ConfigurationError(f"exclude: no tool has a name like {', '.join(odd)}.")
+    return [tool for tool in tools if not fits(tool.name, patterns)]

@@ -13,6 +13,11 @@ from celery_agents.contracts.base import Contract
 #: ``text.*``, ``data.query_*``: a category, and names in it.
 Glob = Annotated[str, Field(pattern=r"^[\w*?\[\]-]+\.[\w*?\[\]-]+$|^\*$", max_length=100)]
 
+#: Tools that are not offered though they are there, by their names without the prefix, with ``*``.
+Excluded = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], Field(max_length=100)
+]
+
 
 class NamedTools(Contract):
     """The fields that each toolset has."""
@@ -50,7 +55,7 @@ class BuiltinTools(NamedTools):
 
     kind: Literal["builtin"]
     use: Annotated[tuple[Glob, ...], Field(min_length=1, max_length=100)]
-    without: Annotated[tuple[Glob, ...], Field(max_length=100)] = ()
+    exclude: Annotated[tuple[Glob, ...], Field(max_length=100)] = ()
     #: The folder below which its tools see files; it exists.
     root: Path | None = None
     #: What all files below it may have together.
@@ -76,6 +81,7 @@ class PythonTools(NamedTools):
         tuple[Annotated[str, Field(pattern=r"^[\w.]+:[\w*?]+$")], ...],
         Field(min_length=1, max_length=100),
     ]
+    exclude: Excluded = ()
 
 
 class PluginTools(NamedTools):
@@ -86,6 +92,7 @@ class PluginTools(NamedTools):
     plugin: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
     #: Names of what it offers; by default all.
     use: Annotated[tuple[Annotated[str, Field(max_length=60)], ...], Field(max_length=100)] = ()
+    exclude: Excluded = ()
 
 
 class CodeTools(NamedTools):

@@ -17,10 +17,10 @@ from agents.tools.base import Tool
 from agents.tools.code.sandbox import CodeBounds
 from agents.tools.code.toolset import CodeToolset
 from agents.tools.loading import load_tool
-from agents.tools.patterns import approved, refuse_unfit
+from agents.tools.patterns import approved, refuse_unfit, without
 from agents.tools.policy import Approve
 from agents.tools.toolset import FixedToolset, Toolset
-from agents.tools.wrappers import Prefixed
+from agents.tools.wrappers import Filtered, Prefixed
 from agents.toolsets.builtin.catalogue import chosen
 from agents.toolsets.builtin.files.root import Root
 from agents.toolsets.builtin.web.home import Web
@@ -81,7 +81,7 @@ class ToolsetKind(Generic[E]):
 
 def _builtin(name: str, entry: BuiltinTools, r: ToolResources) -> Toolset:
     homes = _homes(entry, r)
-    return _fixed(name, chosen(entry.use, entry.without, homes), entry, r)
+    return _fixed(name, chosen(entry.use, entry.exclude, homes), entry, r)
 
 
 def _homes(entry: BuiltinTools, r: ToolResources) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _python(name: str, entry: PythonTools, r: ToolResources) -> Toolset:
             tools.append(found)
         else:
             tools += _fitting(path)
-    return _fixed(name, tools, entry, r)
+    return _fixed(name, without(tools, entry.exclude), entry, r)
 
 
 def _openapi(name: str, entry: OpenApiTools, r: ToolResources) -> Toolset:
@@ -133,7 +133,9 @@ def _plugin(name: str, entry: PluginTools, r: ToolResources) -> Toolset:
     except PluginError as error:
         return BrokenToolset(name, error)
     if isinstance(found, list):
-        return _fixed(name, found, entry, r)
+        return _fixed(name, without(found, entry.exclude), entry, r)
+    if entry.exclude:
+        found = Filtered(found, without=entry.exclude)
     return Prefixed(found, entry.prefix) if entry.prefix else found
 
 

@@ -11,7 +11,13 @@ from agents.tools.base import CallContext, Tool, tool
 from agents.tools.policy import Approve
 from agents.tools.toolset import FixedToolset
 from celery_agents.contracts.base import JsonValue
-from celery_agents.contracts.memory import Importance, MemoryPolicy, MemoryRecord, MemoryText
+from celery_agents.contracts.memory import (
+    Importance,
+    LinkedIds,
+    MemoryPolicy,
+    MemoryRecord,
+    MemoryText,
+)
 from celery_agents.contracts.nearest import meant
 from celery_agents.errors import ConfigurationError
 
@@ -39,7 +45,8 @@ def memory_tools(
 def _of(name: str, end: str, policy: MemoryPolicy) -> list[Tool]:
     # A person who was asked stands for what is kept.
     approve: Approve = "untrusted" if policy.write_untrusted == "ask" else "never"
-    return [_remember(name, end, approve), _recall(name, end), _forget(name, end, approve)]
+    remember = (_linking if policy.backend == "graph" else _remember)(name, end, approve)
+    return [remember, _recall(name, end), _forget(name, end, approve)]
 
 
 def _remember(name: str, end: str, approve: Approve) -> Tool:
@@ -59,6 +66,28 @@ def _remember(name: str, end: str, approve: Approve) -> Tool:
         about: Any = {"importance": importance, "replaces": replaces or None}
         about["vouched"] = approve == "untrusted"
         return {"id": call.step.memory(name).remember(text, **about)}
+
+    return remember
+
+
+def _linking(name: str, end: str, approve: Approve) -> Tool:
+    # As above, and the same words: tools are a part of what providers cache.
+    @tool(name=f"remember{end}", effects="pure", approve=approve)
+    async def remember(
+        text: MemoryText,
+        call: CallContext,
+        importance: Importance = 1.0,
+        replaces: str | None = None,
+        about: LinkedIds = (),
+    ) -> dict[str, str]:
+        """Keep a text for later conversations: one fact, in words that make sense alone.
+
+        importance: less than 1 for what may be forgotten first. replaces: the id of a memory that
+        this one corrects. about: ids of memories of whom or what it speaks, to be found with them.
+        """
+        more: Any = {"importance": importance, "replaces": replaces or None}
+        more |= {"about": about, "vouched": approve == "untrusted"}
+        return {"id": call.step.memory(name).remember(text, **more)}
 
     return remember
 

@@ -24,7 +24,7 @@ from celery_agents.visible import visible
 
 @click.group()
 def plugins() -> None:
-    """Plug-ins: packages and folders with agents, tools, kinds, providers and patterns."""
+    """Plug-ins: packages and folders with agents, tools, kinds, providers, patterns and memory."""
 
 
 @plugins.command("list", cls=Command)

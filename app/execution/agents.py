@@ -58,6 +58,7 @@ class Agents:
         publish: Callable[[list[Wake]], Any],
     ) -> None:
         self.registry = registry
+        journal.memories.backends.update(registry.resources.backends)
         self._journal = journal
         self._settings = settings
         self._publish = publish

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from agents.memory.backends import DEFAULT
 from agents.memory.sizes import tokens_of
 from app.journal.memory.weighing import MemoryQuestion
 from app.journal.schema.rows import NewMemory, TextVector
@@ -16,6 +17,7 @@ from celery_agents.contracts.memory import (
     RECALL_TOKENS_MAX,
     MemoryPolicy,
     NewMemories,
+    links_of,
     memory_text_of,
     scope_of,
 )
@@ -40,7 +42,14 @@ class NamedMemory:
         """
         most = whole_of(tokens, "tokens", least=1, most=RECALL_TOKENS_MAX)
         words = memory_text_of(text, "question")
-        return MemoryQuestion(self.tenant, self.space, words, most, self.policy.language)
+        return MemoryQuestion(
+            self.tenant,
+            self.space,
+            words,
+            most,
+            self.policy.language,
+            backend=self.policy.backend or DEFAULT,
+        )
 
     @property
     def model(self) -> str:
@@ -70,7 +79,8 @@ class NamedMemory:
         Raises:
             PayloadTooLargeError: the space has no room for one of them.
         """
-        about = {"importance": told.importance, "thread": told.thread, "trust": told.trust}
+        about: dict[str, Any] = {"importance": told.importance, "thread": told.thread}
+        about |= {"trust": told.trust, "links": links_of(told.about, told.caused_by)}
         return [
             self.one(
                 uuid.uuid5(of, str(place)),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, TypeAdapter, field_validator
+from pydantic import Field, StringConstraints, TypeAdapter, field_validator, model_validator
 
 from celery_agents.contracts.base import Contract, Name, read_as, read_contract
 from celery_agents.contracts.experience import Experienced
@@ -37,6 +37,12 @@ Importance = Annotated[float, Field(ge=0.001, le=1)]
 Trust = Annotated[int, Field(ge=1, le=3, strict=True)]
 #: Tokens that anybody may ask for.
 RECALL_TOKENS_MAX = 100_000
+#: Memories with which one is linked.
+LINKS_MAX = 20
+LinkedIds = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=36)], ...], Field(max_length=LINKS_MAX)
+]
+_LINKED: TypeAdapter[tuple[str, ...]] = TypeAdapter(LinkedIds)
 _SCOPE: TypeAdapter[dict[str, str]] = TypeAdapter(Scope)
 _TEXT: TypeAdapter[str] = TypeAdapter(MemoryText)
 _IMPORTANCE: TypeAdapter[float] = TypeAdapter(Importance)
@@ -58,6 +64,10 @@ class MemoryPolicy(Contract):
     #: The agent that makes the vectors of texts, by which they are compared beside their words; its
     #: name stands with each. None: words alone count.
     embed: Name | None = None
+    #: How memories are found: by their words ("sql"), by vectors beside them ("vector"), by links
+    #: beside both ("graph"), or as the plug-in does that offers a backend of this name. None: by
+    #: vectors where ``embed`` names an agent, else by words.
+    backend: Name | None = None
     #: Of a model whose run has read what others wrote: a person is asked about each memory, or it
     #: keeps none, or it keeps them with a trust of 1. The code of a function decides by itself, as
     #: by "allow", but for "deny".
@@ -76,6 +86,14 @@ class MemoryPolicy(Contract):
         if any(len(_PLACE.findall(part)) > 1 for part in space.split("/")):
             raise ValueError("put a slash between two places: else two scopes may be one space")
         return space
+
+    @model_validator(mode="after")
+    def _has_its_vectors(self) -> Self:
+        if self.backend == "vector" and self.embed is None:
+            raise ValueError('backend = "vector" needs embed, the agent that makes vectors')
+        if self.backend == "sql" and self.embed is not None:
+            raise ValueError('backend = "sql" compares words alone: take embed out, or it')
+        return self
 
     def filled(self, scope: Mapping[str, str], who: str) -> str:
         """The name of the space for a scope.
@@ -133,6 +151,8 @@ class NewMemories(Contract):
     importance: Importance = 1.0
     replaces: Annotated[str, Field(max_length=36)] | None = None
     trust: Trust = 3
+    about: LinkedIds = ()
+    caused_by: LinkedIds = ()
     thread: Annotated[str, Field(max_length=180, pattern=_VISIBLE)] = ""
 
     @classmethod
@@ -162,6 +182,18 @@ def memory_text_of(value: object, what: str = "text") -> str:
 def importance_of(value: object) -> float:
     """An importance. Raises as above."""
     return read_as(_IMPORTANCE, value, "importance")
+
+
+def links_of(about: object, caused_by: object) -> tuple[tuple[str, str], ...]:
+    """The links of a memory: their kinds, and ids of its other ends. Raises as above."""
+    told = (("about", about), ("caused_by", caused_by))
+    return tuple(
+        (_LINK_KINDS[name], one) for name, ids in told for one in read_as(_LINKED, ids, name)
+    )
+
+
+#: Kinds of links as the journal has them, by what they are called where they are given.
+_LINK_KINDS = {"about": "about", "caused_by": "caused"}
 
 
 def trust_of(value: object) -> int:

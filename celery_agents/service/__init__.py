@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agents.frameworks.clients import durable_client
     from agents.frameworks.pydantic_ai import StepDurability
     from agents.frameworks.runners import durable_runner
+    from agents.memory.backends import MemoryBackend, SearchedSpace
     from agents.needs import Needs
     from agents.plan import Expand, Member
     from agents.tools import (
@@ -68,12 +69,14 @@ __all__ = [
     "Limited",
     "Made",
     "Member",
+    "MemoryBackend",
     "Needs",
     "OrchestratorTester",
     "Outbox",
     "Prefixed",
     "Resources",
     "Scripted",
+    "SearchedSpace",
     "Step",
     "StepContext",
     "StepDurability",
@@ -118,6 +121,8 @@ _SOURCES = {
     "durable_runner": "agents.frameworks.runners",
     "StepDurability": "agents.frameworks.pydantic_ai",
     "JournalSaver": "app.saver",
+    "MemoryBackend": "agents.memory.backends",
+    "SearchedSpace": "agents.memory.backends",
     "CallContext": "agents.tools",
     "Filtered": "agents.tools",
     "FunctionToolset": "agents.tools",

@@ -12,11 +12,17 @@ from sqlalchemy import select
 
 from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm, MemoryVector
 from celery_agents import Client
-from celery_agents.errors import AgentFailedError, AllCandidatesFailedError, InvalidPayloadError
+from celery_agents.errors import (
+    AgentFailedError,
+    AllCandidatesFailedError,
+    ConfigurationError,
+    InvalidPayloadError,
+)
 from celery_agents.sealing import KEYS
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually
 from tests.support.fernet import fernet_key
+from tests.support.plugged import folder
 from tests.support.service import APP
 
 CONFIG = """
@@ -123,6 +129,47 @@ def test_a_team_shares_what_it_keeps_and_others_see_it_when_it_has_succeeded(
     leading = stack.client.ask("leader", about, scope=ANN)
     assert leading.get(timeout=SOON_S) == ["Ann likes tea."]
     assert stack.kept() == ["Ann likes tea."]
+
+
+def test_links_lead_to_what_no_word_does(stack: Remembering) -> None:
+    stack.set_memory('backend = "graph"')
+    stack.worker()
+    memory = stack.client.memory
+    about: dict[str, Any] = {"scope": ANN, "timeout": SOON_S}
+    ann, _ = memory.remember("customers", "Ann of Kiel.", "Bob of Ulm.", **about)
+    order: Any = {"texts": ["The size is 43."], "about": [ann], "question": "Ann"}
+    stack.client.ask("keeper", order, scope=ANN).get(timeout=SOON_S)
+    found = memory.search("customers", "Ann?", **about)
+    assert [one.text for one in found] == ["Ann of Kiel.", "The size is 43."]
+    memory.remember("customers", "It was measured.", caused_by=[found[1].id], **about)
+    assert len(memory.search("customers", "Ann?", **about)) == 3
+    with pytest.raises(InvalidPayloadError, match="about"):
+        memory.remember("customers", "x", about=["n" * 99], **about)
+
+
+def test_a_plug_in_finds_memories_and_costs_nothing_but_itself(
+    stack: Remembering, tmp_path: Path
+) -> None:
+    stack.set_memory('backend = "last"\n\n[memory.lost]\nspace = "lost"\nbackend = "gone"')
+    code = (
+        "class Last:\n"
+        "    def find(self, space):\n"
+        "        if 'fail' in space.question: raise ValueError('no')\n"
+        "        return {one.place: 1 + one.place for one in space.newer(-1)}\n"
+    )
+    offers = {"last": ".:Last", "gone": ".:Gone"}
+    folder(tmp_path / "plugins", "finders", {"name": "finders", "memory": offers}, __init__=code)
+    stack.worker(env={"AGENTS_PLUGIN_DIRS": str(tmp_path / "plugins")})
+    memory = stack.client.memory
+    about: dict[str, Any] = {"scope": ANN, "timeout": SOON_S}
+    memory.remember("customers", "Ann sings.", "Ann wears 43.", **about)
+    found = memory.search("customers", "anything at all", **about)
+    assert [one.text for one in found] == ["Ann wears 43.", "Ann sings."]
+    found = memory.search("customers", "it may fail that Ann sings", **about)
+    assert found[0].text == "Ann sings."
+    memory.remember("lost", "A thing.", timeout=SOON_S)
+    with pytest.raises(ConfigurationError, match=r"plug-in finders .*has no Gone"):
+        memory.search("lost", "thing", timeout=SOON_S)
 
 
 def test_clients_search_export_and_erase(stack: Remembering) -> None:

@@ -16,7 +16,7 @@ async def keeper(order: dict[str, Any], step: StepContext) -> list[str]:
     """Keeps texts; answers with what it recalls for ``question``. Dies once, or fails."""
     memory = step.memory("customers")
     for text in order.get("texts", ()):
-        memory.remember(text)
+        memory.remember(text, about=order.get("about", ()))
     found = [m.text for m in await memory.recall(order["question"])] if "question" in order else []
     if "forget" in order:
         memory.forget(order["forget"])

@@ -49,7 +49,7 @@ def offers() -> dict[str, Offer]:
 
 
 def chosen(
-    use: Iterable[str], without: Iterable[str], homes: Mapping[str, Any] | None = None
+    use: Iterable[str], exclude: Iterable[str], homes: Mapping[str, Any] | None = None
 ) -> list[Tool]:
     """The tools whose names fit, and for which the toolset has a home.
 
@@ -58,14 +58,14 @@ def chosen(
     """
     there, homes = functions(), homes or {}
     homeless = {n: h for n, f in there.items() if (h := offer_of(f).home) and h not in homes}
-    for pattern in (*use, *without):
+    for field, pattern in [*(("use", one) for one in use), *(("exclude", one) for one in exclude)]:
         fitting = [name for name in there if fnmatchcase(name, pattern)]
         if not fitting:
             told = ", ".join(CATEGORIES)
-            raise ConfigurationError(f"use: {pattern!r} fits no built-in tool of {told}.")
-        if all(name in homeless for name in fitting) and pattern in use:
+            raise ConfigurationError(f"{field}: {pattern!r} fits no built-in tool of {told}.")
+        if all(name in homeless for name in fitting) and field == "use":
             raise ConfigurationError(f"use: {pattern!r} needs {LACKING[homeless[fitting[0]]]}.")
-    names = [n for n in there if fits(n, use) and not fits(n, without) and n not in homeless]
+    names = [n for n in there if fits(n, use) and not fits(n, exclude) and n not in homeless]
     needs = {need for name in names for need in offer_of(there[name]).needs}
     if missing := sorted(need for need in needs if find_spec(need) is None):
         raise ConfigurationError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from celery_agents.contracts.memory import (
     MemoryRecord,
     Trust,
     importance_of,
+    links_of,
     memory_text_of,
     trust_of,
 )
@@ -66,13 +68,16 @@ class SpaceMemory:
         *,
         importance: float = 1.0,
         replaces: str | None = None,
+        about: Sequence[str] = (),
+        caused_by: Sequence[str] = (),
         vouched: bool = False,
     ) -> str:
         """Keep a text when this step succeeds; returns its id."""
         told = memory_text_of(text)
         wanted = None if replaces is None else id_of(replaces, "replaces")
-        about: Any = {"importance": importance_of(importance), "vouched": vouched}
-        return self._learn(told, replaces=wanted, **about)
+        more: Any = {"importance": importance_of(importance), "vouched": vouched}
+        more["links"] = links_of(about, caused_by)
+        return self._learn(told, replaces=wanted, **more)
 
     def forget(self, memory: str, *, vouched: bool = False) -> None:
         """Let a memory hold no more when this step succeeds."""

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from agents.memory.terms import terms_of
-from app.journal.memory import spaces, vectors
+from app.journal.memory import links, spaces, vectors
 from app.journal.memory.spaces import Space, portions
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm, MemoryVector, Step, table
@@ -106,7 +106,10 @@ def keep(connection: Connection, new: Sequence[NewMemory], *, live: bool) -> int
             _enter(connection, space, rows, texts)
             found = {row["place"]: fresh[row["id"]].vector for row in rows}
             vectors.enter(connection, space, {p: v for p, v in found.items() if v is not None})
-            _end(connection, space, _ending((m.replaces, m.trust) for m in fresh.values()))
+            links.enter(connection, space, {r["place"]: fresh[r["id"]].links for r in rows})
+            heirs = {r["replaces"]: r["place"] for r in rows}
+            ending = _ending((m.replaces, m.trust) for m in fresh.values())
+            _end(connection, space, ending, heirs)
             _make_room(connection, space)
     return added
 
@@ -169,7 +172,12 @@ _LAST_TURN = (
 
 def _kept(memory: NewMemory, *, live: bool) -> dict[str, Any]:
     """Return what waits beside a text until its run has succeeded."""
-    return {} if live or memory.vector is None else {"vector": memory.vector.told()}
+    kept: dict[str, Any] = {}
+    if not live and memory.vector is not None:
+        kept["vector"] = memory.vector.told()
+    if not live and memory.links:
+        kept["links"] = [list(link) for link in memory.links]
+    return kept
 
 
 def publish(connection: Connection, run_ids: Collection[str]) -> None:
@@ -183,14 +191,16 @@ def publish(connection: Connection, run_ids: Collection[str]) -> None:
         seals = sealed_by(connection)
         data = {row["id"]: memory_data(seals, row["data"], row["id"]) for row in rows}
         texts = {memory_id: told["text"] for memory_id, told in data.items()}
-        said = [row for row in rows if texts[row["id"]]]
         ending = [row["id"] for row in rows if not texts[row["id"]]]
-        connection.execute(_PUBLISH, {"b_ids": [row["id"] for row in said]})
+        said = _publish(connection, space, [row for row in rows if texts[row["id"]]])
         connection.execute(_DELETE, {"b_ids": ending})
-        _enter(connection, space, said, texts)
+        _enter(connection, space, said, texts, places=len(said))
         found = {row["place"]: TextVector.read(data[row["id"]].get("vector")) for row in said}
         vectors.enter(connection, space, {p: v for p, v in found.items() if v is not None})
-        _end(connection, space, _ending((row["replaces"], row["trust"]) for row in rows))
+        linked = {row["place"]: data[row["id"]].get("links") or () for row in said}
+        links.enter(connection, space, linked)
+        heirs = {row["replaces"]: row["place"] for row in said}
+        _end(connection, space, _ending((row["replaces"], row["trust"]) for row in rows), heirs)
         _make_room(connection, space)
 
 
@@ -204,8 +214,25 @@ _PRIVATE = (
     select(table(MemoryRow)).where(_M.space_id == bindparam("b_space"), _OF_RUNS).order_by(_M.place)
 )
 _IDS = _M.id.in_(bindparam("b_ids", expanding=True))
-_PUBLISH = update(table(MemoryRow)).where(_IDS).values(state=LIVE)
+_PUBLISH = (
+    update(table(MemoryRow))
+    .where(_M.id == bindparam("b_id"))
+    .values(state=LIVE, place=bindparam("b_place"))
+)
 _DELETE = delete(table(MemoryRow)).where(_IDS)
+
+
+def _publish(connection: Connection, space: Space, rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Make rows everybody's, behind all that are; return them as they are now.
+
+    So places are in the order in which memories became everybody's: who has read those up to one
+    has missed none.
+    """
+    new = [{**row, "place": space.next_place + n} for n, row in enumerate(rows)]
+    if new:
+        told = [{"b_id": row["id"], "b_place": row["place"]} for row in new]
+        connection.execute(_PUBLISH, told)
+    return new
 
 
 def _enter(
@@ -213,8 +240,9 @@ def _enter(
     space: Space,
     rows: Sequence[Any],
     texts: Mapping[str, str],
+    places: int = 0,
 ) -> None:
-    """Write the terms of memories, and count these."""
+    """Write the terms of memories, and count these, and the places that were given to them."""
     if not rows:
         return
     terms = [
@@ -231,7 +259,8 @@ def _enter(
     if terms:
         connection.execute(insert(table(MemoryTerm)), terms)
     length, tokens = (sum(row[of] for row in rows) for of in ("length", "tokens"))
-    spaces.count(connection, space, memories=len(rows), length=length, tokens=tokens)
+    more = {"length": length, "tokens": tokens, "places": places}
+    spaces.count(connection, space, memories=len(rows), **more)
 
 
 def _ending(told: Iterable[tuple[str | None, int]]) -> dict[str, int]:
@@ -248,16 +277,24 @@ def embed(connection: Connection, tenant: str, name: str, told: Mapping[str, Tex
     return len(rows)
 
 
-def _end(connection: Connection, space: Space, ending: Mapping[str, int]) -> None:
+def _end(
+    connection: Connection,
+    space: Space,
+    ending: Mapping[str, int],
+    heirs: Mapping[str | None, int],
+) -> None:
     """End memories of a space that are everybody's: they keep their text, and are not found.
 
     ``ending`` has the trust of what ends each: what others may have written ends nothing that is
-    trusted more, and stands beside it.
+    trusted more, and stands beside it. ``heirs`` are the places of what stands in theirs.
     """
     if ending:
         about = {"b_space": space.id, "b_ids": sorted(ending)}
         found = connection.execute(_NAMED, about).all()
-        _over(connection, space, [row for row in found if min(row.trust, 2) <= ending[row.id]])
+        over = [row for row in found if min(row.trust, 2) <= ending[row.id]]
+        left = {row.place: heirs[row.id] for row in over if row.id in heirs}
+        links.inherit(connection, space, left)
+        _over(connection, space, over)
 
 
 _ENTERED = select(_M.id, _M.place, _M.tokens, _M.length, _M.trust).where(
@@ -281,6 +318,7 @@ def _leave(connection: Connection, space: Space, rows: Sequence[Any]) -> None:
     for some in portions([row.place for row in rows], _PAGE):
         connection.execute(_UNSAY, {"b_space": space.id, "b_places": some})
     vectors.leave(connection, space, [row.place for row in rows])
+    links.leave(connection, space, [row.place for row in rows])
     length, tokens = sum(row.length for row in rows), sum(row.tokens for row in rows)
     spaces.count(connection, space, memories=-len(rows), length=-length, tokens=-tokens)
 
@@ -323,6 +361,7 @@ def erase(
     if ids is None:
         connection.execute(delete(table(MemoryTerm)).where(_T.space_id == space.id))
         connection.execute(delete(table(MemoryVector)).where(_V.space_id == space.id))
+        links.erase(connection, space)
         gone = connection.execute(_DELETE_ALL, {"b_space": space.id}).rowcount
         connection.execute(delete(table(MemorySpace)).where(_P.id == space.id))
         return int(gone)

@@ -12,10 +12,12 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
-from agents.memory.ranking import PASSED_MAX, RankedPlace, cut, fused, ranked, score
+from agents.memory.backends import MemoryBackend
+from agents.memory.ranking import PASSED_MAX, RankedPlace, cut, ranked, score
 from agents.memory.terms import terms_of
 from app.journal.memory import spaces, vectors, weighing
 from app.journal.memory.keeping import LIVE, OVER, PRIVATE
+from app.journal.memory.searching import Searched, found
 from app.journal.memory.spaces import Space, portions
 from app.journal.memory.vectors import Mirrors
 from app.journal.memory.weighing import MemoryQuestion, SeenSpace
@@ -38,7 +40,9 @@ PORTION_TOKENS = 10_000
 _OWN_PLACES = 2**40
 
 
-def recall(connection: Connection, asked: MemoryQuestion, mirrors: Mirrors) -> list[MemoryRecord]:
+def recall(
+    connection: Connection, asked: MemoryQuestion, mirrors: Mirrors, backend: MemoryBackend
+) -> list[MemoryRecord]:
     """Recall what fits best, within a budget of tokens; of what fits alike the newest first.
 
     Each of its three statements is of a moment of its own: places are never given twice, so what
@@ -57,8 +61,8 @@ def recall(connection: Connection, asked: MemoryQuestion, mirrors: Mirrors) -> l
         if (points := score(terms_of(memory.text, seen.language), weights, seen.numbers))
     }
     space = seen.space
-    if asked.vector is not None and space is not None:
-        scores = fused(scores, mirrors.near(connection, space, asked.vector, scores))
+    if space is not None:
+        scores = found(Searched(connection, space, asked, scores, mirrors), backend)
         lacking = scores.keys() - turns.keys() - own.keys()
         turns |= weighing.turns_of(connection, space, lacking)
     known = {place: turn for place, turn in turns.items() if turn[0]}

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Boolean, Connection, column, text
 
+from agents.memory.backends import DEFAULT
 from agents.memory.ranking import LENGTH, OWN, USUAL, RankedPlace, SpaceNumbers, Turn, essential
 from agents.memory.terms import terms_of
 from app.journal.memory import spaces
@@ -45,6 +46,7 @@ class MemoryQuestion:
     own: Sequence[NewMemory] = ()  # those that its step has just learned
     trust: int = 1  # of what is recalled, at the least
     vector: TextVector | None = None  # of the question
+    backend: str = DEFAULT
 
 
 @dataclass(frozen=True)

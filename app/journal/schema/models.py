@@ -547,6 +547,22 @@ class MemoryVector(Base):
     __table_args__ = (Index("ix_memory_vectors_place", "space_id", "place"),)
 
 
+class MemoryLink(Base):
+    """A link from a memory that is everybody's to another one of its space."""
+
+    __tablename__ = "memory_links"
+
+    space_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    place: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    to_place: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)  # about, caused
+
+    __table_args__ = (
+        Index("ix_memory_links_to", "space_id", "to_place"),
+        {"sqlite_with_rowid": False},
+    )
+
+
 class ScheduleRow(Base):
     """When runs are to start, of what, and how far that is."""
 

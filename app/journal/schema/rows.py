@@ -346,6 +346,7 @@ class NewMemory:
     vouched: bool = False  # whatever its run has read
     vector: TextVector | None = None
     experience: Experienced | None = None  # of the step whose input it is
+    links: tuple[tuple[str, str], ...] = ()  # kinds, and ids of what it is linked with
 
 
 class Refusal(StrEnum):

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from agents.memory.backends import MemoryBackend, built_in
 from app.journal.memory import keeping, outcomes, recall, spaces
 from app.journal.memory.vectors import Mirrors
 from app.journal.memory.weighing import MemoryQuestion
@@ -25,10 +26,13 @@ class MemoryStore:
 
     engine: Engine
     mirrors: Mirrors = field(default_factory=Mirrors)
+    #: The ways of finding memories, by name: those of plug-ins come from the configuration.
+    backends: dict[str, MemoryBackend] = field(default_factory=built_in)
 
     def recall(self, asked: MemoryQuestion) -> list[MemoryRecord]:
         """Recall what fits a question; see :func:`app.journal.memory.recall.recall`."""
-        return in_statements(self.engine, lambda c: recall.recall(c, asked, self.mirrors))
+        backend = self.backends[asked.backend]
+        return in_statements(self.engine, lambda c: recall.recall(c, asked, self.mirrors, backend))
 
     def keep(self, new: Sequence[NewMemory]) -> int:
         """Add memories that are everybody's at once; returns how many were not there yet."""

@@ -69,6 +69,8 @@ class Memories:
         replaces: str | None = None,
         trust: int = 3,
         thread: str = "",
+        about: Sequence[str] = (),
+        caused_by: Sequence[str] = (),
         tenant: str = "",
         timeout: float = 10.0,
     ) -> list[str]:
@@ -77,13 +79,16 @@ class Memories:
         Those of one ``thread`` are turns of a conversation, in their order: where one is found, its
         neighbours are more likely to be. The first one takes the place of what it
         ``replaces``. ``trust`` is 1 for what others wrote, as documents: it is only told as data.
+        ``about`` and ``caused_by`` are ids of memories with which they are linked (``backend =
+        "graph"``).
 
         Raises:
             InvalidPayloadError: as above, or a text is empty or too long.
             PayloadTooLargeError: the space has no room for one of them.
         """
-        about = {"importance": importance, "replaces": replaces, "thread": thread, "trust": trust}
-        new = NewMemories.read({"name": name, "texts": texts, **about})
+        more: dict[str, Any] = {"importance": importance, "replaces": replaces, "trust": trust}
+        more |= {"thread": thread, "about": [*about], "caused_by": [*caused_by]}
+        new = NewMemories.read({"name": name, "texts": texts, **more})
         told: _Told = (new.compact(), scope_of(scope), tenant_of(tenant))
         ids: list[str] = self._control.ask(names.REMEMBER, *told, recorded=True).get(timeout)
         return ids

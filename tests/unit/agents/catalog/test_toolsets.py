@@ -61,7 +61,7 @@ def names(found: FixedToolset) -> list[str]:
 
 
 def test_built_in_tools_by_their_categories() -> None:
-    found = read(kind="builtin", use=["text.*_text", "maths.calculate"], without=["text.h*"])
+    found = read(kind="builtin", use=["text.*_text", "maths.calculate"], exclude=["text.h*"])
     assert {"count_text", "calculate"} < {*names(found)}
     assert not {"hash_text", "html_to_markdown", "compare_texts", "now"} & {*names(found)}
     assert found.effects == "pure"
@@ -101,6 +101,8 @@ def test_functions_of_ones_own_by_their_names() -> None:
         ("crm_find_order", "never"),
         ("crm_send", "ask"),
     ]
+    rest = read(kind="python", use=[f"{here}:*"], prefix="crm_", exclude=["se*"])
+    assert names(rest) == ["crm_find_order"]
     assert found.effects == "effect"
     assert send.name == "send"
     assert send.policy.approve == "never"  # other toolsets have it as it is
@@ -111,7 +113,10 @@ def test_functions_of_ones_own_by_their_names() -> None:
     [
         ({"kind": "bulitin"}, "kind: 'bulitin' is none of builtin, python"),
         ({"kind": "builtin", "use": ["txet.*"]}, "'txet.*' fits no built-in tool of text, data"),
-        ({"kind": "builtin", "use": ["text.*"], "without": ["text.x"]}, "'text.x' fits no"),
+        (
+            {"kind": "builtin", "use": ["text.*"], "exclude": ["text.x"]},
+            "exclude: 'text.x'",
+        ),
         ({"kind": "builtin", "use": ["text.*"], "prefex": "a"}, "prefex"),
         ({"kind": "builtin", "use": []}, "use"),
         ({"kind": "builtin", "use": ["dates.now"], "approve": {"no": "ask"}}, "like no"),
@@ -124,6 +129,7 @@ def test_functions_of_ones_own_by_their_names() -> None:
         ({"kind": "builtin", "use": ["web.*"], "search": {"engine": "searxng"}}, "needs url"),
         ({"kind": "builtin", "use": ["files.*"], "root": "nowhere"}, "no folder nowhere"),
         ({"kind": "python", "use": [f"{__name__}:x*"]}, "fits no tool"),
+        ({"kind": "python", "use": [f"{__name__}:*"], "exclude": ["y*"]}, "like y*"),
         ({"kind": "python", "use": ["no_such_module:*"]}, "cannot be imported"),
         ({"kind": "python", "use": [f"{__name__}:nothing"]}, "cannot be loaded"),
     ],
@@ -198,6 +204,11 @@ def test_tools_of_a_plug_in(plugged: Path) -> None:
     one = read_plugged(plugged, use=["one"])
     assert isinstance(one, FixedToolset)
     assert names(one) == ["now"]
+    rest = read_plugged(plugged, use=["all"], prefix="w_", exclude=["ra*"])
+    assert isinstance(rest, FixedToolset)
+    assert names(rest) == ["w_now"]
+    none = read_plugged(plugged, use=["lists"], exclude=["now"])
+    assert asyncio.run(none.specs(cast("Any", None))) == []
     lists = read_plugged(plugged, use=["lists"], prefix="w_")
     assert [s.name for s in asyncio.run(lists.specs(cast("Any", None)))] == ["w_now"]
 

@@ -239,6 +239,23 @@ def test_a_tool_is_tried_with_its_example_and_tells_its_errors(app: Any) -> None
         assert told in done.stderr
 
 
+def test_operations_of_a_service_stand_in_the_catalogue(app: Any, tmp_path: Path) -> None:
+    pets = {"operationId": "pets", "summary": "Lists pets.", "responses": {"200": {}}}
+    spec = {"openapi": "3.1.0", "info": {}, "paths": {"/pets": {"get": pets, "post": {}}}}
+    (tmp_path / "pets.json").write_text(json.dumps(spec))
+    pins, config = tmp_path / "pets.pins", app.agents_settings.config
+    table = f'\n[tools.shop]\nkind = "openapi"\nspec = "{tmp_path / "pets.json"}"\npin = "{pins}"'
+    more = 'server = "https://shop.example"\nprefix = "s_"\nexclude = ["POST /**"]\n'
+    config.write_text(f"{config.read_text()}{table}\n{more}")
+    assert call(app, "tools", "pin", "shop").exit_code == 0
+    listed = json.loads(call(app, "tools", "list", "--json").stdout)
+    told = {"effects": "idempotent", "approve": "never", "description": "Lists pets."}
+    assert {"name": "shop.s_pets", **told} in listed
+    assert [one["name"] for one in listed if one["name"].startswith("shop.")] == ["shop.s_pets"]
+    shown = json.loads(call(app, "tools", "show", "shop.s_pets", "--json").stdout)
+    assert shown["policy"]["untrusted"]
+
+
 def test_tools_of_servers_are_asked_for_and_pinned(app: Any, tmp_path: Path) -> None:
     """Of a server that is not there it is said so, and the others are shown."""
     config = app.agents_settings.config
@@ -254,6 +271,8 @@ def test_tools_of_servers_are_asked_for_and_pinned(app: Any, tmp_path: Path) -> 
     assert "books.add" in listed.stdout
     assert "desk.sum_calculate" in listed.stdout
     assert "[tools.gone]" in listed.stderr
+    shown = json.loads(call(app, "tools", "show", "books.add", "--json").stdout)
+    assert (shown["name"], shown["policy"]["effects"]) == ("books.add", "effect")
     tried = call(app, "tools", "try", "books.add", '{"a": 2, "b": 3}', "--yes", "--json")
     assert json.loads(tried.stdout) == {"result": 5}
 
