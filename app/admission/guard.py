@@ -21,6 +21,7 @@ from celery_agents.contracts.approval import ClientRequest
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
+from celery_agents.light import light
 
 if TYPE_CHECKING:
     from app.admission.budgets.charging import Bounded, Charge, Purse
@@ -174,7 +175,7 @@ class Admitted:
     probe: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Asked:
     """A turn that is asked of an agent."""
 
