@@ -6,7 +6,7 @@ from agents.catalog.registry import Registry
 from agents.plan import Expand
 from app.admission.breakers import Breakers
 from app.admission.budgets.shared import SharedBudgets
-from app.admission.guard import Asked, Guard, Next, Reply, compose
+from app.admission.guard import Asked, Guard, Guarded, Next, Reply
 from app.admission.guards.admission import AdmissionGuard
 from app.admission.guards.failover import BackupGuard, HealthGuard
 from app.admission.guards.health import HealthView
@@ -27,13 +27,13 @@ def chain(
     budgets: SharedBudgets | None = None,
     experiences: Experiences | None = None,
 ) -> Next:
-    """Compose all guards round an agent's backend. Without ``experiences`` nobody routes."""
+    """Set all guards round an agent's backend. Without ``experiences`` nobody routes."""
     routers: list[Guard] = []
     if limits is not None and experiences is not None:
         routers = [RouterGuard(registry, breakers, health, limits, experiences)]
     screens: list[Guard] = [ScreenGuard(registry)] if registry.guards.policies else []
     windows: list[Guard] = [WindowGuard()] if any(a.window for a in registry) else []
-    return compose(
+    return Guarded(
         [
             RefusalGuard(),  # outermost: whatever refuses, the caller says what comes of it
             HealthGuard(registry, health),  # before a breaker is asked, which may count a probe

@@ -21,6 +21,7 @@ from celery_agents.contracts.approval import ClientRequest
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, Usage
+from celery_agents.light import light
 
 if TYPE_CHECKING:
     from app.admission.budgets.charging import Bounded, Charge, Purse
@@ -174,7 +175,7 @@ class Admitted:
     probe: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Asked:
     """A turn that is asked of an agent."""
 
@@ -194,6 +195,10 @@ Next = Callable[[Asked], Awaitable[Reply]]
 class Guard(Protocol):
     """One reason why a turn may wait, be answered otherwise, or be refused."""
 
+    def concerns(self, agent: Registered) -> bool:
+        """Return whether it may do anything about a turn of an agent; it says so once."""
+        ...
+
     async def __call__(self, asked: Asked, go_on: Next) -> Reply:
         """Answer, by ``go_on(asked)`` or otherwise."""
         ...
@@ -208,6 +213,33 @@ def forget_said(step: GuardedStep) -> None:
 def compose(guards: Sequence[Guard], last: Next) -> Next:
     """One function of all guards, the first one outermost, round ``last``."""
     return reduce(_inside, reversed(guards), last)
+
+
+class Guarded:
+    """Guards round ``last``; round an agent that concerns none of them, ``last`` alone.
+
+    It is decided in one place, once for each agent, so that what is off costs a turn nothing. A
+    turn that asks for something itself (to be refused rather than wait, to keep within a budget)
+    has them all. So has a backup, which is asked through the guards of whom it stands in for.
+    """
+
+    def __init__(self, guards: Sequence[Guard], last: Next) -> None:
+        self._guards = guards
+        self._last = last
+        self._all = compose(guards, last)
+        self._plain: dict[str, tuple[Registered, bool]] = {}
+
+    def __call__(self, asked: Asked) -> Awaitable[Reply]:
+        """Answer a turn."""
+        asks_nothing = asked.when_open == "wait" and asked.step.allowance is None
+        return (self._last if asks_nothing and self._is_plain(asked.agent) else self._all)(asked)
+
+    def _is_plain(self, agent: Registered) -> bool:
+        known = self._plain.get(agent.name)
+        if known is None or known[0] is not agent:  # one that is posted anew is another one
+            plain = not any(guard.concerns(agent) for guard in self._guards)
+            known = self._plain[agent.name] = (agent, plain)
+        return known[1]
 
 
 def _inside(go_on: Next, guard: Guard) -> Next:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
 
@@ -21,6 +20,7 @@ from celery_agents import names
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.base import Option
 from celery_agents.errors import PayloadTooLargeError
+from celery_agents.light import light
 from celery_agents.sealing import CANVAS, MARK, opened_payload
 from celery_agents.traces import TraceParent
 from celery_agents.transport import PRIORITY_STEPS
@@ -42,7 +42,7 @@ _LISTS = {"link": "callbacks", "link_error": "errbacks"}
 _WEBHOOK = "webhook"
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Submission:
     """A step as its message describes it."""
 

@@ -58,6 +58,12 @@ class AdmissionGuard:
         self._limits = limits
         self._budgets = budgets
 
+    def concerns(self, agent: Registered) -> bool:
+        """Return whether breakers stand before it, or limits or budgets cover it."""
+        limited = self._limits is not None and self._limits.of(agent)
+        counted = self._budgets is not None and self._budgets.of(agent)
+        return bool(switches_of(agent) or limited or counted)
+
     async def __call__(self, asked: Asked, go_on: Next) -> Reply:
         passage = None if asked.admitted is None else asked.admitted.passage
         if passage is None and self._limits is not None and self._limits.of(asked.agent):

@@ -20,6 +20,10 @@ class HealthGuard:
         self._registry = registry
         self._health = health
 
+    def concerns(self, agent: Registered) -> bool:
+        """Return whether it has a backup."""
+        return _has_backup(agent)
+
     async def __call__(self, asked: Asked, go_on: Next) -> Reply:
         backup = backup_of(self._registry, asked)
         if backup is not None:
@@ -35,6 +39,10 @@ class BackupGuard:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
+    def concerns(self, agent: Registered) -> bool:
+        """Return whether it has a backup."""
+        return _has_backup(agent)
+
     async def __call__(self, asked: Asked, go_on: Next) -> Reply:
         try:
             return await go_on(asked)
@@ -43,6 +51,10 @@ class BackupGuard:
             if backup is None:
                 raise
             return await _instead(asked, backup, go_on, "breaker_open")
+
+
+def _has_backup(agent: Registered) -> bool:
+    return agent.entry is not None and agent.entry.backup is not None
 
 
 def backup_of(registry: Registry, asked: Asked) -> Registered | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.catalog.registry import Registered
 from app.admission.guard import Asked, Next, Reply, WhenOpen
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import AwaitsAnswerError, RetryableError
@@ -9,6 +10,10 @@ from celery_agents.errors import AwaitsAnswerError, RetryableError
 
 class RefusalGuard:
     """Make a refusal the step's outcome where the caller would rather fail than wait."""
+
+    def concerns(self, agent: Registered) -> bool:  # noqa: ARG002 - as all guards
+        """Return False: what is refused for now waits, unless the turn says otherwise."""
+        return False
 
     async def __call__(self, asked: Asked, go_on: Next) -> Reply:
         try:

@@ -29,6 +29,10 @@ class ScreenGuard:
         self._registry = registry
         self._rules: dict[str, tuple[TextGuard, ...]] = {}
 
+    def concerns(self, agent: Registered) -> bool:
+        """Return whether guards of texts stand round it."""
+        return bool(self._of(agent))
+
     async def __call__(self, asked: Asked, go_on: Next) -> Reply:
         rules = self._of(asked.agent)
         if not rules:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agents.base import Turn
+from agents.catalog.registry import Registered
 from agents.governance.lessons import Learns
 from agents.governance.sizes import UNLEARNED, Sizes
 from agents.memory.shortening import Count
@@ -21,6 +22,10 @@ _LACKS = "Earlier parts of this conversation are left out. Ask, where you need w
 
 class WindowGuard:
     """Cut what an agent is told of a conversation, and have the rest summed up where it says so."""
+
+    def concerns(self, agent: Registered) -> bool:
+        """Return whether it is told only a part of long conversations."""
+        return agent.window is not None
 
     async def __call__(self, asked: Asked, go_on: Next) -> Reply:
         policy, turn = asked.agent.window, asked.turn

@@ -64,6 +64,10 @@ class RouterGuard:
         self._experiences = experiences
         self._chooser = Chooser(limits)
 
+    def concerns(self, agent: Registered) -> bool:
+        """Return whether it is one of several that may answer."""
+        return agent.route is not None
+
     async def __call__(self, asked: Asked, go_on: Next) -> Reply:
         if asked.agent.route is None:
             return await go_on(asked)

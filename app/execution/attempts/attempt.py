@@ -11,7 +11,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Protocol, assert_never
 
@@ -58,6 +58,7 @@ from celery_agents.errors import (
     StepCancelledError,
     UnreadableValueError,
 )
+from celery_agents.light import light
 from celery_agents.noted import noting
 from celery_agents.wire.ids import begun_at
 from celery_agents.wire.messages import fingerprint
@@ -84,7 +85,7 @@ class Code(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Received:
     """A message's request for a step; without ``new``, whatever the row of its id says."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,6 +23,7 @@ from app.journal.schema.rows import Aftermath, Claimed, Finished, NewExchange
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import JournalUnavailableError, RetryableError, StepCancelledError
+from celery_agents.light import light
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _FREE = Usage()
 _PLAIN = {"agent", "member", "usage", "attempts", "duration_s"}
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Ended:
     """The step has ended, now or before."""
 
@@ -44,7 +44,7 @@ class Ended:
     untrusted: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Again:
     """The step is tried again after a while; the row says so already."""
 
@@ -53,7 +53,7 @@ class Again:
     delay_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Left:
     """The message has done its work, or there is none for it."""
 

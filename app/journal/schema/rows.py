@@ -16,6 +16,7 @@ from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.experience import Experienced
 from celery_agents.contracts.memory import MemoryPolicy
 from celery_agents.contracts.outcome import Outcome, State
+from celery_agents.light import light
 
 if TYPE_CHECKING:
     from celery_agents.wire.messages import Message
@@ -92,7 +93,7 @@ class LazyPayload(Mapping[str, Any]):
         return f"{type(self).__name__}({self._text!r})"
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class NewStep:
     """A row to be made, as a message or a pattern's member describes it."""
 
@@ -162,7 +163,7 @@ class NewStep:
         return Wake.of(self, self.envelope)
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Wake:
     """A message to publish for a row."""
 
@@ -231,7 +232,7 @@ class Unwritten(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Claimed:
     """The step is ours, under a fencing token."""
 
@@ -273,7 +274,7 @@ class Claimed:
         return round(max(self.elapsed_s, 0.0) + time.monotonic() - self.since, 6)
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class HeldSession:
     """A session is ours until the run ends; what the run is told of it."""
 
@@ -291,7 +292,7 @@ class Unheld(StrEnum):
     LOST = "lost"  # another worker has its lease
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class NewExchange:
     """An exchange, to be added to the session that its run holds."""
 
@@ -299,7 +300,7 @@ class NewExchange:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class NewEntry:
     """A line to be added to a stream; of one kind and key there is one."""
 
@@ -327,7 +328,7 @@ class TextVector(NamedTuple):
         return [self.model, base64.b64encode(self.data).decode()]
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class NewMemory:
     """A text to be kept in a space; an empty one only ends what it replaces."""
 
@@ -359,14 +360,14 @@ class Refusal(StrEnum):
     MISSING = "missing"  # no such row: cleaned up, or the message is forged
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Refused:
     """The claim got no step."""
 
     reason: Refusal
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Finished:
     """The step has ended, before this claim or by it; its journaled outcome."""
 

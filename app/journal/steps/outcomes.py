@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, text, update
@@ -16,9 +15,10 @@ from app.journal.schema.rows import Aftermath, EndedStep, NewEntry, NewExchange,
 from app.journal.steps import compensations, joins, sessions, webhooks
 from app.journal.steps.entries import append, forget
 from celery_agents.contracts.outcome import Outcome, State
+from celery_agents.light import light
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Seen:
     """The state of a step's row when its end was decided on, without a lock."""
 
@@ -28,7 +28,7 @@ class Seen:
     cancelled: bool
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Conclusion:
     """The end of a step: of a claim, by its token; of a row that is still as it was ``seen``.
 

@@ -25,6 +25,7 @@ from app.journal.schema.new_steps import (
     words,
 )
 from celery_agents.errors import AnswerTooLargeError
+from celery_agents.light import light
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Prepared:
         return "; ".join([*(one.call for one in self.before), own])
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class Shot:
     """Writes of one kind, as arguments of a prepared statement."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from agents.base import Answer, Turn
 from app.admission import chain
-from app.admission.guard import Asked, Next, Reply, compose
+from app.admission.guard import Asked, Guarded, Next, Reply, WhenOpen, compose
 
 
 def asked(name: str = "a") -> Asked:
@@ -56,7 +56,7 @@ class _Registry(list[Any]):
 @pytest.fixture
 def innermost(monkeypatch: pytest.MonkeyPatch) -> Callable[[_Registry], str]:
     """The last guard that a registry's chain has, by its name."""
-    monkeypatch.setattr(chain, "compose", lambda guards, _last: type(guards[-1]).__name__)
+    monkeypatch.setattr(chain, "Guarded", lambda guards, _last: type(guards[-1]).__name__)
     return lambda registry: str(chain.chain(*cast("Any", (registry, None, None))))
 
 
@@ -90,3 +90,52 @@ def test_one_may_answer_refuse_or_ask_somebody_else() -> None:
     with pytest.raises(PermissionError, match="full"):
         run(Noting("1", notes), refuse)
     assert notes == ["1 before", "1 after"]
+
+
+class Choosy(Noting):
+    """A guard of one agent alone, which counts how often it is asked about them."""
+
+    def __init__(self, of: str, notes: list[str]) -> None:
+        super().__init__(of, notes)
+        self.looks = 0
+
+    def concerns(self, agent: Any) -> bool:
+        """Return whether it is the one."""
+        self.looks += 1
+        return bool(agent.name == self.name)
+
+
+def turn(agent: Any, when_open: WhenOpen = "wait", allowance: object = None) -> Asked:
+    step = SimpleNamespace(allowance=allowance)
+    return Asked(agent, Turn(input=1), cast("Any", step), when_open)
+
+
+def test_an_agent_that_concerns_no_guard_is_asked_without_them() -> None:
+    notes: list[str] = []
+    choosy = Choosy("watched", notes)
+    ask = Guarded(cast("Any", [choosy]), say)
+    plain, watched = SimpleNamespace(name="plain"), SimpleNamespace(name="watched")
+    for _ in range(3):
+        asyncio.run(cast("Any", ask(turn(plain))))
+    assert (notes, choosy.looks) == ([], 1)
+    asyncio.run(cast("Any", ask(turn(watched))))
+    assert notes == ["watched before", "watched after"]
+
+
+def test_a_turn_that_wants_something_of_guards_has_them() -> None:
+    notes: list[str] = []
+    ask = Guarded(cast("Any", [Choosy("another", notes)]), say)
+    plain = SimpleNamespace(name="plain")
+    for wants in ({"when_open": "fail"}, {"when_open": ("busy",)}, {"allowance": object()}):
+        notes.clear()
+        asyncio.run(cast("Any", ask(turn(plain, **cast("Any", wants)))))
+        assert notes == ["another before", "another after"]
+
+
+def test_an_agent_that_is_made_anew_is_looked_at_anew() -> None:
+    notes: list[str] = []
+    choosy = Choosy("watched", notes)
+    ask = Guarded(cast("Any", [choosy]), say)
+    for _ in range(2):
+        asyncio.run(cast("Any", ask(turn(SimpleNamespace(name="plain")))))
+    assert choosy.looks == 2
