@@ -19,6 +19,7 @@ from api.endings import Endings
 from api.keys import USED_S, KeyRing
 from api.limits import KeyRates
 from api.mcp.flows import read_flows
+from api.mcp.sealing.secrets import SharedSecrets
 from api.openai.catalog import ModelCatalog
 from api.sending import Sending
 from api.under_way import OpenResponses
@@ -32,6 +33,7 @@ from app.journal.stores.encryption import Encryption
 from app.journal.stores.flows import FlowStore
 from app.journal.stores.keys import ApiKeys
 from app.journal.stores.memories import MemoryStore
+from app.journal.stores.memos import Memos
 from app.journal.stores.overview import Overview
 from app.journal.stores.posted import PostedAgents
 from app.journal.stores.schedules import ScheduleStore
@@ -85,6 +87,7 @@ class Services:
         self.audit = AuditLog(engine, settings.audit_anchor)
         self.denials = Denials(partial(self.read, self.audit.write))
         self.encryption = Encryption(engine)
+        self.seals = SharedSecrets(Memos(engine), self.read, settings.fernet_secrets)
         self.ring = KeyRing(self.keys, self.read)
         #: Those of agents.toml.
         self.tenants = _tenants(settings.config)
@@ -158,7 +161,7 @@ class Services:
         Raises:
             JournalUnavailableError: it cannot be written down, so it is not done.
         """
-        await self.read(self.audit.write, [Act(who.id, action, target, tenant, data)])
+        await self.read(self.audit.record, Act(who.id, action, target, tenant, data))
 
     async def read(self, work: Callable[..., T], *args: Any) -> T:
         """Run a function that blocks on the journal."""

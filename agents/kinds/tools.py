@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from agents.base import Answer, StepContext, Turn
 from agents.plan import Expand
 from agents.tools.calls import ToolCall, ToolResult
-from agents.tools.clients import CLIENT_ASKS
+from agents.tools.clients import CLIENT_ASKS, CLIENT_IS
 from agents.tools.delegating import Delegating
 from agents.tools.loading import load_tools
 from agents.tools.making import Maker
@@ -40,6 +40,8 @@ class WantedCall(Contract):
     arguments: dict[str, TrustedJson] = Field(default_factory=dict)
     #: What whoever calls can be asked: see :mod:`agents.tools.clients`.
     asks: Annotated[tuple[str, ...], Field(max_length=10)] = ()
+    #: Who calls, as an audit names it: nobody else of its tenant answers, but an admin.
+    asked_by: Annotated[str, Field(max_length=1_000)] | None = None
 
 
 @runtime_checkable
@@ -117,6 +119,7 @@ class ToolsBackend:
         maker = Maker(offered, step, Delegating(offered, step))
         noted = maker.asked(call)
         CLIENT_ASKS.set(wanted.asks)
+        CLIENT_IS.set(wanted.asked_by)
         try:
             batch = await maker.settle([call], [noted], [maker.problem(call)], why="")
         except WaitsError as waiting:

@@ -13,12 +13,14 @@ from typing import Any, Protocol, runtime_checkable
 from agents.plan import Member
 from agents.values import digest
 from celery_agents import names
-from celery_agents.contracts.approval import CLIENT, ClientRequest
+from celery_agents.contracts.approval import ADMINS, CLIENT, ClientRequest, exactly
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import ClientLacksError, ConfigurationError
 
 #: What the client of the call that runs can be asked: ``elicitation``, ``sampling``, ``roots``.
 CLIENT_ASKS: ContextVar[tuple[str, ...]] = ContextVar("client_asks", default=())
+#: The client, as an audit names it; None: whoever may approve runs answers for it.
+CLIENT_IS: ContextVar[str | None] = ContextVar("client_is", default=None)
 
 
 @runtime_checkable
@@ -50,7 +52,13 @@ async def ask_client(
 
 def question(request: ClientRequest, within: tuple[str, ...], times: int) -> Member:
     """The member that waits for the answer: the same in each attempt."""
-    told = {"asks": CLIENT, "question": request.words, "request": request.model_dump(mode="json")}
+    told: dict[str, Any] = {
+        "asks": CLIENT,
+        "question": request.words,
+        "request": request.model_dump(mode="json"),
+    }
+    if (client := CLIENT_IS.get()) is not None:
+        told["by"] = [exactly(client), ADMINS]
     about = digest([within[:1], told])
     key = f"@client/{about}.{times}"
     return Member(key=key, task=names.APPROVAL, input=told, options={}, waits=True)

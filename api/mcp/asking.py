@@ -8,9 +8,6 @@ of its own, to whichever process.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -22,12 +19,12 @@ from pydantic import ValidationError
 
 from agents.schema import problem
 from api.mcp.callers import Caller, check_may
+from api.mcp.sealing.states import is_sealed, mark, sealed, with_seal
 from api.mcp.sessions import asks_of, session_of
 from api.mcp.states import CORE
 from api.mcp.streaming import ASKED, TELL
 from api.problems import ProblemError
 from api.runs import find
-from api.services import Services
 from app.access.permissions import Permission
 from celery_agents.contracts.approval import CLIENT, ClientRequest
 from celery_agents.contracts.base import id_of
@@ -35,8 +32,6 @@ from celery_agents.errors import AgentsError, InvalidPayloadError, JournalUnavai
 from celery_agents.noted import note, noting
 
 log = logging.getLogger(__name__)
-
-_DIGITS, _MARK = 32, 16
 
 
 def can_be_asked(ctx: Any) -> tuple[str, ...]:
@@ -85,67 +80,10 @@ def _wrong(request: ClientRequest, told: Any) -> str | None:
         return error.message
 
 
-# -- the state that a client of 2026-07-28 gives back
+# -- clients of 2026-07-28, which give a state back
 
 
-def sealed(caller: Caller, run_id: str, about: Any, told: Mapping[str, str]) -> str:
-    """The state by which a request like this one goes on with a run, its principal's alone.
-
-    ``told``: the keys of the questions that came with it, by their names.
-    """
-    place = f"{run_id}.{'-'.join(_mark(name, key) for name, key in told.items())}"
-    return f"{place}.{_seal(caller, place, about)}"
-
-
-def opened(caller: Caller, state: str, about: Any) -> tuple[str, frozenset[str]]:
-    """The run of a state, and the marks of the questions that came with it.
-
-    Raises:
-        MCPError: somebody made it himself, or it is of another request.
-    """
-    place, _, seal = state.rpartition(".")
-    run_id, _, marks = place.rpartition(".")
-    if not hmac.compare_digest(seal.encode(errors="replace"), _seal(caller, place, about).encode()):
-        raise MCPError(types.INVALID_PARAMS, "requestState: it is none of this request.")
-    return run_id, frozenset(marks.split("-"))
-
-
-def with_seal(caller: Caller, place: str) -> str:
-    """A text that only this principal can give back."""
-    return f"{place}.{_seal(caller, place, None)}"
-
-
-def is_sealed(caller: Caller, told: str) -> str | None:
-    """The text below a seal of ``with_seal``; None: it is none of this principal's."""
-    place, _, seal = told.rpartition(".")
-    known = _seal(caller, place, None).encode()
-    return place if hmac.compare_digest(seal.encode(errors="replace"), known) else None
-
-
-def _mark(name: str, key: str) -> str:
-    told = json.dumps([name, key])
-    return hashlib.sha256(told.encode()).hexdigest()[:_MARK]
-
-
-def _seal(caller: Caller, run_id: str, about: Any) -> str:
-    told = json.dumps([caller.who.id, run_id, about], sort_keys=True, default=str)
-    return hmac.new(_secret(caller.services), told.encode(errors="replace"), "sha256").hexdigest()[
-        :_DIGITS
-    ]
-
-
-def _secret(services: Services) -> bytes:
-    """The same in all processes of an installation, and known to nobody else."""
-    settings = services.settings
-    told = [
-        *settings.fernet_secrets,
-        settings.redis_url.get_secret_value(),
-        settings.database_url.get_secret_value(),
-    ]
-    return hashlib.sha256("\n".join(["mcp", *told]).encode()).digest()
-
-
-def asked(
+async def asked(
     caller: Caller, run_id: str, wishes: list[dict[str, Any]], about: Any
 ) -> types.InputRequiredResult:
     """The result that tells a client its questions.
@@ -160,7 +98,7 @@ def asked(
         name = key if key not in requests else wish["key"]
         requests[name] = {n: wish["request"][n] for n in ("method", "params")}
         keys[name] = wish["key"]
-    told = {"inputRequests": requests, "requestState": sealed(caller, run_id, about, keys)}
+    told = {"inputRequests": requests, "requestState": await sealed(caller, run_id, about, keys)}
     try:
         return types.InputRequiredResult.model_validate(told, by_name=False)
     except ValidationError:
@@ -180,7 +118,7 @@ async def answer(
     """
     for wish in await questions(caller, run_id):
         for name in (wish["request"]["key"], wish["key"]):
-            if name in responses and _mark(name, wish["key"]) in marks:
+            if name in responses and mark(name, wish["key"]) in marks:
                 await give(caller, run_id, wish, _plain(responses[name]))
                 break
 
@@ -221,7 +159,11 @@ class Questions:
         for wish in self.open:
             if wish["key"] not in self._asked:
                 self._asked.add(wish["key"])
-                await self._ask(wish)
+                try:
+                    await self._ask(wish)
+                except JournalUnavailableError as error:  # no secret of seals is known here yet
+                    note(log, "mcp_questions", "A client is asked later", error=error)
+                    self._asked.discard(wish["key"])
         return False
 
     async def _give(self) -> None:
@@ -243,8 +185,8 @@ class Questions:
             task.add_done_callback(self._tasks.discard)
         elif (tell := self._ctx.request.scope.get(TELL)) is not None:
             name = f"{ASKED}/{self._run_id}/{wish['key']}"
-            seal = _seal(self._caller, name, None)
-            await tell({"jsonrpc": "2.0", "id": f"{name}/{seal}", **request})
+            asked_as = await with_seal(self._caller, name, sign="/")
+            await tell({"jsonrpc": "2.0", "id": asked_as, **request})
 
     async def _piped(self, wish: dict[str, Any], method: str, params: dict[str, Any]) -> None:
         outbound = self._ctx.session._request_outbound  # noqa: SLF001
@@ -288,11 +230,10 @@ async def take(caller: Caller, message: Mapping[str, Any]) -> None:
         ProblemError: it is somebody else's question, or no answer to it.
     """
     check_may(caller, Permission.RUNS_CREATE)
-    name, _, seal = str(message["id"]).rpartition("/")
-    run_id, _, key = name.removeprefix(f"{ASKED}/").partition("/")
-    known = _seal(caller, name, None).encode()
-    if not hmac.compare_digest(seal.encode(errors="replace"), known):
+    name = await is_sealed(caller, str(message["id"]), sign="/")
+    if name is None:
         raise ProblemError(404, "not_found", "There is no such question.")
+    run_id, _, key = name.removeprefix(f"{ASKED}/").partition("/")
     await find(caller.services, caller.who, id_of(run_id))
     for wish in await questions(caller, run_id):
         if wish["key"] == key:

@@ -64,7 +64,7 @@ async def begin(
         raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {name[:80]}")
     if tool.as_task and refusal is not None:
         raise refusal
-    body = _body(tool, arguments, asks)
+    body = _body(tool, arguments, asks, caller.who.id)
     if stream and "stream" in type(body).model_fields:
         body = body.model_copy(update={"stream": True})
     run_id = _run_id(caller, meta)
@@ -85,12 +85,14 @@ def _run_id(caller: Caller, meta: dict[str, Any]) -> str | None:
     return id_of_key(tenant_for(caller.who, None), key, "mcp tools/call")
 
 
-def _body(tool: CallableTool, arguments: dict[str, Any], asks: tuple[str, ...]) -> Any:
+def _body(
+    tool: CallableTool, arguments: dict[str, Any], asks: tuple[str, ...] = (), by: str = ""
+) -> Any:
     """The run that is asked for."""
     model = tool.model
     if tool.spec is not None:
         wanted = {"tool": tool.spec["name"], "arguments": arguments}
-        wanted |= {"asks": [*asks]} if asks else {}
+        wanted |= {"asks": [*asks], "asked_by": by} if asks else {}
         return _BODY.validate_python({"task": "ask", "agent": model.name, "input": wanted})
     if model.flow is not None:
         return _valid(model.flow.body(arguments))

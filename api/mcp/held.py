@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from mcp.shared.exceptions import MCPError
 from mcp.types import MISSING_REQUIRED_CLIENT_CAPABILITY as MISSING
 
-from api.mcp.asking import Questions, answer, asked, can_be_asked, opened
+from api.mcp.asking import Questions, answer, asked, can_be_asked
 from api.mcp.callers import Caller
 from api.mcp.calls import CalledRun, begin
 from api.mcp.holding import HELD_S, QUICK_S, end_of
 from api.mcp.journaled import task_of, untasked
 from api.mcp.listening.resuming import event_id, first_event
 from api.mcp.news import RunNews, level_of
+from api.mcp.sealing.states import opened
 from api.mcp.states import CORE
 from api.mcp.streaming import STREAM
 from celery_agents.contracts.outcome import Outcome
-from celery_agents.errors import ClientLacksError
+from celery_agents.errors import ClientLacksError, JournalUnavailableError
+from celery_agents.noted import noting
+
+log = logging.getLogger(__name__)
 
 
 class HeldCall:
@@ -52,7 +57,7 @@ class HeldCall:
         """
         ctx, caller = self._ctx, self._caller
         if (state := getattr(self._params, "request_state", None)) is not None:
-            run_id, marks = opened(caller, state, self._about)
+            run_id, marks = await opened(caller, state, self._about)
             tree = await task_of(caller, run_id)
             await answer(caller, run_id, marks, self._params.input_responses or {})
             self._run = CalledRun(run_id, tree.get("task") or "", replayed=True, of_tool=True)
@@ -76,7 +81,9 @@ class HeldCall:
         if ctx.method != "tools/call" or ctx.protocol_version != CORE or ctx.request is None:
             return
         stream = ctx.request.scope.get(STREAM)
-        told = event_id(self._caller, self._run.id, ctx.request_id)
+        told: str | None = None
+        with noting(log, "mcp_stream", "A call cannot be resumed", JournalUnavailableError):
+            told = await event_id(self._caller, self._run.id, ctx.request_id)
         if stream is not None and told is not None:
             await stream.begin_with(first_event(told))
             self._resumed = self._stream_s is not None
@@ -112,7 +119,7 @@ class HeldCall:
         if ctx.protocol_version <= CORE:  # its client was asked on the stream, if at all
             return outcome
         if outcome is None and questions is not None and questions.open:
-            return asked(caller, run.id, questions.open, self._about)
+            return await asked(caller, run.id, questions.open, self._about)
         if outcome is not None:
             _check_lacks(outcome)
         return outcome

@@ -22,7 +22,7 @@ from api.mcp.states import CORE, EXTENSION, FAILED, core_task, ended, extension_
 from api.problems import ProblemError
 from api.runs import find
 from api.tasks import check_run
-from app.access.permissions import Permission
+from app.access.permissions import Permission, to_answer
 from celery_agents.contracts.approval import CLIENT
 from celery_agents.contracts.base import id_of
 from celery_agents.contracts.watching import RunFilter
@@ -182,12 +182,15 @@ async def answered(caller: Caller, tree: dict[str, Any], told: dict[str, Any]) -
     """
     services = caller.services
     for wish in await _wishes(caller, tree["id"]):
-        if wish["key"] in told and wish["asks"] == CLIENT:
-            check_may(caller, Permission.RUNS_CREATE)
-            await give(caller, tree["id"], wish, told[wish["key"]])
-        elif (key := wish["key"]) in told:
-            check_may(caller, Permission.RUNS_APPROVE)
+        if (key := wish["key"]) not in told:
+            continue
+        needed = to_answer(caller.who, wish)
+        check_may(caller, needed)
+        if needed is Permission.RUNS_APPROVE:
             await check_run(services, caller.who, tree["id"])
+        if wish["asks"] == CLIENT:
+            await give(caller, tree["id"], wish, told[key])
+        else:
             choice = choice_of(wish, told[key])
             await services.ask(
                 caller.who, services.client.runs.approve, tree["id"], choice, key=key

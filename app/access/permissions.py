@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from types import MappingProxyType
+from typing import Any
+
+from celery_agents.contracts.approval import CLIENT, exactly
 
 
 class Permission(StrEnum):
@@ -104,6 +107,17 @@ class Principal:
     def sees(self, tenant: str | None) -> bool:
         """Return whether what is of this tenant is its own."""
         return self.tenant is None or self.tenant == tenant
+
+
+def to_answer(who: Principal, wish: Mapping[str, Any]) -> Permission:
+    """The permission that somebody needs to answer what waits in a run.
+
+    A tool's question to the program that called it is that program's, as its call was. All else is
+    a decision on a run, and so is an answer in another's place; whom a wish asks by name, or by
+    role, is looked at where it is written down.
+    """
+    own = exactly(who.id) in wish.get("by", ())
+    return _P.RUNS_CREATE if wish.get("asks") == CLIENT and own else _P.RUNS_APPROVE
 
 
 def named(tenant: str | None) -> str:

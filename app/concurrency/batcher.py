@@ -36,7 +36,7 @@ class Batches(Generic[T]):
         self._queue: queue.SimpleQueue[tuple[T, Future[Any]] | None] = queue.SimpleQueue()
         self._gathered: Gathered[tuple[T, Future[Any]]] = Gathered(self._put)
         self._performing = threading.Lock()
-        self._closed = False
+        self._closed = self._ended = False
         self._closing = threading.Lock()  # nothing is queued behind the end
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -79,21 +79,28 @@ class Batches(Generic[T]):
 
     def _work(self) -> None:
         while (first := self._queue.get()) is not None:
-            batch, last = [first], False
-            while len(batch) < self._most and not self._queue.empty():
-                item = self._queue.get()
-                if item is None:
-                    last = True
-                    break
-                batch.append(item)
+            batch = [first]
+            self._gather(batch)
             with self._performing:
                 self._do(batch)
-            if last:
+            if self._ended:
                 return
+
+    def _gather(self, batch: list[tuple[T, Future[Any]]]) -> None:
+        """Add to a batch what is queued; on the thread that performs."""
+        while len(batch) < self._most and not self._ended and not self._queue.empty():
+            item = self._queue.get()
+            if item is None:
+                self._ended = True
+            else:
+                batch.append(item)
+
+    def _answers(self, batch: list[tuple[T, Future[Any]]]) -> Sequence[Any]:
+        return self._perform([item for item, _ in batch])
 
     def _do(self, batch: list[tuple[T, Future[Any]]]) -> None:
         try:
-            answers = self._perform([item for item, _ in batch])
+            answers = self._answers(batch)
         except Exception as error:  # noqa: BLE001 - the callers' to handle
             answers = [error] * len(batch)
         for (_, future), answer in zip(batch, answers, strict=True):
@@ -101,3 +108,32 @@ class Batches(Generic[T]):
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
+
+
+class GrowingBatches(Batches[T]):
+    """Batches that take in what is queued until ``perform`` asks for it.
+
+    It does once it has what all wait for in any case, such as a lock.
+
+    Args:
+        name: of the thread.
+        perform: gets 1 to ``most`` items, and a function that gives more of them; replies for all.
+        most: items of one batch.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        perform: Callable[[Sequence[T], Callable[[], Sequence[T]]], Sequence[Any]],
+        most: int,
+    ) -> None:
+        self._grow = perform
+        super().__init__(name, lambda _: (), most)
+
+    def _answers(self, batch: list[tuple[T, Future[Any]]]) -> Sequence[Any]:
+        def more() -> list[T]:
+            known = len(batch)
+            self._gather(batch)
+            return [item for item, _ in batch[known:]]
+
+        return self._grow([item for item, _ in batch], more)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from glob import escape
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError
@@ -38,11 +39,21 @@ class Wish(Contract):
 
 #: Before a pattern of roles: whoever has such a one is asked.
 ROLE = "role:"
+ADMINS = f"{ROLE}admin"
 
 
 def is_asked(actor: str, patterns: Sequence[str], role: str = "") -> bool:
     """Return whether a name or a role fits one of the patterns of a wish; none ask everybody."""
     return not patterns or any(_fits(actor, role, pattern) for pattern in patterns)
+
+
+def exactly(actor: str) -> str:
+    """The pattern of one name, whatever stands in it.
+
+    >>> is_asked("jwt:*", [exactly("jwt:*")]), is_asked("jwt:anna", [exactly("jwt:*")])
+    (True, False)
+    """
+    return escape(actor)
 
 
 def _fits(actor: str, role: str, pattern: str) -> bool:

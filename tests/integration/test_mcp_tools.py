@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from mcp import types
 from mcp.shared.exceptions import MCPError
 
 from app.access.permissions import Role
-from tests.integration.harness import Stack
+from tests.integration.harness import Stack, eventually
 from tests.support import conforming
 from tests.support.api import made_key, served
 from tests.support.mcp_clients import MODES, failure, over_http, run
@@ -201,3 +203,119 @@ def test_nobody_else_answers_a_question(served_tools: tuple[Stack, Any]) -> None
             assert answered(one, id=asked["id"], result=good) == 202
             done = json.loads(next(lines).removeprefix("data: "))
         assert done["result"]["content"][0]["text"] == "Hello, Ada!"
+
+
+def later(key: str, named: str, method: str = "tools/call", /, **params: Any) -> dict[str, Any]:
+    """A message of 2026-07-28, of a client that can be asked and knows tasks."""
+    about = {
+        "Authorization": f"Bearer {key}",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": method,
+        "Mcp-Name": named,
+    }
+    can: dict[str, Any] = {"elicitation": {}, **params.pop("can", {})}
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "a test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": can,
+    }
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
+    return {"json": body, "headers": about}
+
+
+ASKS = "test_input_required_result_elicitation"
+ANSWER = {"action": "accept", "content": {"name": "Ada"}}
+
+
+def test_a_state_of_one_process_is_known_to_another_and_to_nobody_else(
+    served_tools: tuple[Stack, Any], tmp_path: Path
+) -> None:
+    """Whatever was lost of Redis in between; what settings say makes none."""
+    stack, url = served_tools
+    one, other = (made_key(stack.database_url, Role.USER) for _ in range(2))
+    call = {"name": ASKS, "arguments": {}}
+    with httpx2.Client(base_url=str(url), timeout=60) as first:
+        asked = first.post("/mcp", **later(one, ASKS, **call)).json()["result"]
+        assert asked["resultType"] == "input_required"
+        state = asked["requestState"]
+    (name,) = asked["inputRequests"]
+    again = {**call, "requestState": state, "inputResponses": {name: ANSWER}}
+    env = {"REDIS_URL": stack.redis_url, "DATABASE_URL": stack.database_url}
+    env["AGENTS_CONFIG"] = str(stack.directory / "agents.toml")
+    with served(env, tmp_path) as second:
+        place, _, _ = state.rpartition(".")
+        told = json.dumps([one_id(one), place, ["tools/call", [ASKS, {}]]], sort_keys=True)
+        guessed = hashlib.sha256(f"mcp\n{stack.redis_url}\n{stack.database_url}".encode()).digest()
+        forged = hmac.new(guessed, told.encode(), "sha256").hexdigest()[:32]
+        for key, odd in ((other, state), (one, f"{place}.{forged}"), (one, f"{state}0")):
+            refused = second.post("/mcp", **later(key, ASKS, **{**again, "requestState": odd}))
+            assert "requestState" in refused.json()["error"]["message"]
+        done = second.post("/mcp", **later(one, ASKS, **again)).json()["result"]
+    assert done["content"][0]["text"] == "Hello, Ada!"
+
+
+def one_id(key: str) -> str:
+    """The id of a key."""
+    return key.split("_")[1]
+
+
+def test_who_called_answers_the_question_of_a_task_and_no_other_of_its_tenant(
+    served_tools: tuple[Stack, Any],
+) -> None:
+    stack, url = served_tools
+    made: dict[str, str] = {
+        name: made_key(stack.database_url, role, tenant="acme")
+        for name, role in (
+            ("caller", Role.SERVICE),
+            ("service", Role.SERVICE),
+            ("user", Role.USER),
+            ("reader", Role.READONLY),
+            ("admin", Role.ADMIN),
+        )
+    }
+    made["stranger"] = made_key(stack.database_url, Role.ADMIN, tenant="other")
+    tasks: dict[str, Any] = {"can": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
+    with httpx2.Client(base_url=str(url), timeout=60) as http:
+
+        def begun() -> tuple[str, str]:
+            """A task that asks its client, and the key of the question."""
+            call = later(made["caller"], ASKS, name=ASKS, arguments={}, **tasks)
+            told = http.post("/mcp", **call).json()["result"]  # one of both, as quick as it is
+            task = told.get("taskId") or told["requestState"].partition(".")[0]
+            found: dict[str, Any] = {}
+
+            def asks() -> bool:
+                message = later(made["caller"], task, "tasks/get", taskId=task, **tasks)
+                found.update(http.post("/mcp", **message).json()["result"])
+                return bool(found["status"] == "input_required")
+
+            eventually(asks, "the client is asked")
+            (key,) = found["inputRequests"]
+            return task, key
+
+        def update(who: str, task: str, key: str) -> Any:
+            about = {"taskId": task, "inputResponses": {key: ANSWER}, **tasks}
+            message = later(made[who], task, "tasks/update", **about)
+            return http.post("/mcp", **message).json().get("error", {}).get("message")
+
+        for answers in ("caller", "admin"):
+            task, key = begun()
+            assert "Others are asked" in update("user", task, key)
+            for who in ("service", "reader"):
+                assert "runs:approve" in update(who, task, key)
+            assert "There is no such task" in update("stranger", task, key)
+            headers = {"Authorization": f"Bearer {made['user']}"}
+            choice = {"choice": ANSWER, "key": key}
+            refused = http.post(f"/tasks/{task}/approve", json=choice, headers=headers)
+            assert refused.status_code == 403, refused.text
+            assert update(answers, task, key) is None
+            done: dict[str, Any] = {}
+
+            def over(task: str = task, done: dict[str, Any] = done) -> bool:
+                message = later(made["caller"], task, "tasks/get", taskId=task, **tasks)
+                done.update(http.post("/mcp", **message).json()["result"])
+                return bool(done["status"] == "completed")
+
+            eventually(over, "it is answered")
+            assert done["result"]["content"][0]["text"] == "Hello, Ada!"

@@ -24,10 +24,11 @@ from starlette.types import Receive, Scope, Send
 from api.events import SSE_HEADERS
 from api.mcp import failures
 from api.mcp.answers import result_of
-from api.mcp.asking import Questions, is_sealed, with_seal
+from api.mcp.asking import Questions
 from api.mcp.callers import Caller, HttpCaller
 from api.mcp.holding import HELD_S, HeldCalls, end_of
 from api.mcp.journaled import task_of
+from api.mcp.sealing.states import is_sealed, with_seal
 from api.mcp.states import CORE
 from api.mcp.streaming import TELL, SharedStream
 from api.problems import ProblemError, of_agents
@@ -44,20 +45,20 @@ _ID_MAX = 1_000
 _MEDIA = ((b"content-type", b"text/event-stream"),)
 
 
-def event_id(caller: Caller, run_id: str, request_id: Any) -> str | None:
+async def event_id(caller: Caller, run_id: str, request_id: Any) -> str | None:
     """The id by which the call of a request goes on; None: the request's own is too long."""
     told = json.dumps([run_id, request_id]).encode()
-    made = with_seal(caller, base64.urlsafe_b64encode(told).decode())
+    made = await with_seal(caller, base64.urlsafe_b64encode(told).decode())
     return made if len(made) <= _ID_MAX else None
 
 
-def opened_event(caller: Caller, told: str) -> tuple[str, Any]:
+async def opened_event(caller: Caller, told: str) -> tuple[str, Any]:
     """The run and the id of the request behind the id of an event.
 
     Raises:
         ProblemError: it is none of ours, or another principal's (404).
     """
-    place = is_sealed(caller, told)
+    place = await is_sealed(caller, told)
     if place is None:
         raise _nothing()
     try:
@@ -97,7 +98,7 @@ class ResumedCall(Response):
         Raises:
             ProblemError: there is none, or this one is one too many.
         """
-        run_id, request_id = opened_event(self._caller, self._told)
+        run_id, request_id = await opened_event(self._caller, self._told)
         try:
             tree = await task_of(self._caller, run_id)
         except MCPError:  # it is not kept any more

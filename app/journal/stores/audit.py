@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import Engine, Row
 
-from app.concurrency.batcher import Batches
+from app.concurrency.batcher import GrowingBatches
 from app.concurrency.fibers import wait
 from app.journal.schema.engine import reading
 from app.journal.schema.transactions import in_transaction
 from app.journal.tables import audit
-from app.journal.tables.audit import Act, End
+from app.journal.tables.audit import Act, End, Entry
 from app.journal.tables.proving import Tampering, verified
 from celery_agents.noted import note
 
@@ -41,7 +41,7 @@ class AuditLog:
         self._engine = engine
         self._anchor = anchor
         self._lock = threading.Lock()
-        self._batches: Batches[Act] | None = None
+        self._batches: GrowingBatches[Entry] | None = None
 
     def record(self, act: Act) -> None:
         """Write an act down, before it is done; returns once it stands in the journal.
@@ -49,12 +49,11 @@ class AuditLog:
         Raises:
             JournalUnavailableError: it does not; what is not written down is not to be done.
         """
-        wait(self._writing().submit(act))
+        wait(self._writing().submit(audit.entry(act)))
 
     def write(self, acts: Sequence[Act]) -> None:
         """Write several down at once, in this thread."""
-        end = in_transaction(self._engine, lambda c: audit.add(c, acts))
-        self._keep(end)
+        self._append([audit.entry(act) for act in acts])
 
     def close(self) -> None:
         """Write what is queued."""
@@ -99,16 +98,23 @@ class AuditLog:
     def _counted(self, upto: int) -> tuple[int, int]:
         return in_transaction(reading(self._engine), partial(audit.counted, upto=upto))
 
-    def _writing(self) -> Batches[Act]:
+    def _writing(self) -> GrowingBatches[Entry]:
         if self._batches is None:
             with self._lock:
                 if self._batches is None:
-                    self._batches = Batches("agents-audit", self._perform, _BATCH)
+                    self._batches = GrowingBatches("agents-audit", self._perform, _BATCH)
         return self._batches
 
-    def _perform(self, acts: Sequence[Act]) -> list[None]:
-        self.write(acts)
-        return [None] * len(acts)
+    def _perform(self, entries: Sequence[Entry], more: Callable[[], Sequence[Entry]]) -> list[None]:
+        return [None] * len(self._append([*entries], more))
+
+    def _append(
+        self, entries: list[Entry], more: Callable[[], Sequence[Entry]] = tuple
+    ) -> list[Entry]:
+        """Add entries, and those that come while others hold the chain; all that were added."""
+        end = in_transaction(self._engine, lambda c: audit.append(c, entries, more))
+        self._keep(end)
+        return entries
 
     def _keep(self, end: End) -> None:
         """Note the end outside of the journal; what is not noted there is not lost here."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, insert, select, update
 
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import AuditEntry, AuditHead, table
@@ -30,6 +30,13 @@ _ACTOR, _TENANT, _ACTION, _TARGET = 200, 64, 60, 200
 _TEXT = 500
 _ENTRIES, _HEAD = table(AuditEntry), table(AuditHead)
 _IS_HEAD = AuditHead.one == 1
+_LOCK = select(AuditHead.seq, AuditHead.hash).where(_IS_HEAD).with_for_update()
+_ADD = insert(_ENTRIES)
+_MOVE = update(_HEAD).where(_IS_HEAD).values(seq=bindparam("to"), hash=bindparam("with_hash"))
+#: As ``json.dumps`` with these options, which would make an encoder each time.
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+#: What an entry says of an act, by its columns.
+Entry = dict[str, Any]
 #: The act that erases data. Its target says of which entries, as the hash covers it; so its own
 #: data, which hold nothing, stay.
 ERASURE = "audit.erase"
@@ -53,34 +60,47 @@ class End(NamedTuple):
     hash: str
 
 
-def add(connection: Connection, acts: Sequence[Act]) -> End:
+def add(connection: Connection, acts: Iterable[Act]) -> End:
     """Add acts to the chain, in their order; its new end."""
+    return append(connection, [entry(act) for act in acts])
+
+
+def append(
+    connection: Connection, entries: list[Entry], more: Callable[[], Iterable[Entry]] = tuple
+) -> End:
+    """Add entries to the chain, in their order; its new end.
+
+    ``more`` is asked once nobody else adds: for what has come meanwhile, which is added to them.
+    """
     end = _hold(connection)
     at = read_clock(connection)
+    entries.extend(more())
     rows = []
-    for act in acts:
-        row = _row(act, end.seq + 1, at)
-        end = End(row["seq"], link(end.hash, row))
-        rows.append({**row, "hash": end.hash})
-    connection.execute(insert(_ENTRIES), rows)
-    connection.execute(update(_HEAD).where(_IS_HEAD).values(seq=end.seq, hash=end.hash))
+    for told in entries:
+        row = {"seq": end.seq + 1, "at": at, **told}
+        row["hash"] = link(end.hash, row)
+        end = End(row["seq"], row["hash"])
+        rows.append(row)
+    connection.execute(_ADD, rows)
+    connection.execute(_MOVE, {"to": end.seq, "with_hash": end.hash})
     return end
 
 
 def _hold(connection: Connection) -> End:
     """Return the end of the chain, to which nobody else adds in the meantime."""
-    connection.execute(insert_new(connection, AuditHead).values(one=1, seq=0, hash=""))
-    found = select(AuditHead.seq, AuditHead.hash).where(_IS_HEAD).with_for_update()
-    return End(*connection.execute(found).one())
+    found = connection.execute(_LOCK).one_or_none()
+    if found is None:  # nothing was ever written down
+        connection.execute(insert_new(connection, AuditHead).values(one=1, seq=0, hash=""))
+        found = connection.execute(_LOCK).one()
+    return End(*found)
 
 
-def _row(act: Act, seq: int, at: float) -> dict[str, Any]:
-    data = json.dumps(clean(jsonable(act.data), limit=_TEXT), sort_keys=True, separators=(",", ":"))
+def entry(act: Act) -> Entry:
+    """Return what an act's entry says, whatever its place will be: no lock is held meanwhile."""
+    data = _encode(clean(jsonable(act.data), limit=_TEXT)) if act.data else "{}"
     return {
-        "seq": seq,
-        "at": at,
         "actor": redact(act.actor, limit=_ACTOR),
-        "tenant": redact(act.tenant, limit=_TENANT),
+        "tenant": act.tenant and redact(act.tenant, limit=_TENANT),
         "action": redact(act.action, limit=_ACTION),
         "target": redact(act.target, limit=_TARGET),
         "data": data,
@@ -95,8 +115,7 @@ def digest(data: str) -> str:
 
 def link(before: str, row: dict[str, Any]) -> str:
     """Return the hash of an entry behind the one whose hash is given."""
-    said = [row[name] for name in _COVERED]
-    told = json.dumps(said, separators=(",", ":"), ensure_ascii=True)
+    told = _encode([row[name] for name in _COVERED])
     return hashlib.sha256(f"{before}{told}".encode()).hexdigest()
 
 

@@ -13,40 +13,21 @@ from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp.types import CONNECTION_CLOSED
 
 from api.mcp import asking
-from api.mcp.asking import Questions, opened, sealed
+from api.mcp.asking import Questions
+from api.mcp.sealing.states import mark
 from api.mcp.sessions import asks_of, named, session_of
 from api.mcp.states import CORE
 from api.mcp.streaming import SharedStream, is_answer
 from celery_agents.contracts.approval import ClientRequest
 from celery_agents.errors import JournalUnavailableError
-from tests.support.api import settings
+from tests.support.seals import shared_secrets
 
 RUN = "01a229d0-9885-7745-af58-a5d787c6d826"
 
 
-def caller(who: str = "key:a", database: str = "sqlite:///a.db") -> Any:
-    services = SimpleNamespace(settings=settings("redis://:secret@127.0.0.1/0", database))
+def caller(who: str = "key:a") -> Any:
+    services = SimpleNamespace(seals=shared_secrets())
     return SimpleNamespace(who=SimpleNamespace(id=who), services=services)
-
-
-def test_a_state_is_of_its_request_and_principal() -> None:
-    about = ["tools/call", ["greet", {"b": 1, "a": 2}]]
-    state = sealed(caller(), RUN, about, {"name": "one"})
-    run_id, marks = opened(caller(), state, ["tools/call", ["greet", {"a": 2, "b": 1}]])
-    assert (run_id, len(marks)) == (RUN, 1)
-    assert state != sealed(caller(), RUN, about, {"name": "two"})
-    others: list[tuple[Any, str, Any]] = [
-        (caller("key:b"), state, about),
-        (caller(database="sqlite:///b.db"), state, about),
-        (caller(), state, ["tools/call", ["greet", {}]]),
-        (caller(), f"{state}-TAMPERED", about),
-        (caller(), f"{'0' * 36}{state[36:]}", about),
-        (caller(), RUN, about),
-        (caller(), "", about),
-    ]
-    for who, told, of in others:
-        with pytest.raises(MCPError, match="none of this request"):
-            opened(who, told, of)
 
 
 def wish(key: str, name: str) -> dict[str, Any]:
@@ -70,8 +51,7 @@ def test_an_answer_that_is_sent_twice_is_none_to_the_next_question_of_that_name(
 
     monkeypatch.setattr(asking, "questions", questions)
     monkeypatch.setattr(asking, "give", give)
-    state = sealed(caller(), RUN, None, {"sure": "1", "2": "2"})
-    _, marks = opened(caller(), state, None)
+    marks = frozenset({mark("sure", "1"), mark("2", "2")})
     answers = {"sure": "first", "2": "second"}
     asyncio.run(asking.answer(caller(), RUN, marks, {"sure": "first"}))
     assert given == [("1", "first")]
@@ -137,12 +117,6 @@ def test_a_journal_that_is_away_ends_no_call(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_whose_answer_is_none_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ask(Pipe("none", "yes"), monkeypatch) == ["yes"]
-
-
-@given(st.text())
-def test_a_text_is_no_state(told: str) -> None:
-    with pytest.raises(MCPError):
-        opened(caller(), told, None)
 
 
 def test_a_session_says_what_its_client_can_be_asked() -> None:

@@ -23,10 +23,13 @@ def test_an_older_client_is_given_no_result_that_it_does_not_know(
     async def over(*_: Any, **__: Any) -> None:
         return None
 
+    async def asked(*_: Any) -> str:
+        return "its questions"
+
     waiting = SimpleNamespace(open=[{"key": "k"}], look=over, close=lambda: None)
     monkeypatch.setattr(held, "end_of", over)
     monkeypatch.setattr(held, "Questions", lambda *_: waiting)
-    monkeypatch.setattr(held, "asked", lambda *_: "its questions")
+    monkeypatch.setattr(held, "asked", asked)
     ctx = SimpleNamespace(method="tools/call", protocol_version=version, params={})
     caller: Any = SimpleNamespace()
     call = HeldCall(ctx, caller, SimpleNamespace(), [])

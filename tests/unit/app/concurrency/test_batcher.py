@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from app.concurrency.batcher import Batches
+from app.concurrency.batcher import Batches, GrowingBatches
 from app.concurrency.future import Future
 from tests.support.fibers import in_a_fiber
 
@@ -165,3 +166,57 @@ def test_what_is_handed_over_behind_the_end_does_not_wait_for_ever(slow: Slow) -
     with pytest.raises(RuntimeError, match="closed"):
         in_a_fiber(ask).result(SOON)
     assert slow.batches == []
+
+
+@pytest.mark.parametrize("most", [10, 4])
+def test_a_growing_batch_takes_in_what_came_while_it_waited(slow: Slow, most: int) -> None:
+    taken: list[list[int]] = []
+
+    def perform(items: Sequence[int], more: Callable[[], Sequence[int]]) -> Sequence[int]:
+        slow.busy.set()
+        assert slow.gate.wait(SOON)
+        taken.append([*items, *more()])
+        assert not more()
+        return taken[-1]
+
+    made = GrowingBatches("test", perform, most)
+    first = made.submit(0)
+    assert slow.busy.wait(SOON)
+    rest = [made.submit(n) for n in range(1, 6)]
+    slow.gate.set()
+    assert [reply.result(SOON) for reply in (first, *rest)] == [*range(6)]
+    assert [n for batch in taken for n in batch] == [*range(6)]
+    assert taken[0] == [*range(min(most, 6))]
+    made.close()
+
+
+def test_a_growing_batch_that_takes_in_the_end_is_the_last(slow: Slow) -> None:
+    def perform(items: Sequence[int], more: Callable[[], Sequence[int]]) -> Sequence[int]:
+        slow.busy.set()
+        assert slow.gate.wait(SOON)
+        return [*items, *more()]
+
+    made = GrowingBatches("test", perform, 10)
+    replies = [made.submit(0)]
+    assert slow.busy.wait(SOON)
+    replies += [made.submit(n) for n in (1, 2)]
+    closing = threading.Thread(target=made.close)
+    closing.start()
+    while not made._closed:
+        time.sleep(0.001)
+    slow.gate.set()
+    closing.join(SOON)
+    assert [reply.result(SOON) for reply in replies] == [0, 1, 2]
+    assert not made._thread.is_alive()
+
+
+def test_who_came_last_hears_why_a_growing_batch_failed() -> None:
+    def fails(_: Sequence[int], more: Callable[[], Sequence[int]]) -> Sequence[int]:
+        more()
+        raise RuntimeError("no")
+
+    made = GrowingBatches("test", fails, 10)
+    for reply in [made.submit(n) for n in range(5)]:
+        with pytest.raises(RuntimeError, match="no"):
+            reply.result(SOON)
+    made.close()

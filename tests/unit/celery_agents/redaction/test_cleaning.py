@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from app.journal.queries.taped import CassetteLine, TapedCall
 from app.journal.schema.sealed import event_shown
-from app.journal.tables.audit import Act, _row
+from app.journal.tables.audit import Act, entry
 from app.telemetry.json_lines import JsonLines
 from app.telemetry.lines import Lines
 from app.watching import contents, streams
@@ -56,7 +56,7 @@ WAYS: dict[str, Callable[[Any], Any]] = {
     "errors": lambda value: ErrorInfo.of(AgentFailedError("x", {"x": value})).details,
     "pages": _event,
     "Flower": lambda value: shown_args([value]) + shown_kwargs({"x": value}),
-    "audit": lambda value: _row(Act("a", "b", data={"x": value}), 1, 0.0),
+    "audit": lambda value: entry(Act("a", "b", data={"x": value})),
     "cassettes": lambda value: CassetteLine.of(
         TapedCall("a", "s", "n", "i", value, {"value": value})
     ),

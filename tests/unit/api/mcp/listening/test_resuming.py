@@ -10,45 +10,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp.shared.exceptions import MCPError
-from pydantic import SecretStr
 
-from api.mcp.asking import with_seal
 from api.mcp.holding import HeldCalls
 from api.mcp.listening import resuming
 from api.mcp.listening.resuming import ResumedCall, event_id, first_event, opened_event
+from api.mcp.sealing.states import with_seal
 from api.mcp.streaming import SharedStream
 from api.problems import ProblemError
 from celery_agents.errors import JournalUnavailableError, UnreadableValueError
+from tests.support.seals import KeptMemos, shared_secrets
 
-SETTINGS = SimpleNamespace(
-    fernet_secrets=[], redis_url=SecretStr("redis://a"), database_url=SecretStr("sqlite://")
-)
+JOURNAL = KeptMemos()
 
 
 def caller(who: str = "one") -> Any:
-    return SimpleNamespace(services=SimpleNamespace(settings=SETTINGS), who=SimpleNamespace(id=who))
+    services = SimpleNamespace(seals=shared_secrets(JOURNAL))
+    return SimpleNamespace(services=services, who=SimpleNamespace(id=who))
 
 
 @given(st.one_of(st.integers(), st.text(max_size=60)))
 def test_an_event_names_its_run_to_its_principal_alone(request_id: Any) -> None:
-    told = event_id(caller(), "the run", request_id)
+    told = asyncio.run(event_id(caller(), "the run", request_id))
     assert told is not None
     assert first_event(told).decode().splitlines()[0] == f"id: {told}"
-    assert opened_event(caller(), told) == ("the run", request_id)
+    assert asyncio.run(opened_event(caller(), told)) == ("the run", request_id)
     for who, given_back in (("another", told), ("one", f"{told}x"), ("one", told[1:])):
         with pytest.raises(ProblemError) as none:
-            opened_event(caller(who), given_back)
+            asyncio.run(opened_event(caller(who), given_back))
         assert none.value.status == 404
 
 
 def test_an_id_that_fits_in_no_header_is_not_told() -> None:
-    assert event_id(caller(), "the run", "x" * 2_000) is None
+    assert asyncio.run(event_id(caller(), "the run", "x" * 2_000)) is None
 
 
 @given(st.text())
 def test_a_text_is_no_event(told: str) -> None:
     with pytest.raises(ProblemError):
-        opened_event(caller(), told)
+        asyncio.run(opened_event(caller(), told))
 
 
 def test_an_event_stands_first_and_nothing_after_the_end() -> None:
@@ -76,7 +75,7 @@ def test_an_event_stands_first_and_nothing_after_the_end() -> None:
 @pytest.mark.parametrize("place", ["celery-agents/ask/run/key", "MQ==", "bnVsbA==", "W10=", "x"])
 def test_what_was_sealed_for_something_else_is_no_event(place: str) -> None:
     with pytest.raises(ProblemError) as none:
-        opened_event(caller(), with_seal(caller(), place))
+        asyncio.run(opened_event(caller(), asyncio.run(with_seal(caller(), place))))
     assert none.value.status == 404
 
 
@@ -89,7 +88,7 @@ def resumed(monkeypatch: pytest.MonkeyPatch, task_of: Any, end_of: Any) -> list[
     request: Any = SimpleNamespace(
         app=SimpleNamespace(state=state), state=SimpleNamespace(who=one.who)
     )
-    told = event_id(one, "the run", 1)
+    told = asyncio.run(event_id(one, "the run", 1))
     sent: list[Any] = []
 
     async def receive() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -17,11 +18,13 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from app.journal.schema.engine import connect
 from app.journal.stores import audit as audit_log
 from app.journal.stores.audit import AuditLog
 from app.journal.tables import audit
 from app.journal.tables.audit import Act
 from app.journal.tables.proving import verified
+from celery_agents.errors import JournalUnavailableError
 from tests.unit.app.journal.support import World
 
 ENTRIES = 40
@@ -355,8 +358,6 @@ def test_four_processes_make_one_chain(log: AuditLog, journal_url: str, tmp_path
 
 
 def test_what_many_threads_write_goes_together(log: AuditLog, world: World) -> None:
-    import threading
-
     threads = [
         threading.Thread(target=lambda n=n: log.record(Act("anna", "a", str(n)))) for n in range(50)
     ]
@@ -365,4 +366,56 @@ def test_what_many_threads_write_goes_together(log: AuditLog, world: World) -> N
     for thread in threads:
         thread.join()
     assert {entry["target"] for entry in log.newest(100)} == {str(n) for n in range(50)}
+    assert found(log) == []
+
+
+def test_what_comes_while_another_process_holds_the_chain_goes_together(
+    log: AuditLog, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in a transaction of its own: each of them waits for the disk, and for all others."""
+    log.write([Act("anna", "a", "first")])
+    written: list[int] = []
+    add = audit.append
+
+    def counted(*args: Any) -> Any:
+        end = add(*args)
+        written.append(len(args[1]))
+        return end
+
+    monkeypatch.setattr(audit, "append", counted)
+    other = connect(world.url)
+    with other.begin() as holder:
+        audit._hold(holder)
+        threads = [
+            threading.Thread(target=log.record, args=(Act("anna", "a", str(n)),)) for n in range(50)
+        ]
+        threads[0].start()
+        while not log._writing()._performing.locked():
+            time.sleep(0.001)
+        for thread in threads[1:]:
+            thread.start()
+        while log._writing()._queue.qsize() < 49:
+            time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    other.dispose()
+    assert written == [50]
+    assert found(log) == []
+
+
+def test_all_hear_of_it_when_a_batch_cannot_be_written(
+    log: AuditLog, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also who came last; and the next one is written."""
+
+    def fails(connection: Any, entries: list[Any], more: Any) -> Any:
+        entries.extend(more())
+        raise JournalUnavailableError("The disk is full.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(audit, "append", fails)
+        with pytest.raises(JournalUnavailableError):
+            log.record(Act("anna", "a"))
+    log.record(Act("anna", "a", "next"))
+    assert [one["target"] for one in log.newest(5)] == ["next"]
     assert found(log) == []
