@@ -173,8 +173,13 @@ async def held(
     who: Principal,
     lines: AsyncGenerator[str, None],
     last: Callable[[ProblemError], str],
+    *,
+    resumable: bool = True,
 ) -> AsyncIterator[str]:
-    """The lines of a stream for as long as its key or token holds; then the ``last`` one."""
+    """The lines of a stream for as long as its key or token holds; then the ``last`` one.
+
+    ``resumable``: whoever reads it goes on behind its last event, so it ends with the process.
+    """
     coming: asyncio.Task[str | None] | None = None
     looked_at = time.monotonic()
     try:
@@ -191,6 +196,8 @@ async def held(
                 if line is None:
                     return
                 yield line
+            elif resumable and services.under_way.leaving:
+                return
     finally:
         if coming is not None:
             await let_go(coming)

@@ -25,6 +25,8 @@ class OpenResponses:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        #: True once the process ends: streams whose readers can go on elsewhere do so.
+        self.leaving = False
 
     def families(self) -> Iterator[Any]:
         """One gauge for each route."""

@@ -45,7 +45,7 @@ class HeldCall:
         self._ctx, self._caller, self._params = ctx, caller, params
         self._about = [ctx.method, about]
         self._by_task, self._stream_s = by_task, stream_s
-        self._resumed = False
+        self._resumable = False
         self._level: str | None = None
         self._run: CalledRun
 
@@ -86,7 +86,7 @@ class HeldCall:
             told = await event_id(self._caller, self._run.id, ctx.request_id)
         if stream is not None and told is not None:
             await stream.begin_with(first_event(told))
-            self._resumed = self._stream_s is not None
+            self._resumable = True
 
     async def end(self) -> Any:
         """The outcome, or the result that tells the client what it is asked; None: it goes on.
@@ -108,13 +108,14 @@ class HeldCall:
                 tell=telling(ctx),
                 most_s=self._most_s,
                 asks=None if questions is None else questions.look,
+                resumable=self._resumable,
             )
         finally:
             if questions is not None:
                 questions.close()
             if news is not None:
                 await news.close()
-        if outcome is None and self._resumed:
+        if outcome is None and self._goes_on:
             await ctx.request.scope[STREAM].close()
         if ctx.protocol_version <= CORE:  # its client was asked on the stream, if at all
             return outcome
@@ -125,10 +126,16 @@ class HeldCall:
         return outcome
 
     @property
+    def _goes_on(self) -> bool:
+        """True where its client comes back: it was sent away, or the process ends."""
+        leaving = self._caller.services.under_way.leaving
+        return self._resumable and (self._stream_s is not None or leaving)
+
+    @property
     def _most_s(self) -> float:
         if self._by_task:
             return QUICK_S
-        return self._stream_s if self._resumed and self._stream_s is not None else HELD_S
+        return self._stream_s if self._resumable and self._stream_s is not None else HELD_S
 
 
 def _check_lacks(outcome: Outcome) -> None:

@@ -60,10 +60,12 @@ async def end_of(
     tell: Callable[[float], Awaitable[None]],
     most_s: float = HELD_S,
     asks: Callable[[], Awaitable[bool]] | None = None,
+    resumable: bool = False,
 ) -> Outcome | None:
     """How a run ended; None: it has not, for as long as a call is held, or until it ``asks``.
 
     Whoever waits is looked at again and again; ``tell`` is told how long it has been.
+    ``resumable``: its client goes on elsewhere once this process ends.
 
     Raises:
         ProblemError: the key or token holds no longer.
@@ -82,6 +84,8 @@ async def end_of(
                 if (why := await caller.refusal()) is not None:
                     raise why
             if asks is not None and await asks():
+                return None
+            if resumable and caller.services.under_way.leaving:
                 return None
             pause_s = min(2 * pause_s, LOOK_S)
             if time.monotonic() >= told_at + PROGRESS_S:

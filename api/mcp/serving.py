@@ -12,12 +12,11 @@ from api.mcp.listening.current import CurrentConfigured
 from api.mcp.mounting import own_version
 from api.problems import ProblemError
 from api.services import Services
+from api.streams.leaving import serve
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
-#: As of the API.
-_GRACE_S = 10
 _PARTS: tuple[ModuleType, ...] = (routes,)
 
 
@@ -27,19 +26,9 @@ def serve_http(settings: Settings, host: str, port: int) -> None:
     Raises:
         ConfigurationError: everybody could ask from elsewhere.
     """
-    import uvicorn
-
     own = settings.model_copy(update={"api_host": host, "api_port": port})
     app = create_api(own, _PARTS)
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE_S,
-    )
+    serve(app, host, port)
 
 
 async def serve_pipes(settings: Settings, key: str | None) -> None:

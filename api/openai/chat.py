@@ -50,7 +50,7 @@ async def complete(body: ChatBody, asking: Asks) -> Response:
     if body.stream:
         usage = body.stream_options is not None and body.stream_options.include_usage
         lines = _stream(asking, run, usage=usage)
-        stream = held(asking.request, asking.services, asking.who, lines, _refused)
+        stream = held(asking.request, asking.services, asking.who, lines, _refused, resumable=False)
         headers = {**SSE_HEADERS, **run.headers}
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
     outcome = await answer(asking, run)

@@ -179,7 +179,7 @@ def _streamed(
     *,
     last: int = -1,
 ) -> Response:
-    stream = held(request, *of, _lines(*of, told, telling, last), _refused)
+    stream = held(request, *of, _lines(*of, told, telling, last), _refused, resumable=False)
     about = {**SSE_HEADERS, **(headers or {"x-request-id": told.run_id})}
     return StreamingResponse(stream, media_type="text/event-stream", headers=about)
 

@@ -116,6 +116,7 @@ EXPLAINED = {
     ("api/openai/previous.py", "run_of"): "what is no id is an id of no run",
     ("api/openai/previous.py", "_tree"): "the request is refused with an error of its own",
     ("api/mcp/listening/current.py", "_stamp"): "a file that is not there is another one, too",
+    ("api/mcp/listening/tasks.py", "begin"): "a task that is not for who asks is as none",
     ("api/mcp/listening/marks.py", "_of_run"): "a run that is not for who asks is as none",
     ("api/mcp/mounting.py", "own_version"): "a checkout that is not installed has none",
     ("api/mcp/resources.py", "_run"): "the request is refused with an error of its own",

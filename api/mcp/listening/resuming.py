@@ -129,7 +129,7 @@ class ResumedCall(Response):
         request = SimpleNamespace(scope={TELL: stream.tell})
         ctx = SimpleNamespace(protocol_version=CORE, request=request)
         questions = Questions(ctx, self._caller, run_id)
-        about: dict[str, Any] = {"most_s": self._most_s, "asks": questions.look}
+        about: dict[str, Any] = {"most_s": self._most_s, "asks": questions.look, "resumable": True}
         try:
             outcome = await end_of(self._caller, run_id, look=True, tell=ping, **about)
         except (BrokerUnavailableError, JournalUnavailableError, RedisError, OSError) as error:

@@ -27,6 +27,7 @@ from api.mcp.configured import ADDRESS_MAX, Configured
 from api.mcp.holding import HeldCalls
 from api.mcp.listening import subscribed
 from api.mcp.listening.marks import LISTS, LOOK_S, PROMPTS, RESOURCES, TOOLS, Watch
+from api.mcp.listening.tasks import TaskWatch, notification_of, wanted
 from api.mcp.sessions import session_of
 from api.problems import ProblemError, busy
 from app.access.permissions import Permission
@@ -121,11 +122,17 @@ class Listening:
             await watch.look(lists, uris)
             if len(watch.known) < len(lists) + len(uris):  # what changes now would not be told
                 raise busy("What there is cannot be seen now: listen again.")
-            await _send(ctx, _acknowledged(lists, uris, about))
+            tasks = TaskWatch(caller, self._configured)
+            told = await tasks.begin(wanted(ctx))
+            await _send(ctx, _acknowledged(lists, uris, told, about))
             while (why := await caller.refusal()) is None:
+                if caller.services.under_way.leaving:
+                    return types.SubscriptionsListenResult(_meta=about)
                 await asyncio.sleep(LOOK_S)
                 for name in await watch.look(lists, uris):
                     await _send(ctx, notification(name, about))
+                for task in await tasks.changed():
+                    await _send(ctx, notification_of(task, about))
             raise why
 
     async def subscribe(self, ctx: Any, params: Any) -> types.EmptyResult:
@@ -242,10 +249,14 @@ def _asked(wanted: types.SubscriptionFilter) -> tuple[list[str], list[str]]:
     return [name for name in LISTS if flags[name]], uris
 
 
-def _acknowledged(lists: Iterable[str], uris: list[str], about: dict[str, Any]) -> Any:
+def _acknowledged(
+    lists: Iterable[str], uris: list[str], tasks: list[str], about: dict[str, Any]
+) -> Any:
     told: dict[str, Any] = {f"{name}_list_changed": True for name in lists}
     if uris:
         told["resource_subscriptions"] = uris
+    if tasks:
+        told["taskIds"] = tasks
     params = types.SubscriptionsAcknowledgedNotificationParams(
         notifications=types.SubscriptionFilter(**told), _meta=about
     )
