@@ -53,7 +53,7 @@ class GatherBody(_Posted, Gather):
 
 
 class MapBody(_Posted, Map):
-    """Ask one agent about each of many inputs."""
+    """Ask an agent, several, or a panel about each of many inputs."""
 
     task: Literal["map"]
 

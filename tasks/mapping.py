@@ -1,4 +1,4 @@
-"""``agents.map``: one agent over many inputs."""
+"""``agents.map``: agents, or a panel, over many inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from celery_agents.contracts.outcome import Outcome
 
 @shared_task(base=StepTask, name=names.MAP, request_type=Map)
 def mapping(step: Step, request: Map) -> Expand | Outcome:
-    """Ask one agent about each input; args [inputs], kwargs: see ``Map``."""
+    """Ask agents about each input; args [inputs], kwargs: see ``Map``."""
     tally, left_s = step.tally(), step.claim.left_s
     if request.resumes is None:
         return pattern.advance(request, tally, remaining_s=left_s)

@@ -19,6 +19,7 @@ from agents.catalog.loading import read_tables
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.base import Name
 from celery_agents.contracts.gather import Gather
+from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.nearest import meant
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.teams.solve import Strategy
@@ -30,7 +31,7 @@ PATTERNS: dict[str, type[StepOptions]] = {"fallback": Fallback, "vote": Vote, "g
 _ASKED = ("input", "instructions", "stream", "answer_schema")
 _OWN = ("task", "description")
 #: Fields of contracts that hold names of agents.
-_NAMING = frozenset({"agent", "base", "judge", "backups", "lead", "members", "select"})
+_NAMING = frozenset({"agent", "agents", "base", "judge", "backups", "lead", "members", "select"})
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
@@ -62,8 +63,13 @@ def agents_of(body: BaseModel) -> Iterable[str]:
         for one in value if isinstance(value, tuple) else (value,):
             if isinstance(one, BaseModel):
                 yield from agents_of(one.request if isinstance(one, Strategy) else one)
-            elif name in _NAMING and isinstance(one, str):
+            elif name in _NAMING and isinstance(one, str) and (one or not _names_others(body)):
                 yield one
+
+
+def _names_others(body: BaseModel) -> bool:
+    """Return whether a map names whom it asks elsewhere than in ``agent``."""
+    return isinstance(body, Map) and (bool(body.agents) or body.each is not None)
 
 
 def read_panels(config: Path | None) -> dict[str, Panel]:

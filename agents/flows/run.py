@@ -20,7 +20,7 @@ from celery_agents.contracts.flows.entries import StreamEvent, stream_of
 from celery_agents.contracts.flows.flow import Flow
 from celery_agents.contracts.flows.task import CeleryTask, queue_of
 from celery_agents.contracts.gather import Aggregate, Gather
-from celery_agents.contracts.mapping import Map, MapResult
+from celery_agents.contracts.mapping import Map, MapResult, put_to
 from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.verbs import REQUESTS
 from celery_agents.contracts.vote import Decision
@@ -86,12 +86,13 @@ class FlowContext:
         return self._step((names.GATHER, Gather), "", (input, given), key, Aggregate.model_validate)
 
     def map(
-        self, agent: str, inputs: Sequence[JsonValue], *, key: str | None = None, **options: Any
+        self, agent: Any, inputs: Sequence[JsonValue], *, key: str | None = None, **options: Any
     ) -> Awaitable[MapResult]:
-        """Ask an agent about each of many inputs."""
-        given = {"agent": agent, **options}
+        """Ask an agent, several, or a panel, about each of many inputs."""
+        given = {**put_to(agent), **options}
+        named = agent if isinstance(agent, str) else ""
         return self._step(
-            (names.MAP, Map), agent, ([*inputs], given), key, MapResult.model_validate
+            (names.MAP, Map), named, ([*inputs], given), key, MapResult.model_validate
         )
 
     def start(

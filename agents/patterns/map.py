@@ -5,11 +5,13 @@ Members are counted by the journal: of ten thousand outcomes not one is read her
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from agents.patterns.members import ask_member
+from agents.patterns.members import ask_member, panel_member
 from agents.plan import Expand, JoinPolicy, Member, Tally
+from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.mapping import Map, MapFailure, MapResult
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
@@ -21,12 +23,21 @@ from celery_agents.errors import (
 
 
 def resumed(request: Map, earlier: Map) -> Map:
-    """An earlier map to be resumed: as it was asked, but for what the new request says."""
+    """An earlier map to be resumed: as it was asked, but for what the new request says.
+
+    Raises:
+        InvalidPayloadError: that does not go with the rest of it.
+    """
     said = request.model_fields_set - {"input", "resumes"}
     told = {name: getattr(request, name) for name in said}
     if said & {"wave", "max_concurrent"}:
         told = {"wave": None, "max_concurrent": None, **told}
-    return earlier.model_copy(update=told)
+    if request.agent or request.agents or request.each is not None:
+        told = {"agent": "", "agents": (), "assign": "round_robin", "each": None, **told}
+    made = earlier.model_copy(update=told)
+    if (wrong := made.wrong) is not None:
+        raise InvalidPayloadError(f"Map: {wrong}.")
+    return made
 
 
 def advance(
@@ -72,9 +83,55 @@ def _wave(
 ) -> tuple[Member, ...]:
     """Members for the next inputs. Their keys are the inputs' places."""
     end = len(inputs) if request.wave is None else start + request.wave
-    pattern = ask_member(
+    wanted = _Wanted(request)
+    turns = itertools.count()
+    return tuple(
+        wanted.ended(n, told, before)
+        if (before := _free(answered, n)) is not None
+        else wanted.asked(n, told, next(turns))
+        for n, told in enumerate(inputs[start:end], start)
+    )
+
+
+class _Wanted:
+    """Makes members, which share their options."""
+
+    def __init__(self, request: Map) -> None:
+        self._agents = request.agents or (request.agent,)
+        #: So many begin at once. Who is asked about another input is decided at its turn.
+        self._decided = request.max_concurrent if request.assign == "least_busy" else None
+        if request.each is not None:
+            panel = panel_member("", request.each, None, deadline_s=request.member_timeout_s)
+            self._made: list[Member] = [panel]
+        else:
+            self._made = [_ask(request, agent) for agent in self._agents]
+            self._made.append(_ask(request, None))
+
+    def asked(self, place: int, told: JsonValue, turn: int) -> Member:
+        """A member for the input of a place, which is the ``turn``-th of those to be asked."""
+        made = self._made[self._whose(place, turn)]
+        return made.model_copy(update={"key": str(place), "input": told})
+
+    def ended(self, place: int, told: JsonValue, before: Outcome) -> Member:
+        """A member that has ended in an earlier run, of whoever answered then."""
+        made = self._made[-1]
+        told_of = {"key": str(place), "input": told, "ended": before}
+        if made.task == names.ASK and before.agent is not None:
+            told_of |= {"agent": before.agent, "options": {**made.options, "agent": before.agent}}
+        return made.model_copy(update=told_of)
+
+    def _whose(self, place: int, turn: int) -> int:
+        if len(self._made) == 1:
+            return 0
+        if self._decided is None:
+            return place % len(self._agents)
+        return turn % len(self._agents) if turn < self._decided else -1
+
+
+def _ask(request: Map, agent: str | None) -> Member:
+    member = ask_member(
         "",
-        request.agent,
+        agent or "",
         None,
         retry=request.retry,
         deadline_s=request.member_timeout_s,
@@ -84,10 +141,10 @@ def _wave(
         answer_schema=request.answer_schema,
         compensation=request.compensation,
     )
-    return tuple(
-        pattern.model_copy(update={"key": str(n), "input": told, "ended": _free(answered, n)})
-        for n, told in enumerate(inputs[start:end], start)
-    )
+    if agent is not None:
+        return member
+    nobodys = {name: value for name, value in member.options.items() if name != "agent"}
+    return member.model_copy(update={"agent": None, "options": nobodys})
 
 
 def _free(answered: Mapping[int, Outcome], index: int) -> Outcome | None:

@@ -11,6 +11,7 @@ from celery_agents.contracts.caching import CacheUse
 from celery_agents.contracts.compensation import Compensated, Compensation
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.policies import RetryPolicy
+from celery_agents.contracts.teams.solve import Strategy
 from celery_agents.contracts.vote import Voter
 
 
@@ -39,6 +40,34 @@ def ask_member(
         ),
         max_attempts=retry.max_attempts,
         deadline_s=deadline_s,
+    )
+
+
+_TASKS = {
+    "ask": names.ASK,
+    "fallback": names.FALLBACK,
+    "vote": names.VOTE,
+    "gather": names.GATHER,
+}
+
+
+def panel_member(
+    key: str, strategy: Strategy, told: JsonValue, *, deadline_s: float | None = None
+) -> Member:
+    """A member that puts an input to what a strategy asks: an agent, a vote, a chain, many.
+
+    ``deadline_s``: of it and its own time the shorter one holds.
+    """
+    asked = strategy.request
+    whole = [s for s in (deadline_s, asked.whole_s) if s is not None]
+    return Member(
+        key=key,
+        task=_TASKS[strategy.verb],
+        agent=getattr(asked, "agent", None),
+        input=told,
+        options=dict(strategy.options),
+        max_attempts=asked.retry.max_attempts,
+        deadline_s=min(whole, default=None),
     )
 
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
+from celery import Signature
 from typing_extensions import TypedDict
 
+from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.budgets import RunBudget
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.fallback import Adaptive, Candidate, Default, Hedge
+from celery_agents.contracts.gather import Gather
+from celery_agents.contracts.patterns import Fallback, Vote
 from celery_agents.contracts.policies import RetryPolicy, Webhook
 from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.contracts.vote import (
@@ -57,6 +61,8 @@ Number = float | str | Fraction
 JsonSchema = dict[str, Any]
 GivenCandidates = Sequence[str | Candidate | Fields]
 GivenVoters = Sequence[str | Voter | Fields]
+#: Whom the inputs of a map are put to: an agent, agents, or a panel: ``agents.vote.s([...])``.
+GivenAgents: TypeAlias = str | Texts | Signature | Ask | Fallback | Vote | Gather | Fields
 GivenCompensation = Compensation | str | Fields | Literal[False]
 
 GivenRule = (
@@ -205,6 +211,7 @@ class GatherOptions(RunOptions, total=False):
 class MapOptions(RunOptions, total=False):
     """Options of ``map``; see :class:`~celery_agents.Map`."""
 
+    assign: Literal["round_robin", "least_busy"] | None
     on_failure: Literal["go_on", "stop"] | None
     max_concurrent: int | None
     wave: int | None

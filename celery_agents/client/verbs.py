@@ -17,6 +17,7 @@ from celery_agents.client.options import (
     AskOptions,
     FallbackOptions,
     GatherOptions,
+    GivenAgents,
     GivenCandidates,
     GivenVoters,
     MapOptions,
@@ -25,8 +26,10 @@ from celery_agents.client.options import (
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.verb import Verb
 from celery_agents.contracts.base import JsonValue, id_of
+from celery_agents.contracts.mapping import put_to
 from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
+from celery_agents.sealing import CANVAS
 from celery_agents.wire.messages import Message
 
 if TYPE_CHECKING:
@@ -379,40 +382,49 @@ class GatherVerb(Verb[AggregateRun]):
 
 
 class MapVerb(Verb[MapRun]):
-    """``agents.map(agent, inputs)``: one agent over many inputs, with a join."""
+    """``agents.map(agent, inputs)``: agents or a panel over many inputs, with a join."""
 
     def __call__(
-        self, agent: str, inputs: Iterable[JsonValue], **options: Unpack[MapOptions]
+        self, agent: GivenAgents, inputs: Iterable[JsonValue], **options: Unpack[MapOptions]
     ) -> MapRun:
         """Ask an agent about each input, all in one run; see Map for the options.
+
+        Several agents (a list of names) share the inputs as ``assign`` says. Each input is put to
+        a panel where that stands in the agent's place: ``agents.vote.s([...], rule=...)``.
 
         Raises:
             PayloadTooLargeError: the inputs are too big for one message.
         """
-        return self._enqueue([*inputs], {**options, "agent": agent})
+        return self._enqueue([*inputs], {**options, **self._put_to(agent)})
 
     def resume(
-        self, run_id: str, *, agent: str | None = None, **options: Unpack[MapOptions]
+        self, run_id: str, *, agent: GivenAgents | None = None, **options: Unpack[MapOptions]
     ) -> MapRun:
         """Ask again about those inputs of a map that did not succeed; a new run has all results.
 
         The map has ended, and is in the journal still. ``agent`` and options that are given count
         instead of its own. What had succeeded is taken over as it is, and not paid again.
         """
-        other = {} if agent is None else {"agent": agent}
+        other: dict[str, Any] = {} if agent is None else self._put_to(agent)
         return self._enqueue(None, {**options, **other, "resumes": id_of(run_id)})
 
     async def aio(
-        self, agent: str, inputs: Iterable[JsonValue], **options: Unpack[MapOptions]
+        self, agent: GivenAgents, inputs: Iterable[JsonValue], **options: Unpack[MapOptions]
     ) -> MapRun:
         """As the call, without blocking the running event loop."""
-        return await self._enqueue_async([*inputs], {**options, "agent": agent})
+        return await self._enqueue_async([*inputs], {**options, **self._put_to(agent)})
 
     def s(
-        self, agent: str, *inputs: Iterable[JsonValue], **options: Unpack[MapOptions]
+        self, agent: GivenAgents, *inputs: Iterable[JsonValue], **options: Unpack[MapOptions]
     ) -> Signature:
         """A signature; in a chain the previous result is the list of inputs."""
-        return self._signature([[*given] for given in inputs], {**options, "agent": agent})
+        return self._signature([[*given] for given in inputs], {**options, **self._put_to(agent)})
+
+    def _put_to(self, asked: GivenAgents) -> dict[str, Any]:
+        if isinstance(asked, Signature) and (seals := self._connection.seals) is not None:
+            told = {"args": asked["args"], "kwargs": asked["kwargs"]}
+            return put_to({"task": asked["task"], **seals.open_payload(told, CANVAS)})
+        return put_to(asked)
 
     def _messages(
         self, inputs: Iterable[list[JsonValue]], options: dict[str, Any]

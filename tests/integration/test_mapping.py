@@ -1,14 +1,15 @@
-"""One agent over many inputs with real workers: all of them, whatever happens on the way."""
+"""Agents and panels over many inputs with real workers: all, whatever happens on the way."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from celery_agents import Client
+from celery_agents import Client, Fallback
 from celery_agents.errors import (
     AgentFailedError,
     AllCandidatesFailedError,
@@ -121,6 +122,52 @@ def test_only_what_failed_is_asked_again(stack: Stack, client: Client, counted: 
 def _open(client: Client) -> str:
     """A map that goes on."""
     return client.map("slow", [{"seconds": 8}]).id
+
+
+def test_agents_have_inputs_in_turn(client: Client, stack: Stack, tmp_path: Path) -> None:
+    run = client.map(["shout", "noop"], ["a", "b", 3, "d", 5, "f"])
+    found = run.get(timeout=SOON_S)
+    assert (found.results, found.failed) == (("A", "b", None, "d", None, "f"), 2)
+    assert [outcome.agent for _, outcome in run.results()] == ["shout", "noop"] * 3
+    run.export(tmp_path / "all.jsonl")
+    told = [json.loads(line) for line in lines(tmp_path / "all.jsonl")]
+    assert [(line["index"], line["agent"]) for line in told][:2] == [(0, "shout"), (1, "noop")]
+    again = client.map.resume(run.id, agent=["shout", "shout", "noop", "slow", "noop"])
+    assert again.get(timeout=SOON_S).results == ("A", "b", 3, "d", 5, "f")
+    assert [outcome.agent for _, outcome in again.results()][:3] == ["shout", "noop", "noop"]
+    assert stack.members(again.id)["4"].agent == "noop"
+
+
+def test_whoever_is_free_gets_the_next(client: Client, stack: Stack, counted: Path) -> None:
+    """One agent hangs with the first input: the other one has all the others."""
+    orders = [FOREVER, *[{"seconds": 0, "path": str(counted), "value": n} for n in range(8)]]
+    run = client.map(["slow", "count"], orders, assign="least_busy", max_concurrent=2)
+    eventually(lambda: states(stack, run.id)["succeeded"] == 8)
+    whose = {key: member.agent for key, member in stack.members(run.id).items()}
+    assert whose == {"0": "slow", **{str(n): "count" for n in range(1, 9)}}
+    run.cancel()
+    with pytest.raises(StepCancelledError):
+        run.get(timeout=SOON_S)
+    third = client.map.resume(run.id, agent=["noop", "shout"], max_concurrent=2)
+    found = third.get(timeout=SOON_S)
+    assert found.results is not None
+    assert found.results[0] == FOREVER
+
+
+def test_each_input_is_put_to_a_panel(client: Client, stack: Stack) -> None:
+    vote = client.vote.s(["noop", "noop"], choices=["x", "y"])
+    run = client.map(vote, ["x", "y", "x"], max_concurrent=2)
+    assert run.get(timeout=SOON_S).succeeded == 3
+    decided: list[Any] = [outcome.value for _, outcome in run.results()]
+    assert [value["option"] for value in decided] == ["x", "y", "x"]
+    assert {m.task for m in stack.members(run.id).values()} == {"agents.vote"}
+    chain = client.map(Fallback(candidates=("shout", "noop")), ["a", 2])
+    assert chain.get(timeout=SOON_S).results == ("A", 2)
+    assert [outcome.agent for _, outcome in chain.results()] == ["shout", "noop"]
+    gathered = client.map(client.gather.s(["noop", "shout"], how="concat"), ["a", "b"], wave=1)
+    assert gathered.get(timeout=SOON_S).succeeded == 2
+    values: list[Any] = [outcome.value for _, outcome in gathered.results()]
+    assert [value["value"] for value in values] == ["a\n\nA", "b\n\nB"]
 
 
 def test_time_that_is_over(client: Client) -> None:

@@ -10,10 +10,9 @@ from agents.asking import error_of
 from agents.patterns.fallback.adaptive import Arm, draw
 from agents.patterns.fallback.learned import Learned
 from agents.patterns.fallback.pattern import REFUSALS
-from agents.patterns.members import ask_member
+from agents.patterns.members import ask_member, panel_member
 from agents.patterns.vote.options import match
 from agents.plan import Expand, JoinPolicy, Member, MemberState
-from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.teams.solve import FailedStrategy, Solution, Solve, Strategy
@@ -22,12 +21,6 @@ from celery_agents.errors import AllCandidatesFailedError
 
 #: The key of who selects.
 SELECT = "@select"
-_TASKS = {
-    "ask": names.ASK,
-    "fallback": names.FALLBACK,
-    "vote": names.VOTE,
-    "gather": names.GATHER,
-}
 _WHICH = "Which of these strategies suits the task that is the input? Answer with one choice."
 _LOOSELY = Normalisation()
 
@@ -104,18 +97,10 @@ def _selector(request: Solve, agent: str) -> Member:
 
 def _member(request: Solve, strategy: Strategy, *, last: bool) -> Member:
     """The step of a strategy. A lone agent that is refused gives way while others are left."""
-    asked = strategy.request
     gives_way = strategy.verb == "ask" and not last and "when_open" not in strategy.options
     more: dict[str, JsonValue] = {"when_open": [*REFUSALS]} if gives_way else {}
-    return Member(
-        key=strategy.name,
-        task=_TASKS[strategy.verb],
-        agent=getattr(asked, "agent", None),
-        input=request.input,
-        options={**strategy.options, **more},
-        max_attempts=asked.retry.max_attempts,
-        deadline_s=asked.whole_s,
-    )
+    member = panel_member(strategy.name, strategy, request.input)
+    return member.model_copy(update={"options": {**member.options, **more}})
 
 
 def _failed(tried: Sequence[MemberState]) -> tuple[FailedStrategy, ...]:

@@ -130,14 +130,16 @@ _COUNT = (
 
 
 def count(
-    connection: Connection, ended: Iterable[tuple[str, int, bool]], rules: Rules
+    connection: Connection, ended: Iterable[tuple[str, int, bool, str | None]], rules: Rules
 ) -> dict[str, Aftermath]:
-    """Count ended members, given as (parent, round, succeeded); fire what is complete."""
+    """Count ended members, given as (parent, round, succeeded, agent); fire what is complete."""
     totals: dict[tuple[str, int], list[int]] = {}
-    for parent_id, number, ok in ended:
+    free: dict[str, list[str | None]] = {}
+    for parent_id, number, ok, agent in ended:
         total = totals.setdefault((parent_id, number), [0, 0])
         total[0] += 1
         total[1] += ok
+        free.setdefault(parent_id, []).append(agent)
     result: dict[str, Aftermath] = {}
     for (parent_id, number), (done, succeeded) in sorted(totals.items()):
         counted = connection.execute(
@@ -152,7 +154,8 @@ def count(
         elif counted.max_concurrent is not None:
             had = counted.max_concurrent + counted.done - done
             grace_s = rules.wake_grace_s
-            wakes = parking.release(connection, parent_id, done, grace_s, least=had)
+            next_ = free[parent_id][:done]
+            wakes = parking.release(connection, parent_id, next_, grace_s, least=had)
             result[parent_id] = Aftermath(wakes=wakes)
     return result
 

@@ -56,7 +56,7 @@ def conclude(
     own = ((c.step_id, c.run_id) for c in conclusions if c.lets_go)
     locks.lock(connection, [*((c.parent_id, c.run_id) for c in conclusions), *own])
     _hold_roots(connection, conclusions)
-    ended: list[tuple[str, int, bool]] = []
+    ended: list[tuple[str, int, bool, str | None]] = []
     roots: dict[str, Outcome] = {}
     undoable: set[str] = set()
     by_run: dict[str, Aftermath] = {}
@@ -69,7 +69,7 @@ def conclude(
             root = row.parent_id is None
             results[-1].ended.append(EndedStep(row.task, row.agent, c.outcome, root))
         if row is not None and row.parent_id is not None:
-            ended.append((row.parent_id, row.round, c.outcome.ok))
+            ended.append((row.parent_id, row.round, c.outcome.ok, row.agent))
             if c.outcome.compensation is not None:
                 undoable.add(row.run_id)
                 by_run.setdefault(row.run_id, results[-1])
@@ -172,7 +172,7 @@ _CLOSED = {
     _S.wake_at: now() + bindparam("b_grace", type_=_S.wake_at.type),
     _S.wakes: 0,
 }
-_ENDED = (_S.id, _S.token, _S.parent_id, _S.round, _S.run_id, _S.envelope, _S.remembers)
+_ENDED = (_S.id, _S.token, _S.parent_id, _S.round, _S.run_id, _S.envelope, _S.remembers, _S.agent)
 _HELD = select(*_ENDED).where(
     _S.id.in_(bindparam("b_ids", expanding=True)), _S.state == State.RUNNING
 )
@@ -196,14 +196,14 @@ _END_MANY = text(
     ) AS v(id, token, state, outcome, settled)
     WHERE steps.id = v.id AND steps.token = v.token AND steps.state = 'running'
     RETURNING steps.id, steps.token, steps.parent_id, steps.round, steps.run_id, steps.envelope,
-        steps.remembers
+        steps.remembers, steps.agent
     """  # noqa: S608 - of our own constant
 )
 _END_ANY = (
     update(table(Step))
     .where(_S.id == bindparam("b_id"), _S.state.in_([State.READY, State.RUNNING, State.WAITING]))
     .values({**_CLOSED, _S.token: _S.token + 1})  # a claim of before ends nothing any more
-    .returning(*_ENDED, _S.task, _S.agent)
+    .returning(*_ENDED, _S.task)
 )
 _END_SEEN = _END_ANY.where(
     _S.state == bindparam("b_was"),

@@ -14,7 +14,10 @@ from celery_agents.contracts.outcome import Outcome
 from celery_agents.errors import InvalidPayloadError
 
 #: The columns of CSV and Parquet, and the keys of a line of JSON.
-COLUMNS = ("index", "state", "value", "error", "message", "attempts", "cost_usd", "duration_s")
+COLUMNS = (
+    *("index", "state", "value", "error", "message", "attempts", "cost_usd", "duration_s"),
+    "agent",
+)
 
 
 def export(
@@ -50,7 +53,7 @@ def _rows(outcomes: Iterable[tuple[int, Outcome]], *, failed: bool) -> Iterator[
         told = (
             *(index, outcome.state.value, outcome.value),
             *((None, None) if error is None else (error.kind, error.message)),
-            *(outcome.attempts, outcome.usage.cost_usd, outcome.duration_s),
+            *(outcome.attempts, outcome.usage.cost_usd, outcome.duration_s, outcome.agent),
         )
         yield dict(zip(COLUMNS, told, strict=True))
 

@@ -21,12 +21,19 @@ def map_group(opening: Opening) -> click.Group:
 def _resume_command(opening: Opening) -> click.Command:
     @click.command("resume", cls=Command)
     @click.argument("run_id")
-    @click.option("--agent", help="Another agent than before.")
+    @click.option(
+        "--agent",
+        multiple=True,
+        help="Another agent than before; several share what is left.",
+    )
+    @click.option("--assign", type=click.Choice(["round_robin", "least_busy"]))
     @click.option("--max-concurrent", type=click.IntRange(1), help="So many run at a time.")
     @click.pass_context
-    def command(ctx: click.Context, /, run_id: str, **options: Any) -> Shown:
+    def command(ctx: click.Context, /, run_id: str, agent: Any, **options: Any) -> Shown:
         """Ask again what did not succeed in the map RUN_ID; a new run has all results."""
         given = {name: value for name, value in options.items() if value is not None}
+        if agent:
+            given["agent"] = agent[0] if len(agent) == 1 else [*agent]
         with opening(ctx) as client:
             run = client.map.resume(run_id, **given)
         return Shown({"id": run.id, "resumes": run_id}, run.id)

@@ -11,6 +11,7 @@ from agents.plan import Expand, Member, Tally
 from celery_agents import names
 from celery_agents.contracts.mapping import Map, MapResult
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
+from celery_agents.contracts.patterns import Vote
 from celery_agents.errors import InvalidPayloadError
 
 LATE = ErrorInfo(kind="timeout", message="late", retryable=True, type="DeadlineExceededError")
@@ -18,7 +19,8 @@ COST = Usage(calls=3, cost_usd=0.5)
 
 
 def mapping(count: int = 3, **more: Any) -> Map:
-    return Map.model_validate({"input": [10 * n for n in range(count)], "agent": "a", **more})
+    who: dict[str, Any] = {} if more.keys() & {"agents", "each"} else {"agent": "a"}
+    return Map.model_validate({"input": [10 * n for n in range(count)], **who, **more})
 
 
 def expanded(found: Expand | Outcome) -> Expand:
@@ -106,6 +108,51 @@ def test_what_had_succeeded_is_there_and_free() -> None:
     assert [m.ended and m.ended.value for m in plan.members] == [None, "y", None]
     assert plan.members[1].ended is not None
     assert plan.members[1].ended.usage == Usage()
+
+
+def whose(plan: Expand) -> str:
+    """The agents of members, - where it is decided later."""
+    assert all((m.agent is None) == ("agent" not in m.options) for m in plan.members)
+    assert all(m.options.get("agent") == m.agent for m in plan.members)
+    return "".join(m.agent or "-" for m in plan.members)
+
+
+def test_several_agents_in_turn() -> None:
+    request = mapping(7, agents=["a", "b", "c"])
+    assert whose(expanded(advance(request, Tally()))) == "abcabca"
+    later = expanded(advance(request.model_copy(update={"wave": 2}), Tally(total=2, succeeded=2)))
+    assert whose(later) == "ca"  # by the places of the inputs, not of those of a wave
+
+
+def test_whoever_is_free_gets_the_next_one() -> None:
+    about: Any = {"agents": ["a", "b"], "assign": "least_busy", "max_concurrent": 3}
+    assert whose(expanded(advance(mapping(6, **about), Tally()))) == "aba---"
+    done = Outcome(state=State.SUCCEEDED, agent="b", value="y", usage=COST)
+    plan = expanded(advance(mapping(6, **about), Tally(), answered={0: done, 2: done}))
+    assert whose(plan) == "babba-"  # those who have answered, and three turns
+    assert [m.ended is not None for m in plan.members] == [True, False, True, *[False] * 3]
+
+
+def test_a_resumed_map_of_several_keeps_who_is_whose() -> None:
+    earlier = mapping(4, agents=["a", "b"])
+    done = Outcome(state=State.SUCCEEDED, agent="a", value="y")
+    again = resumed(Map(resumes="r", max_concurrent=1), earlier)
+    assert whose(expanded(advance(again, Tally(), answered={0: done}))) == "abab"
+    other = resumed(Map(resumes="r", agents=("c", "d", "e")), earlier)
+    assert whose(expanded(advance(other, Tally(), answered={0: done}))) == "adec"
+    assert resumed(Map(resumes="r", agent="c"), earlier).agents == ()
+    with pytest.raises(InvalidPayloadError, match="a turn for each agent"):
+        resumed(Map.from_message([], {"resumes": "r", "assign": "least_busy"}), earlier)
+
+
+def test_each_input_is_put_to_a_panel() -> None:
+    vote = Vote(voters=("a", "b"), timeout_s=9)
+    plan = expanded(advance(mapping(2, each=vote, max_concurrent=1), Tally()))
+    assert [(m.key, m.input) for m in plan.members] == [("0", 0), ("1", 10)]
+    assert {(m.task, m.agent, m.deadline_s) for m in plan.members} == {(names.VOTE, None, 9.0)}
+    assert plan.members[0].options == vote.message_options()
+    sooner = mapping(1, each=vote, member_timeout_s=5)
+    assert expanded(advance(sooner, Tally())).members[0].deadline_s == 5
 
 
 def test_a_resumed_map_is_as_it_was_but_for_what_is_said() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from celery_agents.contracts.compensation import Compensation
-from celery_agents.contracts.mapping import Map, MapFailure, MapResult
+from celery_agents.contracts.mapping import Map, MapFailure, MapResult, put_to
+from celery_agents.contracts.patterns import Vote
 from celery_agents.errors import InvalidPayloadError
 
 
@@ -35,12 +36,36 @@ def test_a_signature_has_no_inputs_yet() -> None:
         ([1], {"max_concurrent": 5, "wave": 5}, "max_concurrent or wave, not both"),
         ([1], {"on_failure": "cry"}, "on_failure: "),
         ([1], {"member_timeout_s": 0}, "member_timeout_s: "),
-        ([1], {"agents": ["a"]}, "agents: "),
+        ([1], {"agents": ["a"]}, "no two of them"),
+        ([1], {"each": Vote(voters=("a",))}, "no two of them"),
+        ([1], {"agent": "", "agents": [""]}, "agents"),
+        ([1], {"agent": "", "agents": ["a", "b"], "assign": "any"}, "assign: "),
+        ([1], {"agent": "", "agents": ["a", "b"], "assign": "least_busy"}, "max_concurrent"),
+        (
+            [1],
+            {"agent": "", "agents": ["a", "b"], "assign": "least_busy", "max_concurrent": 1},
+            "a turn for each agent",
+        ),
+        ([1], {"assign": "least_busy", "max_concurrent": 1}, "give agents"),
+        ([1], {"agent": "", "each": {"verb": "map", "options": {}}}, "each.verb"),
+        ([1], {"agent": "", "each": {"verb": "vote", "options": {}}}, "each: .*voters"),
+        ([1], {"agent": "", "each": {"task": "agents.flow", "kwargs": {}}}, "each: "),
+        (
+            [1],
+            {"agent": "", "each": {"task": "agents.ask", "args": [1], "kwargs": {"agent": "a"}}},
+            "an input already",
+        ),
+        (
+            [1],
+            {"agent": "", "each": Vote(voters=("a",)), "instructions": "x"},
+            "instructions: give it in each",
+        ),
+        ([1], {"agent": "", "each": Vote(voters=("a",)), "retry": {"max_attempts": 2}}, "retry: "),
     ],
 )
 def test_mistakes_are_told(inputs: Any, options: dict[str, Any], told: str) -> None:
     with pytest.raises(InvalidPayloadError, match=told):
-        Map.from_message([inputs], {"agent": "a", **options})
+        Map.from_message([inputs], {n: v for n, v in {"agent": "a", **options}.items() if v != ""})
 
 
 @pytest.mark.parametrize("results", [None, (), (1, None, "x")])
@@ -55,3 +80,24 @@ def test_an_agent_is_missing_where_no_run_is_resumed() -> None:
     with pytest.raises(InvalidPayloadError, match="agent"):
         Map.from_message([[1]], {})
     assert Map.from_message([], {"resumes": "r"}).resumes == "r"
+
+
+@pytest.mark.parametrize(
+    "each",
+    [
+        Vote(voters=("a", "b"), instructions="which"),
+        {"verb": "vote", "options": {"voters": ["a", "b"], "instructions": "which"}},
+        {"task": "agents.vote", "args": [], "kwargs": Vote(voters=("a", "b")).message_options()},
+    ],
+)
+def test_a_panel_and_back(each: Any) -> None:
+    found = Map.from_message([[1, 2]], put_to(each))
+    assert found.each is not None
+    assert (found.each.verb, found.ballots) == ("vote", 2)
+    assert Map.from_message([found.input], found.message_options()) == found
+
+
+def test_whom_inputs_are_put_to() -> None:
+    assert put_to("a") == {"agent": "a"}
+    assert put_to(("a", "b")) == {"agents": ("a", "b")}
+    assert Map.from_message([[1]], put_to(["a", "b"])).agents == ("a", "b")
