@@ -116,7 +116,7 @@ def through_kills(stack: Stack, team: Team, book: Path) -> Run[Any]:
 
 
 def asked(server: ModelServer) -> Counter[str]:
-    """What the server was asked for, and how often."""
+    """The last messages of its requests, and how often each came."""
     return Counter(str(seen.body["messages"][-1]["content"]) for seen in server.requests)
 
 
