@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,11 +98,54 @@ class Account:
         return cls("", step_id, _bounds(bounds), run_id=run_id)
 
 
-def accounts_of(
-    policies: Mapping[str, BudgetPolicy], about: About, now: float
-) -> tuple[Account, ...]:
+class Accounts(tuple[Account, ...]):  # noqa: SLOT001 - what is made of it is kept in it
+    """The accounts of a request, with what is asked of all of them for each one."""
+
+    @cached_property
+    def strict(self) -> bool:
+        """True when one of them wants the worst case reserved."""
+        return any(account.strict for account in self)
+
+    @cached_property
+    def in_dollars(self) -> bool:
+        """True when one of them bounds dollars."""
+        return any(account.bounds[0] is not None for account in self)
+
+    @cached_property
+    def told(self) -> tuple[str | int, ...]:
+        """The words by which Redis is told of them."""
+        return tuple(word for account in self for word in account.told)
+
+    @cached_property
+    def bookings(self) -> tuple[tuple[str, int, int | None], ...]:
+        """Their names and windows in the journal."""
+        return tuple(account.booking for account in self)
+
+    @cached_property
+    def booked(self) -> tuple[tuple[str, int, int | None], ...]:
+        """The bookings of those that have sums of their own."""
+        return tuple(account.booking for account in self if account.run_id is None)
+
+    @cached_property
+    def _lasts(self) -> tuple[int, float]:
+        ends = [account.window.ends_at for account in self]
+        begun = max((account.window.starts_at for account in self), default=0)
+        return begun, min((end for end in ends if end is not None), default=math.inf)
+
+    def last(self, now: float) -> bool:
+        """Return whether all of their windows have this moment."""
+        begun, over = self._lasts
+        return begun <= now < over
+
+    def wanting(self, amount: Amount) -> Accounts:
+        """Those that have a bound of something that is asked for."""
+        found = [account for account in self if wanted(account, amount)]
+        return self if len(found) == len(self) else Accounts(found)
+
+
+def accounts_of(policies: Mapping[str, BudgetPolicy], about: About, now: float) -> Accounts:
     """The accounts in which a request is booked that begins now, in seconds since 1970."""
-    return tuple(_account(name, policy, about, now) for name, policy in policies.items())
+    return Accounts(_account(name, policy, about, now) for name, policy in policies.items())
 
 
 def covers(policy: BudgetPolicy, about: About) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from redis import Redis
 from redis.commands.core import Script
@@ -14,6 +13,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from app.concurrency.batcher import Batches
 from app.concurrency.future import Future
+from app.messaging.packed import exchange
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,7 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """One command for Redis, and how its answer is read."""
 
     command: tuple[Any, ...]  # what EVALSHA is given
@@ -122,7 +121,4 @@ class Scripts:
         return answers
 
     def _evaluate(self, questions: Sequence[Query]) -> list[Any]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for question in questions:
-                pipe.evalsha(*question.command)
-            return pipe.execute(raise_on_error=False)
+        return exchange(self._redis, [("EVALSHA", *q.command) for q in questions])

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from agents.governance.budgets import Account, Amount
+from agents.governance.budgets import Account, Accounts, Amount
 from app.admission.budgets.lua import CLOSED_MS
 from app.admission.budgets.shared import LATE_S, Closed, Exceeded, SharedBudgets, Unknown, name_of
 from app.admission.scripts import Scripts
@@ -148,7 +148,7 @@ class Model:
 
     def _tell(self, call: Call, *, gone: bool = True) -> None:
         who = name_of((self.claim.id, call.seq, self.claim.token))
-        self.budgets.tell(who, [self.account], call.cost).result(SOON)
+        self.budgets.tell(who, Accounts([self.account]), call.cost).result(SOON)
         if gone:
             self.calls.remove(call)
 

@@ -18,6 +18,7 @@ from agents.governance.wants import Wanted
 from agents.needs import Needs
 from agents.policies.breaker import BreakerPolicy
 from app.admission.breakers import Breakers, Switch
+from app.admission.limits.plans import Plan
 from app.admission.limits.shared import SharedLimits
 from app.admission.limits.tickets import Asker, Ticket, load_of
 from app.admission.routing.choosing import Chooser, Chosen, NoneFree, Option, in_all_queues
@@ -64,7 +65,7 @@ def option(who: str, name: str, *of: Want, again: bool = False, guarded: bool = 
     wanted = tuple(Wanted(want.key, want, None) for want in of)
     agent = agent_of(name, lambda: None)
     switches = (Switch(agent.target, POLICY),) if guarded else ()
-    return Option(agent, switches, Ticket(Asker(who, again=again), Needs(), wanted, name))
+    return Option(agent, switches, Ticket(Asker(who, again=again), Needs(), Plan(wanted), name))
 
 
 def name_of(found: Chosen | NoneFree) -> str:

@@ -19,6 +19,7 @@ from agents.governance.wants import Wanted
 from agents.needs import Needs
 from app.admission import scripts
 from app.admission.limits.lua.rules import COMING_MS
+from app.admission.limits.plans import Plan
 from app.admission.limits.shared import SharedLimits as Shared
 from app.admission.limits.tickets import Asker, NotAdmitted, Pumped, Ticket
 from app.admission.scripts import Scripts
@@ -54,7 +55,7 @@ def ticket(who: str, *wants: Want, tenant: str = "", priority: int = 5) -> Ticke
         return "requests" if isinstance(want, Rate | ToldRate) else None
 
     wanted = tuple(Wanted(want.key, want, what(want)) for want in wants)
-    return Ticket(Asker(who, tenant, priority), Needs(), wanted)
+    return Ticket(Asker(who, tenant, priority), Needs(), Plan(wanted))
 
 
 def answer(limits: Shared, one: Ticket) -> NotAdmitted | float:
@@ -74,9 +75,13 @@ def park(limits: Shared, one: Ticket) -> Pumped:
     return limits.park(refused).result()
 
 
+def of_a_woken(one: Ticket) -> Ticket:
+    return Ticket(one.asker._replace(again=True), one.needs, Plan(one.wanted))
+
+
 def again(limits: Shared, one: Ticket) -> NotAdmitted | None:
     """Ask as a step that was woken."""
-    return ask(limits, replace(one, asker=replace(one.asker, again=True)))
+    return ask(limits, of_a_woken(one))
 
 
 def slots(most: int = 1) -> Concurrency:
@@ -331,7 +336,7 @@ def test_who_was_woken_before_a_short_pause_goes_out_after_it(limits: Shared) ->
     park(limits, second)
     assert limits.tell(first, Needs()).result().woken == ("second",)
     limits.tell(ticket("-"), None, [("pause", "p", 1500)]).result()
-    assert answer(limits, replace(second, asker=replace(second.asker, again=True))) == 1.5
+    assert answer(limits, of_a_woken(second)) == 1.5
 
 
 def test_a_resumed_key_wakes_those_that_waited(limits: Shared) -> None:
@@ -420,5 +425,5 @@ def test_those_that_are_woken_and_come_all_at_once_go_out_one_by_one(
         woken += len(limits.pump().result().woken)
     assert woken == 5
     redis.set("now", NOW + 3000)  # so long was their worker busy
-    come = [replace(each, asker=replace(each.asker, again=True)) for each in waiting]
+    come = [of_a_woken(each) for each in waiting]
     assert [answer(limits, each) for each in come] == [0, 0, 0.1, 0.2, 0.3]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from agents.catalog.registry import Registered
-from agents.governance.budgets import WARNED, Account, Amount, spent_after, wanted
+from agents.governance.budgets import WARNED, Account, Accounts, Amount, spent_after
 from agents.governance.estimate import price_unknown
 from agents.needs import Expect, Quote, quote_of
 from app.admission.budgets.shared import (
@@ -83,7 +83,7 @@ class Charge:
         budgets: SharedBudgets,
         step: Paying,
         key: CallKey,
-        accounts: Sequence[Account],
+        accounts: Accounts,
         quote: Quote,
         *,
         amount: Amount,
@@ -139,7 +139,7 @@ class Charge:
     @property
     def reserved(self) -> Reserved:
         """The part of its row that says so."""
-        return Reserved(self.amount, tuple(a.booking for a in self._accounts))
+        return Reserved(self.amount, self._accounts.bookings)
 
     def row_follows(self) -> None:
         """Note that there may be a row soon, whose end settles it."""
@@ -162,8 +162,7 @@ class Charge:
 
     def settled(self, amount: Amount, writer: str) -> Settled:
         """The part of its row's end that says that."""
-        booked = tuple(a.booking for a in self._accounts if a.run_id is None)
-        return Settled(amount, booked, writer)
+        return Settled(amount, self._accounts.booked, writer)
 
     def cost_usd(self, amount: Amount) -> float | None:
         """Dollars of an amount; None: nobody knows the price."""
@@ -233,23 +232,23 @@ class Purse:
             PriceUnknownError: dollars are bounded, and nobody knows its price.
         """
         accounts = await self._accounts()
-        quote = await quote_of(expect, worst=any(account.strict for account in accounts))
-        if quote.cost is None and any(account.bounds[0] is not None for account in accounts):
+        quote = await quote_of(expect, worst=accounts.strict)
+        if quote.cost is None and accounts.in_dollars:
             raise price_unknown(self._agent.name, quote.who, quote.priced_by)
         amount = Amount(quote.nano_usd or 0, quote.tokens, 1)
-        counted = [account for account in accounts if wanted(account, amount)]
+        counted = accounts.wanting(amount)
         if not counted:
             return None
         return Charge(self._budgets, self._step, key, counted, quote, amount=amount)
 
-    async def _accounts(self) -> list[Account]:
+    async def _accounts(self) -> Accounts:
         budgets, step = self._budgets, self._step
         if not budgets.knows_time:
             await in_thread(budgets.now)
         found = budgets.accounts(self._agent, step.tenant, step.run_id)
         if (allowance := step.allowance) is not None and allowance.budgeted:
-            return [*found, *await in_thread(allowance.accounts)]
-        return [*found]
+            return Accounts((*found, *await in_thread(allowance.accounts)))
+        return found
 
 
 def _later(text: str, after_s: float, **details: str) -> NotAdmittedError:

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from agents.catalog.registry import Registered
-from agents.governance.budgets import Account, Amount, accounts_of, covers
+from agents.governance.budgets import Account, Accounts, Amount, accounts_of, covers
 from app.admission.budgets.lua import COMMON, LOST, SCRIPTS
 from app.admission.covering import CoveringPolicies, about_of
 from app.admission.scripts import CLOCK, TRY_AGAIN_S, Query, Scripts
@@ -99,7 +99,7 @@ class SharedBudgets:
         self._lock = threading.Lock()
         self._clock: tuple[float, float] | None = None
         #: Those of an agent and a tenant, where none is of one run alone.
-        self._accounts: dict[tuple[str, str], tuple[Account, ...]] = {}
+        self._accounts: dict[tuple[str, str], Accounts] = {}
         #: Whether something was reserved here, or may be.
         self.used = bool(policies)
 
@@ -111,11 +111,11 @@ class SharedBudgets:
             self._clock = known = (self.ledger.now(), time.monotonic())
         return known[0] + time.monotonic() - known[1]
 
-    def accounts(self, agent: Registered, tenant: str, run_id: str) -> tuple[Account, ...]:
+    def accounts(self, agent: Registered, tenant: str, run_id: str) -> Accounts:
         """The accounts of a request that begins now. May block as :meth:`now` does."""
         now, key = self.now(), (agent.name, tenant)
         known = self._accounts.get(key)
-        if known is None or any(not a.window.has(now) for a in known):
+        if known is None or not known.last(now):
             about = replace(about_of(agent), tenant=tenant, run=run_id)
             known = accounts_of(self.of(agent, tenant), about, now)
             if all(a.run_id is None for a in known):
@@ -137,16 +137,12 @@ class SharedBudgets:
 
     def ask(self, who: str, accounts: Sequence[Account], amount: Amount) -> Future[Said]:
         """Reserve an amount in all of these accounts, or in none. Again, it is the same one."""
-        return self.run(self.asking(who, accounts, amount))
+        return self.run(self.asking(who, Accounts(accounts), amount))
 
-    def asking(self, who: str, accounts: Sequence[Account], amount: Amount) -> Query:
+    def asking(self, who: str, accounts: Accounts, amount: Amount) -> Query:
         """The question of ``ask``, to be asked together with breakers and limits."""
         self.used = True
-        told: list[str | int] = [*amount]
-        for account in accounts:
-            told += account.told
-        away = Closed(TRY_AGAIN_S, away=True)
-        return self._query("ASK", (who, *told), _said, lambda: away)
+        return self._query("ASK", (who, *amount, *accounts.told), _said, _is_away)
 
     def seed(self, account: Account, since: str) -> Future[Any]:
         """Copy an account from the journal, unless somebody did meanwhile. Blocks for reading."""
@@ -154,14 +150,9 @@ class SharedBudgets:
         found = self.ledger.standing(place, account.run_id)
         return self._run("SEED", (since, account.key, *_copy(found)), bool, lambda: False)
 
-    def tell(self, who: str, accounts: Sequence[Account], spent: Amount) -> Future[list[int]]:
+    def tell(self, who: str, accounts: Accounts, spent: Amount) -> Future[list[int]]:
         """Settle a reservation; the places of accounts of which people are to be warned now."""
-        told = [word for a in accounts for word in a.told]
-
-        def read(found: Any) -> list[int]:
-            return [place - 1 for place in found]
-
-        return self._run("TELL", (who, *spent, *told), read, list)
+        return self._run("TELL", (who, *spent, *accounts.told), _places, list)
 
     # -- mending
 
@@ -231,6 +222,17 @@ def name_of(key: CallKey) -> str:
     """A call, as Redis knows its reservation."""
     step_id, seq, token = key
     return f"{step_id}/{seq}/{token}"
+
+
+_AWAY = Closed(TRY_AGAIN_S, away=True)
+
+
+def _is_away() -> Said:
+    return _AWAY
+
+
+def _places(found: Any) -> list[int]:
+    return [place - 1 for place in found]
 
 
 def _said(found: Any) -> Said:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,6 +30,7 @@ from celery_agents.errors import AgentsError, PermanentError, RateLimitedError
 #: A provider that refuses without saying when to come again, or says at once, closes its key for so
 #: long: refusals use no attempts up, so nothing else would bound how often it is asked.
 REFUSED_S = 1.0
+_NOBODY: AbstractContextManager[None] = nullcontext()
 
 
 class UnderWay:
@@ -48,6 +50,33 @@ class Placed:
     counted: bool = False  # its load
     #: Others that may go on with the same requests: other keys of the same agent.
     others: tuple[Registered, ...] = ()
+
+
+class _Request:
+    """One request, from its admission to its end."""
+
+    __slots__ = ("_charge", "_expect", "_listening", "_made", "_passage", "_ticket")
+
+    def __init__(self, passage: Passage, expect: Expect, charge: Charge | None) -> None:
+        self._passage = passage
+        self._expect = expect
+        self._charge = charge
+
+    async def __aenter__(self) -> UnderWay:
+        self._ticket = await self._passage.begin(self._expect, self._charge)
+        self._made = made = UnderWay()
+        self._listening = self._passage.listens()
+        made.told = self._listening.__enter__()
+        return made
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._listening.__exit__(kind, error, trace)
+        self._passage.end(self._ticket, self._made, error)
 
 
 class Passage:
@@ -95,7 +124,8 @@ class Passage:
         if isinstance(answer, NotAdmitted):
             self._ticket = None
             raise answer.error()
-        await asyncio.sleep(answer)
+        if answer:
+            await asyncio.sleep(answer)
 
     def given_up(self, asked: Future[list[Any]]) -> None:
         """Give back what the first request gets, since nobody waits for it any more."""
@@ -120,34 +150,39 @@ class Passage:
         """Note that calls of the turn are its requests, whether one needs admission or not."""
         self._itself = False
 
-    @asynccontextmanager
-    async def request(
-        self, expect: Expect, charge: Charge | None = None
-    ) -> AsyncIterator[UnderWay]:
+    def request(self, expect: Expect, charge: Charge | None = None) -> _Request:
         """Let a request pass; what it may cost is reserved in the same write.
 
-        Raises:
+        Raises, as it is entered:
             NotAdmittedError: a limit is used up, or money that others have reserved.
             BudgetExceededError: a budget is spent.
         """
         self._itself = False
+        return _Request(self, expect, charge)
+
+    async def begin(self, expect: Expect, charge: Charge | None) -> Ticket:
+        """Pass, with the ticket that the turn has got, or another one."""
         ticket, self._ticket = self._ticket, None
         if ticket is None:
-            ticket = await self._enter(expect(), charge)
-        elif charge is not None:
+            return await self._enter(expect(), charge)
+        if charge is not None:
             await self._reserve(charge, ticket)
-        made = UnderWay()
-        try:
-            with listening() if self._learns else nullcontext() as made.told:
-                yield made
-        except BaseException as error:
-            self._failed = error
-            self._tell(ticket, _usage_of(error), error, made)
-            if isinstance(error, RateLimitedError):  # it waits where others wait for that key
-                others = self._elsewhere(ticket.needs)
-                error.refusal = NotAdmitted(ticket, 0, closed_s(error), 0, others=others)
-            raise
-        self._tell(ticket, made.usage, None, made)
+        return ticket
+
+    def listens(self) -> AbstractContextManager[list[Told] | None]:
+        """Listen to what the provider tells of its limits, where that is learned."""
+        return listening() if self._learns else _NOBODY
+
+    def end(self, ticket: Ticket, made: UnderWay, error: BaseException | None) -> None:
+        """Tell how a request went."""
+        if error is None:
+            self._tell(ticket, made.usage, None, made)
+            return
+        self._failed = error
+        self._tell(ticket, _usage_of(error), error, made)
+        if isinstance(error, RateLimitedError):  # it waits where others wait for that key
+            others = self._elsewhere(ticket.needs)
+            error.refusal = NotAdmitted(ticket, 0, closed_s(error), 0, others=others)
 
     async def _enter(self, needs: Needs, charge: Charge | None) -> Ticket:
         ticket = self._of(needs)
@@ -158,7 +193,8 @@ class Passage:
             if not isinstance(answer, NotAdmitted):
                 if charge is not None:
                     await charge.answered(said[0])
-                await asyncio.sleep(answer)
+                if answer:
+                    await asyncio.sleep(answer)
                 return ticket
         except BaseException:
             asked.add_done_callback(lambda done: self._give_back(done, ticket))

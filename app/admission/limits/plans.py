@@ -6,17 +6,22 @@ import json
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
-from agents.governance.limits import Rate, ToldRate, Want
-from agents.governance.wants import Wanted, used
+from agents.governance.limits import Concurrency, Rate, Start, ToldRate, Want
+from agents.governance.wants import Wanted, corrections, used
 from agents.needs import Needs
 from app.admission.limits.wires import wire
 
 #: Plans are remembered of so many agents and tenants.
 KNOWN = 1_000
+_SLOTS = (Concurrency, Start)
 
 
 class Plan:
-    """The wants of an agent's requests, and their text, but for the tokens that each one takes."""
+    """The wants of an agent's requests, and their text, but for the tokens that each one takes.
+
+    Args:
+        wants: those of any such request; the tokens that they count are looked at anew each time.
+    """
 
     def __init__(self, wants: Sequence[Wanted]) -> None:
         self._wants = tuple(wants)
@@ -24,21 +29,46 @@ class Plan:
         self._text = f"[{','.join(self._texts)}]"
         #: Of those that count tokens, the text up to the cost, which is its end.
         self._counted = [
-            (place, one, one.what, _costing(one.want), self._texts[place].rpartition(" ")[0])
-            for place, one in enumerate(wants)
-            if not (one.what is None or one.what == "requests")
+            (place, what, self._texts[place].rpartition(" ")[0])
+            for place, what in enumerate(one.what for one in wants)
+            if not (what is None or what == "requests")
         ]
+        #: By how much costs are wrong of a request that was made, and of one that was not, but for
+        #: tokens.
+        self._made, self._unmade = corrections(wants, Needs()), corrections(wants, None)
+        #: The keys under which slots are held.
+        self.held = tuple(key_of(one.want) for one in wants if isinstance(one.want, _SLOTS))
 
-    def of(self, needs: Needs) -> tuple[tuple[Wanted, ...], str]:
-        """The wants of one request, and those as the scripts read them."""
+    def wants(self, needs: Needs) -> tuple[Wanted, ...]:
+        """The wants of one request."""
         if not self._counted:
-            return self._wants, self._text
-        wants, texts = [*self._wants], [*self._texts]
-        for place, one, what, costing, text in self._counted:
-            cost = used(what, needs)
-            wants[place] = Wanted(one.limit, costing(cost), what)
-            texts[place] = f"{text} {cost}]"
-        return tuple(wants), f"[{','.join(texts)}]"
+            return self._wants
+        wants = [*self._wants]
+        for place, what, _ in self._counted:
+            one = wants[place]
+            wants[place] = Wanted(one.limit, _costing(one.want)(used(what, needs)), what)
+        return tuple(wants)
+
+    def text(self, needs: Needs) -> str:
+        """Those as the scripts read them."""
+        if not self._counted:
+            return self._text
+        texts = [*self._texts]
+        for place, what, text in self._counted:
+            texts[place] = f"{text} {used(what, needs)}]"
+        return f"[{','.join(texts)}]"
+
+    def wrong(self, needs: Needs, real: Needs | None) -> list[int]:
+        """By how much each want's cost was wrong, as :func:`corrections` says it."""
+        found = [*(self._unmade if real is None else self._made)]
+        for place, what, _ in self._counted:
+            found[place] = (0 if real is None else used(what, real)) - used(what, needs)
+        return found
+
+
+def key_of(want: Want) -> str:
+    """The key under which a slot is held."""
+    return f"{'S' if isinstance(want, Concurrency) else 'U'}:{want.key}"
 
 
 def _costing(want: Want) -> Callable[[int], Want]:
@@ -53,16 +83,18 @@ def _costing(want: Want) -> Callable[[int], Want]:
 
 
 class Plans:
-    """The newest plans, by what they are for."""
+    """The newest plans, by what they are for; None: each run needs one of its own."""
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, Plan] = {}
+        self._known: dict[Hashable, Plan | None] = {}
 
-    def of(self, key: Hashable, wanted: Callable[[Needs], Sequence[Wanted]]) -> Plan:
+    def of(self, key: Hashable, wanted: Callable[[], Sequence[Wanted] | None]) -> Plan | None:
         """A plan; one that is not known is made of the wants of a request without tokens."""
-        found = self._known.get(key)
-        if found is None:
-            if len(self._known) >= KNOWN:
-                self._known.clear()
-            found = self._known[key] = Plan(wanted(Needs()))
+        try:
+            return self._known[key]
+        except KeyError:
+            wants = wanted()
+        if len(self._known) >= KNOWN:
+            self._known.clear()
+        found = self._known[key] = None if wants is None else Plan(wants)
         return found

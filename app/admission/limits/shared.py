@@ -14,13 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 from agents.catalog.registry import Registered
-from agents.governance.limits import Concurrency, Start, Want
-from agents.governance.wants import Wanted, corrections, covers, wanted
+from agents.governance.wants import Wanted, covers, wanted
 from agents.needs import Needs
 from app.admission.covering import CoveringPolicies, about_of
 from app.admission.limits.lua.texts import SCRIPTS
 from app.admission.limits.own_share import OwnShare
-from app.admission.limits.plans import Plans
+from app.admission.limits.plans import Plan, Plans
 from app.admission.limits.tickets import Asker, NotAdmitted, Pumped, Ticket
 from app.admission.limits.wires import seconds_of, wires
 from app.admission.scripts import CLOCK, Query, Scripts
@@ -34,7 +33,6 @@ FOR_GOOD_S = 10 * 365 * 24 * 3600.0
 
 
 _NOTHING = Pumped()
-_SLOTS = (Concurrency, Start)  # a union would be made for each look
 
 
 class SharedLimits:
@@ -87,16 +85,19 @@ class SharedLimits:
         beside: tuple[Wanted, ...] = (),
     ) -> Ticket:
         """The ticket of a request to an agent; it wants what is ``beside`` too."""
-        policies = self.of(agent, asker.tenant)
+        tenant = asker.tenant
+        plan = self._plans.of((agent.deployment, tenant), lambda: self._of_any_run(agent, tenant))
+        if plan is None or beside:
+            plan = Plan((*self._wanted(agent, tenant, run_id, needs), *beside))
+        return Ticket(asker, needs, plan, agent.deployment)
 
-        def wants(of: Needs) -> tuple[Wanted, ...]:
-            about = replace(about_of(agent), tenant=asker.tenant, run=run_id)
-            return wanted(policies, about, of)
+    def _of_any_run(self, agent: Registered, tenant: str) -> Sequence[Wanted] | None:
+        runs = any(policy.per == "run" for policy in self.of(agent, tenant).values())
+        return None if runs else self._wanted(agent, tenant, "", Needs())
 
-        if beside or any(policy.per == "run" for policy in policies.values()):
-            return Ticket(asker, needs, (*wants(needs), *beside), agent.deployment)
-        found, text = self._plans.of((agent.deployment, asker.tenant), wants).of(needs)
-        return Ticket(asker, needs, found, agent.deployment, text)
+    def _wanted(self, agent: Registered, tenant: str, run: str, needs: Needs) -> Sequence[Wanted]:
+        about = replace(about_of(agent), tenant=tenant, run=run)
+        return wanted(self.of(agent, tenant), about, needs)
 
     # -- asking and telling
 
@@ -121,13 +122,12 @@ class SharedLimits:
 
         ``said`` is what its provider told: see the script.
         """
-        wrong = corrections(ticket.wanted, real)
+        wrong = ticket.wrong(real)
         step_id = ticket.asker.step_id
         told = (step_id, ticket.text, str(wrong), json.dumps(said) if said else "[]")
         with self._lock:  # what is renewed after this does not have it any more
-            for one in ticket.wanted:
-                if isinstance(one.want, _SLOTS):
-                    self._held.pop((_key(one.want), step_id), None)
+            for key in ticket.held:
+                self._held.pop((key, step_id), None)
             return self._pumping(
                 "TELL", told, lambda: self.share.settle(ticket.wanted, step_id, wrong)
             )
@@ -202,6 +202,8 @@ class SharedLimits:
     ) -> Future[Pumped]:
         def read(found: Any) -> Pumped:
             woken, waits = found
+            if not (woken or waits):
+                return _NOTHING
             again: dict[str, float] = {}
             for queue, ms in zip(waits[::2], waits[1::2], strict=True):
                 known = again.get(queue.decode(), ms / 1000)
@@ -227,13 +229,8 @@ class SharedLimits:
 
     def hold(self, ticket: Ticket) -> None:
         """Hold the slots that a ticket has got, until it is told of."""
-        slots = [one.want for one in ticket.wanted if isinstance(one.want, _SLOTS)]
-        if slots:
+        if ticket.held:
             with self._lock:
-                self._held |= {(_key(want), ticket.asker.step_id): None for want in slots}
+                for key in ticket.held:
+                    self._held[key, ticket.asker.step_id] = None
             self.begun()
-
-
-def _key(want: Want) -> str:
-    """The key under which slots are held."""
-    return f"{'S' if isinstance(want, Concurrency) else 'U'}:{want.key}"

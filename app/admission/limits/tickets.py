@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents.catalog.registry import Registered
 from agents.governance.limits import Concurrency, Pause, Rate
 from agents.governance.wants import Wanted, refused_by
 from agents.needs import Needs
-from app.admission.limits.wires import as_json
+from app.admission.limits.plans import Plan
 from celery_agents.errors import NotAdmittedError
 
 #: A step that waits for a slot looks by itself after so long, in case nobody wakes it; and one
@@ -20,8 +20,7 @@ UNKNOWN_WAIT_S, LONGEST_WAIT_S = 60.0, 3600.0
 _ANY = 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class Asker:
+class Asker(NamedTuple):
     """The step that asks, and its place among others that wait."""
 
     step_id: str
@@ -30,22 +29,36 @@ class Asker:
     again: bool = False  # it was claimed before, so something may have been granted to it
 
 
-@dataclass(frozen=True, slots=True)
 class Ticket:
-    """A request: the things that it wants, or has taken, of the limits that cover it."""
+    """A request: the things that it wants, or has taken, of the limits that cover it.
 
-    asker: Asker
-    needs: Needs
-    wanted: tuple[Wanted, ...]
-    #: Where it may be one of several that answer: which of them.
-    deployment: str = ""
-    #: Its wants as the scripts read them, where that is known already.
-    planned: str = field(default="", compare=False)
+    Args:
+        deployment: where it may be one of several that answer, which of them.
+    """
+
+    __slots__ = ("_plan", "asker", "deployment", "needs", "text")
+
+    def __init__(self, asker: Asker, needs: Needs, plan: Plan, deployment: str = "") -> None:
+        self.asker = asker
+        self.needs = needs
+        self.deployment = deployment
+        self._plan = plan
+        #: Its wants as the scripts read them.
+        self.text = plan.text(needs)
 
     @property
-    def text(self) -> str:
-        """Its wants as the scripts read them."""
-        return self.planned or as_json(self.wanted)
+    def wanted(self) -> tuple[Wanted, ...]:
+        """The things that it wants: pauses, slots, then rates."""
+        return self._plan.wants(self.needs)
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The keys under which it holds slots."""
+        return self._plan.held
+
+    def wrong(self, real: Needs | None) -> list[int]:
+        """By how much each want's cost was wrong; without real tokens nothing was asked at all."""
+        return self._plan.wrong(self.needs, real)
 
 
 @dataclass(frozen=True, slots=True)

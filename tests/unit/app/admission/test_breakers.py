@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as AwayError
@@ -39,31 +39,17 @@ class Redis:
     def script_load(self, text: str) -> None:
         self.loaded.append(f"sha of {len(text)}")
 
-    def pipeline(self, *, transaction: bool) -> Pipe:
-        assert not transaction
-        return Pipe(self)
+    def exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        asked = [(sha, arguments[count]) for _, sha, count, *arguments in commands]
+        self.busy.set()
+        assert self.gate.wait(SOON)
+        self.writes.append([call for _, call in asked])
+        return [self.answer(*one) for one in asked]
 
 
-class Pipe:
-    def __init__(self, redis: Redis) -> None:
-        self.redis = redis
-        self.asked: list[tuple[str, str]] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing."""
-
-    def evalsha(self, sha: str, count: int, *arguments: str) -> None:
-        self.asked.append((sha, arguments[count]))
-
-    def execute(self, *, raise_on_error: bool) -> list[Any]:
-        assert not raise_on_error
-        self.redis.busy.set()
-        assert self.redis.gate.wait(SOON)
-        self.redis.writes.append([call for _, call in self.asked])
-        return [self.redis.answer(*one) for one in self.asked]
+@pytest.fixture(autouse=True)
+def _told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "exchange", Redis.exchange)
 
 
 def over(redis: Redis) -> Breakers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Coroutine, Sequence
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as AwayError
@@ -42,27 +42,20 @@ class Redis:
     def register_script(self, text: str) -> Any:
         return SimpleNamespace(script=text, sha=f"script {text[-200:]}")
 
-    def pipeline(self, *, transaction: bool) -> Redis:
-        assert not transaction
+    def exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         if self.away:
             raise AwayError("down")
-        self.writing: list[Any] = []
-        return self
+        return [self._answer(sha, arguments) for _, sha, _count, *arguments in commands]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing."""
-
-    def evalsha(self, sha: str, _count: int, *arguments: Any) -> None:
-        self.asked.append((sha, arguments))
+    def _answer(self, sha: str, arguments: list[Any]) -> Any:
+        self.asked.append((sha, tuple(arguments)))
         asks = len(arguments) == 4 and arguments[3] in {"0", "1"}
-        self.writing.append(self.answers.pop(0) if asks else self.pumped)
+        return self.answers.pop(0) if asks else self.pumped
 
-    def execute(self, *, raise_on_error: bool) -> list[Any]:
-        assert not raise_on_error
-        return self.writing
+
+@pytest.fixture(autouse=True)
+def _told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "exchange", Redis.exchange)
 
 
 def limits_of(

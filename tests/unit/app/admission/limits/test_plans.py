@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.governance.wants import About, wanted
+from agents.governance.wants import About, corrections, wanted
 from agents.needs import Needs
 from app.admission.limits import plans
 from app.admission.limits.plans import Plan, Plans
@@ -27,18 +27,23 @@ POLICIES = {
 def test_a_plan_says_what_is_wanted(sent: int, back: int, names: set[str]) -> None:
     policies = {name: POLICIES[name] for name in sorted(names)}
     needs = Needs(sent, back)
-    found, text = Plan(wanted(policies, ABOUT, Needs())).of(needs)
+    plan = Plan(wanted(policies, ABOUT, Needs()))
+    found = plan.wants(needs)
     assert found == wanted(policies, ABOUT, needs)
-    assert json.loads(text) == wires(found)
+    assert json.loads(plan.text(needs)) == wires(found)
+    own = "slots:provider:openai"
+    assert plan.held == ((f"S:{own}", f"U:{own}") if "slots" in names else ())
+    for real in (None, Needs(), Needs(back, sent)):
+        assert plan.wrong(needs, real) == corrections(found, real)
 
 
 def test_a_plan_is_made_once_and_not_too_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "KNOWN", 2)
-    made: list[Needs] = []
+    made: list[str] = []
     known = Plans()
 
-    def wants(needs: Needs) -> tuple[()]:
-        made.append(needs)
+    def wants() -> tuple[()]:
+        made.append("one")
         return ()
 
     assert known.of("a", wants) is known.of("a", wants)
@@ -46,3 +51,4 @@ def test_a_plan_is_made_once_and_not_too_many_are_kept(monkeypatch: pytest.Monke
     for key in ("b", "c", "a"):
         known.of(key, wants)
     assert len(made) == 4
+    assert known.of("of each run", lambda: None) is None

@@ -46,6 +46,7 @@ class Away:
 @pytest.fixture(autouse=True)
 def _soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scripts, "TRY_AGAIN_S", 0.0)
+    monkeypatch.setattr(scripts, "exchange", Redis.exchange)
 
 
 @pytest.mark.parametrize(("workers", "each"), [(1, 4), (2, 2), (4, 1)])

@@ -1,0 +1,45 @@
+"""Commands of Redis that are written together, and nothing beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+
+def exchange(redis: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Make commands in one write; their answers, which are errors where Redis refused one.
+
+    As a pipeline of redis-py, which takes three times as long for each command.
+
+    Raises:
+        RedisError: Redis is away, or did not answer in time.
+    """
+    pool = redis.connection_pool
+    connection: Any = pool.get_connection()
+    try:
+        found: list[Any] = connection.retry.call_with_retry(
+            lambda: _exchange(connection, commands), lambda _: connection.disconnect()
+        )
+    except BaseException:
+        connection.disconnect()  # some answers may be unread
+        raise
+    finally:
+        pool.release(connection)
+    return found
+
+
+def _exchange(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    pack = connection.pack_command
+    words = [word for command in commands for word in pack(*command)]
+    connection.send_packed_command([b"".join(words)])
+    return [_answer(connection.read_response) for _ in commands]
+
+
+def _answer(read: Any) -> Any:
+    try:
+        return read()
+    except ResponseError as error:
+        return error
