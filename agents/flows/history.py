@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter, deque
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pydantic_core import to_jsonable_python
@@ -78,6 +80,50 @@ class Difference(NamedTuple):
         then = "asked for nothing more" if self.recorded is None else f"asked for {self.recorded}"
         now = "asks for nothing more" if self.asked is None else f"asks for {self.asked}"
         return f"{self.place}: the run {then} at line {self.line}; this code {now}"
+
+
+class SignalWaits:
+    """The waits for signals that a history leaves open.
+
+    A wait that the code has given up, as one with a time, stays open: a history does not say that.
+    """
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self._keys: dict[str, deque[str]] = {}
+        self._kept: Counter[str] = Counter()
+        self._generation = 0
+        for line in lines:
+            self._tell(line)
+            for one in line.commands:
+                if one.kind == "signal":
+                    self._ask(one)
+
+    def put(self, name: str) -> None:
+        """Have who waited first get a signal of that name; else it is kept."""
+        if self._keys.get(name):
+            self._keys[name].popleft()
+        else:
+            self._kept[name] += 1
+
+    def open(self) -> dict[str, str]:
+        """The names of signals that are waited for, by keys that no other wait has."""
+        return {key: name for name, keys in self._keys.items() for key in keys}
+
+    def _tell(self, line: Line) -> None:
+        if line.kind == "signal":
+            self.put(line.key)
+        elif line.kind == "started":
+            value = line.value or {}
+            self._generation = value.get("generation", 0)
+            self._keys.clear()
+            self._kept = Counter(name for name, _ in value.get("signals", ()))
+
+    def _ask(self, one: FlowCommand) -> None:
+        if self._kept[one.name]:
+            self._kept[one.name] -= 1
+        else:
+            keys = self._keys.setdefault(one.name, deque())
+            keys.append(f"{self._generation}/{one.key}")
 
 
 #: Of values as code has them; models, dates and tuples as their JSON.

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from agents.catalog.loading import read_tables
 from agents.schema import problem
+from api.mcp.waits.offered import OfferedSignal
 from celery_agents.contracts.base import Contract, JsonValue, Name, mistakes
 from celery_agents.contracts.flows.flow import Version
 from celery_agents.errors import ConfigurationError, InvalidPayloadError
@@ -34,6 +35,8 @@ class OfferedFlow(Contract):
     description: str = ""
     version: Version | None = None
     input: dict[str, JsonValue] = Field(default_factory=dict)
+    #: Signals that the client of its task is asked for, while the flow waits for one.
+    signals: dict[Name, OfferedSignal] = Field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, Any]:

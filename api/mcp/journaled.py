@@ -19,6 +19,8 @@ from api.mcp.callers import Caller, check_may
 from api.mcp.forms import choice_of, form_of
 from api.mcp.holding import end_of
 from api.mcp.states import CORE, EXTENSION, FAILED, core_task, ended, extension_task, status_of
+from api.mcp.waits.signals import give as give_signal
+from api.mcp.waits.signals import signals_of
 from api.problems import ProblemError
 from api.runs import find
 from api.tasks import check_run
@@ -114,16 +116,18 @@ async def shown(caller: Caller, tree: dict[str, Any], *, core: bool) -> dict[str
     """A task as its version has it."""
     outcome = ended(tree)
     wishes = [] if outcome is not None else await _wishes(caller, tree["id"])
+    signals = {} if outcome is not None else await signals_of(caller, tree)
     state = None if outcome is None else outcome.state
-    status = status_of(state, asks=bool(wishes), core=core)
+    status = status_of(state, asks=bool(wishes or signals), core=core)
     error = None if core or outcome is None else service_error(outcome)
     if core:
         return core_task(tree, status, kept_ms(caller))
     made = extension_task(tree, FAILED if error else status, kept_ms(caller))
     if error:
         made["error"] = error
-    elif wishes:
+    elif wishes or signals:
         made["inputRequests"] = {wish["key"]: form_of(wish) for wish in wishes}
+        made["inputRequests"] |= {key: one.form for key, one in signals.items()}
     elif outcome is not None and status == "completed":
         made["result"] = _dumped(result_of(tree["id"], tree.get("task") or "", outcome))
     return made
@@ -181,6 +185,9 @@ async def answered(caller: Caller, tree: dict[str, Any], told: dict[str, Any]) -
         ProblemError: it may not be answered, or that is no answer.
     """
     services = caller.services
+    for key, signal in (await signals_of(caller, tree)).items():
+        if key in told:
+            await give_signal(caller, tree, key, signal, told[key])
     for wish in await _wishes(caller, tree["id"]):
         if (key := wish["key"]) not in told:
             continue

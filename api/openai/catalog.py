@@ -55,6 +55,8 @@ class ModelCatalog:
     ) -> None:
         self._panels, self._offered, self._clock = panels, offered, clock
         self._flows = {name: flow for name, flow in flows.items() if name not in panels}
+        #: Signals for which clients of flows are asked, by the flows' own names.
+        self.signals = {flow.flow: flow.signals for flow in flows.values() if flow.signals}
         self._agents: dict[str, dict[str, Any]] = {}
         self._read_at = float("-inf")
 

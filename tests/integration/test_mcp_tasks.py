@@ -241,3 +241,48 @@ def test_any_process_answers_while_one_is_killed_each_second(fast: Stack, tmp_pa
     with served(env_of(fast), tmp_path) as last:
         assert Speaker(last, key).end(made["taskId"])["status"] == "completed"
     assert written.read_text().split().count("end") == 1
+
+
+SIGNALLED = """
+[mcp.flows.refund]
+input = { type = "object", properties = { path = { type = "string" } }, required = ["path"] }
+
+[mcp.flows.refund.signals.approve]
+message = "May it be paid back?"
+value = { type = "boolean", title = "Pay" }
+"""
+
+
+def test_a_flow_asks_its_client_for_the_signal_that_it_waits_for(
+    fast: Stack, tmp_path: Path
+) -> None:
+    """Once for each wait; what is no answer, or comes twice, gives it nothing."""
+    config = tmp_path / "agents.toml"
+    config.write_text(SIGNALLED)
+    fast.worker(env={"AGENTS_MODULES": '["tests.support.agents", "tests.support.lasting"]'})
+    key = made_key(fast.database_url, Role.USER)
+    with served({**env_of(fast), "AGENTS_CONFIG": str(config)}, tmp_path) as api:
+        later, core = Speaker(api, key, LATER), Speaker(api, key)
+        made = later("tools/call", name="refund", arguments={"path": str(tmp_path / "lines")})
+        task_id = made["result"]["taskId"]
+        eventually(lambda: later.get(task_id)["status"] == "input_required", "it waits")
+        assert core.get(task_id)["status"] == "input_required"
+        ((wait, form),) = later.get(task_id)["inputRequests"].items()
+        assert form["params"]["message"] == "May it be paid back?"
+        wanted = {"value": {"type": "boolean", "title": "Pay"}}
+        assert form["params"]["requestedSchema"]["properties"] == wanted
+        for odd in ("x", {"action": "accept", "content": {"value": "yes"}}, {"action": "accept"}):
+            told = later("tasks/update", taskId=task_id, inputResponses={wait: odd})
+            assert told["error"]["code"] == -32602
+        declined = later(
+            "tasks/update", taskId=task_id, inputResponses={wait: {"action": "cancel"}}
+        )
+        assert "error" not in declined
+        assert later.get(task_id)["inputRequests"].keys() == {wait}
+        reader = Speaker(api, made_key(fast.database_url, Role.READONLY), LATER)
+        answer = {wait: {"action": "accept", "content": {"value": True}}}
+        assert "runs:signal" in str(reader("tasks/update", taskId=task_id, inputResponses=answer))
+        for _ in range(2):
+            assert "error" not in later("tasks/update", taskId=task_id, inputResponses=answer)
+        done = later.end(task_id)
+        assert "true" in done["result"]["content"][0]["text"]

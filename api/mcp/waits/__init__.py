@@ -1,0 +1,1 @@
+"""Waits of runs that a client of MCP is asked about."""
