@@ -69,7 +69,17 @@ def actor_state(
     return _store_of(self).dead(where[0], actor_run_id(*where), after, LISTED_MAX)
 
 
-@shared_task(base=StepTask, name=names.CALL, request_type=ActorCall)
+class CallTask(StepTask):
+    """A call of an actor: it waits in its fiber, and not in a thread that others need."""
+
+    abstract = True
+
+    def is_brief(self, request: Any) -> bool:  # noqa: ARG002
+        """Return True: what it reads and writes it has threads do."""
+        return True
+
+
+@shared_task(base=CallTask, name=names.CALL, request_type=ActorCall)
 def call(step: Step, request: ActorCall) -> Expand | Outcome:
     """Tell actors what another one has for them; see ``ActorCall``."""
     told = AddressedMessage.several(request.input)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from celery_agents.client.control import acting_as
 from celery_agents.errors import InvalidPayloadError, NotAllowedError, StreamConflictError
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 
+#: One that is frozen stays so for longer, where there is time for that: ``FROZEN_S=60``.
+FROZEN_S = float(os.environ.get("FROZEN_S", "0"))
 MODULES = {"AGENTS_MODULES": json.dumps(["tests.support.agents", "tests.support.lasting"])}
 
 
@@ -236,6 +240,7 @@ def test_one_that_is_frozen_past_its_lease_writes_nothing_afterwards(
         run.get(timeout=2 * SOON_S)
         eventually(lambda: lasting.row(run.id).settled)  # noqa: B023 - at once
     before = [(lasting.row(run.id), history(run)) for run in runs]
+    time.sleep(FROZEN_S)
     frozen.resume()
     eventually(lambda: lines(log).count(f"goes on {frozen.pid}") == len(ways))
     assert frozen.terminate() == 0  # all that it would write was written, or refused

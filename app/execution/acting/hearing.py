@@ -23,6 +23,9 @@ from celery_agents.errors import AgentsError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
+#: Messages and answers are kept for so long, whatever the settings say: what is told may come once
+#: more, and who asked has to read the answer.
+KEPT_LEAST_S = 3_600.0
 #: Before the ids of messages whose answer a step waits for: behind it comes that step's id.
 CALLED = "call:"
 
@@ -42,7 +45,7 @@ def most_of(request: Flow, instance: Instance) -> int | None:
 def keeps_s(claim: Claimed, settings: Settings) -> float | None:
     """The seconds for which an actor's messages and answers are kept; None: it is none."""
     mine = claim.agent is not None and claim.agent.startswith(ACTOR)
-    return settings.keep_days * 86_400.0 if mine else None
+    return max(settings.keep_days * 86_400.0, KEPT_LEAST_S) if mine else None
 
 
 def line_of(request: Flow, one: NewSignal, now: float) -> Line:

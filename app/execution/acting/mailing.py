@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
+from app.concurrency.fibers import blocking
 from app.execution.acting.hearing import CALLED
 from app.execution.context import Step
 from app.execution.runtime import Runtime
@@ -14,7 +14,6 @@ from app.journal.actors.store import ActorStore
 from app.journal.schema.rows import NewStep
 from celery_agents import names
 from celery_agents.contracts.flows.actors import ACTOR, AddressedMessage, actor_run_id
-from celery_agents.contracts.flows.flow import Flow
 from celery_agents.contracts.outcome import ErrorInfo
 from celery_agents.errors import AgentsError, InvalidPayloadError, RetryableError
 
@@ -74,11 +73,11 @@ def called(
     """
     store, known = ActorStore(step.runtime.journal), f"{CALLED}{step.step_id}"
     to = actor_run_id(step.tenant, told.actor, told.key)
-    if step.tries == 1 or not store.knows(step.tenant, to, known):
+    if step.tries == 1 or not blocking(store.knows, step.tenant, to, known):
         store.refuse_circle(step.step_id, asker, to)
     about = Postmark(step.tenant, step.claim.queue, wanted=True, chain=chain)
-    post(step.runtime, [told], about, known)
-    return store.answer(step.tenant, to, known)
+    blocking(post, step.runtime, [told], about, known)
+    return blocking(store.answer, step.tenant, to, known)
 
 
 def told_each(step: Step, told: Sequence[AddressedMessage]) -> list[Any]:
@@ -86,7 +85,7 @@ def told_each(step: Step, told: Sequence[AddressedMessage]) -> list[Any]:
     about, refused = Postmark(step.tenant, step.claim.queue), list[Any]()
     for number, one in enumerate(told):
         try:
-            post(step.runtime, [one], about, f"{CALLED}{step.step_id}#{number}")
+            blocking(post, step.runtime, [one], about, f"{CALLED}{step.step_id}#{number}")
         except RetryableError:
             raise
         except AgentsError as error:
@@ -106,17 +105,21 @@ def _data(one: AddressedMessage, message_id: str, about: Postmark) -> dict[str, 
 
 
 def _row(one: AddressedMessage, about: Postmark) -> NewStep:
-    """The row of an actor that nobody has told anything before."""
+    """The row of an actor that nobody has told anything before.
+
+    It is what a request for its flow would be: of each message one is made, so none is read.
+    """
+    run_id = actor_run_id(about.tenant, one.actor, one.key)
     told = {"actor": one.actor, "key": one.key, "tenant": about.tenant}
     options = {"flow": f"{ACTOR}{one.actor}", "retry": {"max_attempts": _TRIES}}
-    new = NewStep.of_run(
-        Flow.from_message([told], options),
-        [told],
-        options,
-        id=actor_run_id(about.tenant, one.actor, one.key),
+    return NewStep(
+        id=run_id,
+        run_id=run_id,
         task=names.FLOW,
         queue=about.queue,
+        payload={"args": [told], "kwargs": options},
+        max_attempts=_TRIES,
+        agent=f"{ACTOR}{one.actor}",
         priority=_PRIORITY,
         tenant=about.tenant,
     )
-    return replace(new, agent=f"{ACTOR}{one.actor}")

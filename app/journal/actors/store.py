@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, bindparam, func, select
 
+from app.concurrency.fibers import blocking, sleep
 from app.journal.actors import mailboxes
 from app.journal.actors.mailboxes import Mail
 from app.journal.schema.models import Entry, Step, table
@@ -80,10 +80,11 @@ class ActorStore:
             ActorCycleError: it does, through others or at once.
             RetryableError: it is not known yet; the message comes again.
         """
+        look = partial(_refuse_circle, step_id=step_id, waiting=waiting, target=target)
         for _ in range(_LOOKS):
-            if self.journal.read(lambda c: _refuse_circle(c, step_id, waiting, target)):
+            if blocking(self.journal.read, look):
                 return
-            time.sleep(_LOOK_S)
+            sleep(_LOOK_S)  # a fiber holds no thread meanwhile
         raise _MovingError("One of a circle of actors is still looking.")
 
     def knows(self, tenant: str, run_id: str, message_id: str) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -12,8 +13,8 @@ from celery_agents.errors import InvalidPayloadError
 from tests.support import flows
 from tests.unit.agents.flows.test_instance import Code, Played
 
-#: Flows that are made up, and the commands of each; twenty of fifty are tried by hand.
-FLOWS, COMMANDS = 2, 20
+#: Flows that are made up, and the commands of each: ``FORKS=20x50``.
+FLOWS, COMMANDS = map(int, os.environ.get("FORKS", "2x20").split("x"))
 
 
 class Forked(Played):

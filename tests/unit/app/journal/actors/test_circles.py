@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+import tasks
+from app.concurrency.fibers import Fiber, blocking
+from app.concurrency.loop import BLOCKING_THREADS, process_loop
+from app.execution.runtime import Runtime
 from app.journal import Journal
 from app.journal.actors import store as stores
 from app.journal.actors.store import ActorStore
 from celery_agents import names
 from celery_agents.contracts.flows.actors import CALL_KEY
 from celery_agents.errors import ActorCycleError, AgentsError, RetryableError
+from tests.support.fibers import in_a_fiber
 from tests.unit.app.journal.support import World, claimed, step
 
+assert tasks  # they are tasks of each app
 CIRCLE = {"one": "two", "two": "one"}
 
 
@@ -76,3 +83,35 @@ def test_one_that_does_not_get_on_is_asked_about_again(
     with pytest.raises(AgentsError) as caught:
         look("a", "two")
     assert isinstance(caught.value, RetryableError)
+
+
+def test_those_that_wait_for_another_hold_no_thread(
+    world: World,
+    journal: Journal,
+    look: Callable[[str, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many as there are threads, and one more: others are read all the same."""
+    monkeypatch.setattr(stores, "_LOOK_S", 3600.0)
+    calls(world, journal, "one", "z")
+    calls(world, journal, "two", "a")
+    thread, waits = process_loop(), list[Fiber]()
+    before = thread.fibers
+
+    def begin() -> None:
+        waits.append(fiber := Fiber(thread, lambda: look("a", "two")))
+        fiber.begin()
+
+    for _ in range(BLOCKING_THREADS + 1):
+        thread.post(begin)
+    try:
+        assert in_a_fiber(lambda: blocking(journal.known, "z")) is True
+        assert thread.fibers - before == BLOCKING_THREADS + 1
+    finally:
+        for fiber in waits:
+            thread.post(fiber.kill)
+
+
+def test_a_call_waits_in_its_fiber(runtime: Runtime) -> None:
+    request: Any = None
+    assert runtime.app.tasks[names.CALL].is_brief(request)

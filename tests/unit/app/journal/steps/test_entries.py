@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select, text
 
 from app.journal import Journal
 from app.journal.queries.entries import BEGINNING, Position
@@ -26,6 +26,13 @@ from tests.unit.app.journal.support import (
 )
 
 FEW = 100
+#: Entries of one stream: far above what a scan could be right for.
+MANY = 100_000
+_MANY = text(
+    "INSERT INTO entries (tenant, stream, seq, kind, key, data, tokens, at) "
+    "SELECT '', :stream, n, 'paid', 'key-' || n, '{}', 0, n "
+    "FROM generate_series(0, :count - 1) AS n"
+)
 
 
 def entry(number: int = 0, stream: str = "order/7", **more: Any) -> NewEntry:
@@ -166,6 +173,40 @@ class TestBesideOthers(OnPostgres):
         assert {(row.stream, row.kind, row.key) for row in found} == {
             (e.stream, e.kind, e.key) for e in (*made[:35], *made[40:44], *made[-5:])
         }
+
+    @pytest.mark.parametrize("known", [True, False], ids=["with statistics", "a young table"])
+    @pytest.mark.parametrize("count", [3, 500])
+    def test_keys_are_looked_up_by_their_index_however_many_there_are(
+        self, world: World, count: int, known: bool
+    ) -> None:
+        """On a table that the planner knows nothing of yet: at least at once, and not for each."""
+        keyed = [entry(n, key=f"key-{n}") for n in range(count)]
+        plans: list[str] = []
+
+        def explain(c: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            if "FROM entries" in statement and not statement.startswith("EXPLAIN"):
+                cursor.execute(f"EXPLAIN {statement}", parameters)
+                plans.append("\n".join(row[0] for row in cursor.fetchall()))
+
+        with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
+            c.execute(_MANY, {"stream": "order/7", "count": MANY})
+            if known:
+                c.execute(text("ANALYZE entries"))
+            event.listen(world.engine, "before_cursor_execute", explain)
+            try:
+                assert len(there(c, keyed)) == count
+            finally:
+                event.remove(world.engine, "before_cursor_execute", explain)
+        (plan,) = plans
+        assert "Seq Scan on entries" not in plan, plan
+        if count < FEW:
+            assert "ix_entries_key" in plan, plan
+        else:
+            assert "Nested Loop" not in plan, plan
+        if known:
+            condition = next(ln for ln in plan.splitlines() if "Index Cond" in ln)
+            assert "ix_entries_key" in plan, plan
+            assert "key" in condition.replace("v.kind", ""), plan
 
     def test_what_commits_late_is_not_overtaken(self, world: World, journal: Journal) -> None:
         with world.engine.connect() as slow:
