@@ -38,9 +38,9 @@ _SAME = frozenset({str, int, float, bool, type(None)})
 
 def sequel(runtime: Runtime, claim: Claimed, outcome: Outcome, until: float) -> Claimed | None:
     """End a member and begin the next one of its flow; None: neither, it is to end as others do."""
-    instances = runtime.resource(Instances, lambda: Instances(runtime.settings.flows_max))
     if not _may_go_on(runtime, claim, outcome, until):
         return None
+    instances = runtime.resource(Instances, lambda: Instances(runtime.settings.flows_max))
     assert claim.parent_id is not None, "it is a member"
     kept = instances.take(claim.parent_id)
     if kept is None or kept.flow is None or not _waits_for(kept, claim):
