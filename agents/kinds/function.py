@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
-from agents.base import Answer, StepContext, Turn, Usage
+from agents.base import Answer, StepContext, Turn
 from agents.caching.cacheable import Caching, meaning_of
 from agents.governance.routing import Capability
 from agents.invoke import invoke
@@ -15,14 +15,13 @@ from agents.net.sdks import sdk_failure
 from agents.plain import plain_json
 from agents.values import digest, shown
 from celery_agents.agent import Effects
+from celery_agents.contracts.outcome import FREE
 from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import (
     AgentFailedError,
     AgentsError,
     ConfigurationError,
 )
-
-_NOTHING = Usage()
 
 
 class FunctionBackend:
@@ -88,10 +87,10 @@ class FunctionBackend:
             ProviderUnavailableError: a ConnectionError, TimeoutError or the like of the function.
             AgentFailedError: any other error, or a result that has no JSON form.
         """
-        answer = await self._answered(turn, step)
-        if answer.usage == _NOTHING and (spent := step.spent) != _NOTHING:
-            return answer.model_copy(update={"usage": spent})
-        return answer
+        answer, spent = await self._answered(turn, step), step.spent
+        if spent is FREE or spent == FREE or answer.usage != FREE:
+            return answer
+        return answer.model_copy(update={"usage": spent})
 
     async def aclose(self) -> None:
         """Nothing to free: the executor belongs to whoever passed it in."""
@@ -110,6 +109,17 @@ class FunctionBackend:
         return await step.call("function", perform, fingerprint=digest(about), cache=cache)
 
     async def _call(self, turn: Turn, step: StepContext) -> Answer:
+        extras = self._extras(turn, step) if self._wanted else {}
+        try:
+            result = await invoke(self._function, turn.input, executor=self._executor, **extras)
+        except AgentsError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a user's function raises becomes ours
+            raise sdk_failure(self._name, error) from None
+        return self._answer(result)
+
+    def _extras(self, turn: Turn, step: StepContext) -> dict[str, Any]:
+        """The extras that the function names among its parameters."""
         given = {
             "step": step,
             "choices": None if turn.choices is None else list(turn.choices),
@@ -118,14 +128,7 @@ class FunctionBackend:
             "schema": turn.answer_schema,
             "team": turn.team,
         }
-        extras = {name: given[name] for name in self._wanted}
-        try:
-            result = await invoke(self._function, turn.input, executor=self._executor, **extras)
-        except AgentsError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a user's function raises becomes ours
-            raise sdk_failure(self._name, error) from None
-        return self._answer(result)
+        return {name: given[name] for name in self._wanted}
 
     def _answer(self, result: Any) -> Answer:
         if isinstance(result, Answer):

@@ -232,7 +232,8 @@ class Guarded:
     def __call__(self, asked: Asked) -> Awaitable[Reply]:
         """Answer a turn."""
         asks_nothing = asked.when_open == "wait" and asked.step.allowance is None
-        return (self._last if asks_nothing and self._is_plain(asked.agent) else self._all)(asked)
+        plain = asks_nothing and self._is_plain(asked.agent)
+        return (self._last if plain else self._all)(asked)
 
     def _is_plain(self, agent: Registered) -> bool:
         known = self._plain.get(agent.name)

@@ -24,7 +24,7 @@ from celery_agents.contracts.ask import Ask
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.nearest import meant
-from celery_agents.contracts.outcome import Answer, Outcome, Usage
+from celery_agents.contracts.outcome import FREE, Answer, Outcome, Usage
 from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import (
     AgentFailedError,
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-_NOTHING = Usage()
 
 
 class Step(Calling):
@@ -126,7 +124,7 @@ class Step(Calling):
     @property
     def of_members(self) -> Usage:
         """The usage of the members that it has looked at by :meth:`answered`, each once."""
-        return sum((o.usage for o in (self._answered or {}).values()), _NOTHING)
+        return sum((o.usage for o in (self._answered or {}).values()), FREE)
 
     @property
     def asked_to_stop(self) -> bool:

@@ -51,6 +51,8 @@ async def check_asked(step: Step, request: Ask) -> None:
         InvalidPayloadError: it is to be more than it is.
     """
     registry = step.runtime.agents.registry
+    if request.spec is None and registry.find(request.agent) is not None:
+        return
     narrowed = () if request.spec is None else (request.spec,)
     if registry.find(request.agent) is None or unknown(registry, narrowed):
         await in_thread(step.runtime.posted.look)

@@ -36,6 +36,9 @@ _FOLLOWS = (
     ("group_index", "group_index", "headers"),
     ("reply_to", "reply_to", "properties"),
 )
+#: In a message, by names of a row and of a message; and those that are kept as they stand there.
+_NAMED = tuple((option, name) for option, name, _ in _FOLLOWS)
+_EMBEDDED = tuple(name for _, name, part in _FOLLOWS if part == "embed")
 #: Those that ``amqp.as_task_v2`` takes as lists, under their names in a message.
 _LISTS = {"link": "callbacks", "link_error": "errbacks"}
 #: What follows it in a row and in no message: who is told of its end.
@@ -71,7 +74,7 @@ class Submission:
             kwargs=kwargs,
             queue=queue_of(info),
             priority=priority_of(info.get("priority")),
-            follows=_said((option, told.get(name)) for option, name, _ in _FOLLOWS),
+            follows={o: value for o, name in _NAMED if (value := told.get(name)) is not None},
             tenant=told.get(names.TENANT) or "",
             trace=_trace_of(told.get(names.TRACE)),
             untrusted=bool(told.get(names.UNTRUSTED)),
@@ -172,8 +175,7 @@ def opened_args(app: Any, step_id: str, args: Any, kwargs: Any) -> tuple[Any, An
 
 def following(request: Mapping[str, Any]) -> list[Any]:
     """List what follows a step, as its message says: chain, callbacks of both kinds, chord."""
-    told = (request.get(name) for _, name, part in _FOLLOWS if part == "embed")
-    return [value for value in told if value]
+    return [value for name in _EMBEDDED if (value := request.get(name))]
 
 
 def check_chain(chain: Sequence[Any] | None, size: int, limit: int) -> None:

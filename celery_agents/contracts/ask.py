@@ -198,15 +198,11 @@ class Ask(StepOptions):
         return value
 
     @model_validator(mode="after")
-    def _is_of_its_base(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.spec is not None and self.spec.base != self.agent:
             raise ValueError(f"spec: its base is {self.spec.base!r}, and not the agent")
         if self.spec is not None and self.session is not None:
             raise ValueError("spec: a session is one with a registered agent")
-        return self
-
-    @model_validator(mode="after")
-    def _asks_something(self) -> Self:
         if self.messages and self.input is None and self.messages[-1].role not in _ASKING:
             raise ValueError("the conversation ends without a question: give an input")
         if self.window_tokens is not None and self.session is None:

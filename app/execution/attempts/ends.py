@@ -21,13 +21,12 @@ from app.execution.runtime import Runtime
 from app.execution.sessions import Talk
 from app.journal.schema.rows import Aftermath, Claimed, Finished, NewExchange
 from celery_agents.contracts.conversation import ChatMessage
-from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
+from celery_agents.contracts.outcome import FREE, ErrorInfo, Outcome, State, Usage
 from celery_agents.errors import JournalUnavailableError, RetryableError, StepCancelledError
 from celery_agents.light import light
 
 log = logging.getLogger(__name__)
 
-_FREE = Usage()
 #: What an outcome has beside what its agent said, and a store may refuse.
 _PLAIN = {"agent", "member", "usage", "attempts", "duration_s"}
 
@@ -79,7 +78,7 @@ class Ends:
     @property
     def spent(self) -> Usage:
         """The usage up to now of its calls, and of agents that it asked."""
-        return _FREE if self.step is None else self.step.spent + self.step.of_members
+        return FREE if self.step is None else self.step.spent + self.step.of_members
 
     @property
     def stopped(self) -> Outcome:

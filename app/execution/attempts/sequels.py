@@ -45,9 +45,9 @@ def sequel(runtime: Runtime, claim: Claimed, outcome: Outcome, until: float) -> 
 
     Where none of them has effects, ends of such members are written together, a moment later.
     """
-    instances = runtime.resource(Instances, lambda: Instances(runtime.settings.flows_max))
     if not _may_go_on(runtime, claim, outcome, until):
         return None
+    instances = runtime.resource(Instances, lambda: Instances(runtime.settings.flows_max))
     assert claim.parent_id is not None, "it is a member"
     kept = instances.take(claim.parent_id)
     if kept is None or kept.flow is None or not _waits_for(kept, claim):

@@ -22,9 +22,7 @@ from app.execution.turns import TurnHelpers
 from app.journal.schema.rows import Claimed
 from celery_agents.contracts.approval import ClientRequest
 from celery_agents.contracts.base import JsonValue
-from celery_agents.contracts.outcome import Answer, Outcome, Usage
-
-_NOTHING = Usage()
+from celery_agents.contracts.outcome import FREE, Answer, Outcome, Usage
 
 
 class Calling(Telling):
@@ -54,7 +52,7 @@ class Calling(Telling):
     @property
     def spent(self) -> Usage:
         """The usage of its calls up to now."""
-        return _NOTHING if self._calls is None else self._calls.spent
+        return FREE if self._calls is None else self._calls.spent
 
     async def spent_in_all(self) -> Usage:
         """The usage of its calls, with those that this attempt need not ask for again."""

@@ -35,7 +35,7 @@ from app.execution.turns import TurnHelpers
 from app.journal.schema.rows import Claimed
 from app.journal.steps.calls import Before, Begun
 from celery_agents.contracts.caching import CacheUse
-from celery_agents.contracts.outcome import Answer, ErrorInfo, Usage
+from celery_agents.contracts.outcome import FREE, Answer, ErrorInfo, Usage
 from celery_agents.errors import (
     AgentsError,
     StepCancelledError,
@@ -44,7 +44,6 @@ from celery_agents.errors import (
 from celery_agents.traces import span_of_call
 from celery_agents.values import KNOWN
 
-_NOTHING = Usage()
 _UNTRACED = nullcontext()
 
 
@@ -68,7 +67,7 @@ class CallRecord:
     """The calls of an attempt: their identities, what they cost, those of earlier attempts."""
 
     def __init__(self, runtime: Runtime, claim: Claimed) -> None:
-        self.spent = _NOTHING
+        self.spent = FREE
         self._runtime = runtime
         self._claim = claim
         self._made: list[CallId] = []
@@ -327,7 +326,7 @@ class StepCalls(CallRecord):
         except BaseException as error:
             if charge is not None:  # what it cost is known, as far as it came
                 told = bounded(told_of(error), limit)
-                self._rows.failed(call, told, _NOTHING, charge, error)
+                self._rows.failed(call, told, FREE, charge, error)
             raise
         if self.deployment is not None:
             result = result.model_copy(update={"deployment": self.deployment})
@@ -383,4 +382,4 @@ def usage_of(error: AgentsError) -> Usage:
     try:
         return Usage.model_validate(error.details.get("usage") or {})
     except ValidationError:
-        return _NOTHING
+        return FREE

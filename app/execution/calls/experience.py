@@ -32,8 +32,10 @@ async def experienced(step: Calling, request: Ask, turn: Turn) -> Turn:
     Raises:
         InvalidPayloadError: the scope lacks a value for the space.
     """
-    agent = request.agent
-    found = _learning(step.runtime.agents.registry.memories, {agent})
+    agent, memories = request.agent, step.runtime.agents.registry.memories
+    if not memories:
+        return turn
+    found = _learning(memories, {agent})
     text = text_of(request.input)[: experience.TEXT_MAX].strip()
     if found is None or not text:
         return turn

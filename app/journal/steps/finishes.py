@@ -21,7 +21,7 @@ from app.journal.steps.outcomes import Conclusion, conclude
 from app.journal.writing import prepared
 from app.journal.writing.operation import Operation
 from app.journal.writing.prepared import Shot
-from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
+from celery_agents.contracts.outcome import FREE, ErrorInfo, Outcome, State
 
 
 class FinishStep(Operation[Aftermath]):
@@ -121,7 +121,7 @@ def _of_roots(ends: Sequence[Conclusion], grace_s: float) -> Shot:
     ids, state = [c.step_id for c in ends], State.RUNNING.value
     tokens = [c.token for c in ends]
     outcomes = [as_json(c.outcome.compact()) for c in ends]
-    usages = [as_json(c.outcome.usage.compact()) for c in ends]
+    usages = [as_json(u.compact()) if (u := c.outcome.usage) is not FREE else "{}" for c in ends]
     if len(ids) == 1:
         one = (ids[0], tokens[0], state, outcomes[0], grace_s, usages[0])
         return Shot(prepared.FINISH_ONE, one, ids, lambda _place, _row: Aftermath())

@@ -117,6 +117,7 @@ class Desk:
             tell=lambda kind, **_: self.told.append(kind),
             asked_to_stop=False,
             spent=Usage(),
+            allowance=None,
             learned={"m": "remembered"},
             emitted=["an entry"],
         )

@@ -76,3 +76,11 @@ def test_what_kombu_cannot_read_is_told_where_it_stands(text: str, what: str) ->
     assert found.what.startswith(what)
     again = kombus.dumps([found])
     assert json.dumps(json.loads(again)) == json.dumps(json.loads(f"[{text}]"))
+
+
+def test_a_type_of_kombu_is_seen_in_whatever_way_its_key_is_written() -> None:
+    """Messages that hold none are read without a look at each object."""
+    written = '{"a": {"__type__": "datetime", "__value__": "2026-01-02T03:04:05+00:00"}}'
+    escaped = written.replace("__type__", "\\u005f\\u005fty\\u0070e__")
+    assert escaped != written
+    assert loads(escaped) == loads(written) == {"a": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)}
