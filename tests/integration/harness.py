@@ -45,14 +45,18 @@ THREADS = ["--pool", "threads", "--concurrency", "16", *_COMMON]
 PREFORK = ["--pool", "prefork", "--concurrency", "2", *_COMMON]
 #: Generous: a machine with two busy cores.
 SOON_S = 30.0
+#: Seconds between two looks at what is awaited.
+_LOOK_LEAST_S, _LOOK_MOST_S = 0.02, 0.1
 
 
 def eventually(look: Callable[[], T], what: str = "", *, timeout_s: float = SOON_S) -> T:
     """Poll until ``look`` gives something true; that value."""
-    until = time.monotonic() + timeout_s
+    began = time.monotonic()
     while not (found := look()):
-        assert time.monotonic() < until, f"not within {timeout_s} s: {what or look}"
-        time.sleep(0.02)
+        waited_s = time.monotonic() - began
+        assert waited_s < timeout_s, f"not within {timeout_s} s: {what or look}"
+        # Whoever waits for seconds looks less often: each look costs those that are waited for.
+        time.sleep(min(max(_LOOK_LEAST_S, waited_s / 10), _LOOK_MOST_S))
     return found
 
 

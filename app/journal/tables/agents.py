@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, cast, delete, func, select, update
 
 from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import Agent, AgentEntry, Worker
-from app.journal.schema.upsert import insert_new, insert_of
+from app.journal.schema.upsert import insert_of
 
 #: Bits of a version: so many that some thousands of them add up to 63.
 _BITS = 48
@@ -41,17 +42,24 @@ def announce(
     there = _held(connection, [row["name"] for row in rows if row.get("posted")])
     rows = [row for row in rows if not row.get("posted") or row["name"] in there]
     at = read_clock(connection)
-    for told in sorted(rows, key=lambda r: str(r["name"])):
-        row = {name: value for name, value in told.items() if name not in _OFFERED}
-        known = connection.execute(
-            update(Agent).where(Agent.name == row["name"]).values(**row, seen_at=at)
-        ).rowcount
-        if not known:
-            connection.execute(insert_new(connection, Agent).values(**row, seen_at=at))
+    written = [
+        {n: v for n, v in row.items() if n not in _OFFERED} | {"seen_at": at} for row in rows
+    ]
+    if written:  # each worker locks them in the same order
+        by_name = sorted(written, key=lambda row: str(row["name"]))
+        connection.execute(_written(connection.dialect.name), by_name)
     offered = sorted(str(row["name"]) for row in rows)
     tools = {str(row["name"]): row["tools"] for row in rows if "tools" in row}
     offers = {"agents": offered, "queues": sorted(queues), "slots": slots, "tools": tools}
     connection.execute(update(Worker).where(Worker.id == worker_id).values(offers=offers))
+
+
+@cache
+def _written(dialect: str) -> Any:
+    """The INSERT of agents that gives those that are there what is told of them now."""
+    inserted = insert_of(dialect, Agent)
+    told = {c.name: c for c in inserted.excluded if not c.primary_key}
+    return inserted.on_conflict_do_update(index_elements=[Agent.name], set_=told)
 
 
 def _held(connection: Connection, names: Sequence[str]) -> set[str]:
