@@ -33,7 +33,7 @@ from celery_agents.noted import note
 log = logging.getLogger(__name__)
 router = APIRouter(tags=["tasks"])
 #: An event as it is read; ``data`` is an event of the client as JSON.
-_EVENT = {
+EVENT = {
     "type": "object",
     "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
 }
@@ -51,7 +51,7 @@ SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     "/tasks/{run_id}/events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": _EVENT}}},
+        200: {"content": {"text/event-stream": {"schema": EVENT}}},
         **problems(404),
     },
 )

@@ -25,6 +25,17 @@ from app.access.permissions import Principal
 router = APIRouter(tags=["mcp"])
 #: The header of a client that comes back: the event that it had last.
 LAST = "last-event-id"
+#: A message, as its description has it.
+_MESSAGE = {
+    "type": "object",
+    "required": ["jsonrpc", "method"],
+    "properties": {
+        "jsonrpc": {"const": "2.0"},
+        "id": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+        "method": {"type": "string"},
+        "params": {"type": "object"},
+    },
+}
 #: Codes of JSON-RPC.
 PARSE_ERROR, INVALID_REQUEST = -32700, -32600
 
@@ -62,7 +73,11 @@ class _HandedOn(Response):
     responses={
         200: {"content": {"application/json": {}, "text/event-stream": {}}},
         202: {"description": "A notification was taken."},
-        **problems(400, 501),
+        **problems(400, 404, 406, 415, 501),
+        400: {"description": "The body is no message.", "content": {"application/json": {}}},
+    },
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _MESSAGE}}}
     },
 )
 async def message(request: Request, who: ReadsAgents) -> Response:

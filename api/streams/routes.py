@@ -14,7 +14,7 @@ from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from api.access import Parts
-from api.events import PING_S, SSE_HEADERS, held
+from api.events import EVENT, PING_S, SSE_HEADERS, held
 from api.operations import Limit, OfTenant
 from api.principals import DeletesStreams, ReadsStreams, WritesStreams
 from api.problems import JsonResponse, ProblemError, not_found
@@ -38,7 +38,7 @@ router = APIRouter(tags=["streams"])
 StreamName = Annotated[Name, Path(description="The name of a stream; it may have slashes.")]
 After = Annotated[int, Query(ge=-1, le=PLACES_MAX)]
 Following = Annotated[bool, Query(description="As server-sent events, those to come too.")]
-_EVENTS: Any = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+_EVENTS: Any = {200: {"content": {"text/event-stream": {"schema": EVENT}}}}
 #: Seconds between two looks of one who follows.
 LOOK_S = 1.0
 _DELETED = "The stream was deleted while it was followed."
@@ -82,7 +82,7 @@ class AppendBody(Contract):
     tenant: Tenant | None = None
 
 
-@router.post("/streams/{name:path}", status_code=201, responses=problems(409, 413))
+@router.post("/streams/{name:path}", status_code=201, responses=problems(400, 409, 413))
 async def append(
     name: StreamName, body: AppendBody, services: Parts, who: WritesStreams
 ) -> Response:

@@ -14,6 +14,7 @@ from api.operations import Limit, OfTenant
 from api.principals import ReadsStreams, WritesSubscriptions
 from api.problems import JsonResponse, not_found
 from api.services import Services
+from api.streams.paths import own_paths
 from api.tasks import check_asked, problems, tenant_for
 from api.views import AcceptedView, ListView
 from app.access.permissions import Principal
@@ -23,6 +24,7 @@ from celery_agents.contracts.flows.subscriptions import Kind, SubscriptionInfo, 
 from celery_agents.contracts.verbs import REQUESTS
 from celery_agents.errors import InvalidPayloadError
 
+own_paths("subscription", "/pause", "/resume")
 router = APIRouter(tags=["streams"])
 SubscriptionName = Annotated[Name, Path(description="The name of a subscription.")]
 
@@ -37,7 +39,9 @@ async def subscriptions(
     return JsonResponse({"items": [*map(_shown, found)]})
 
 
-@router.get("/subscriptions/{name:path}", response_model=SubscriptionInfo, responses=problems(404))
+@router.get(
+    "/subscriptions/{name:subscription}", response_model=SubscriptionInfo, responses=problems(404)
+)
 async def subscription(
     name: SubscriptionName, services: Parts, who: ReadsStreams, tenant: OfTenant = None
 ) -> Response:
@@ -65,7 +69,7 @@ class SubscriptionBody(SubscriptionRule):
 
 
 @router.post(
-    "/subscriptions", status_code=201, response_model=SubscriptionInfo, responses=problems(409)
+    "/subscriptions", status_code=201, response_model=SubscriptionInfo, responses=problems(400, 409)
 )
 async def put(body: SubscriptionBody, services: Parts, who: WritesSubscriptions) -> Response:
     """Make a subscription, or change the one of that name, which goes on where it stands.
@@ -109,7 +113,7 @@ async def resume(
     return JsonResponse({"id": name})
 
 
-@router.delete("/subscriptions/{name:path}", status_code=204, responses=problems(404))
+@router.delete("/subscriptions/{name:subscription}", status_code=204, responses=problems(404))
 async def delete(
     name: SubscriptionName, services: Parts, who: WritesSubscriptions, tenant: OfTenant = None
 ) -> Response:

@@ -12,6 +12,7 @@ from api.access import Parts
 from api.operations import Limit, OfTenant
 from api.principals import ReadsStreams, WritesStreams
 from api.problems import JsonResponse
+from api.streams.paths import own_paths
 from api.streams.routes import After, written_of
 from api.tasks import problems, tenant_for
 from api.views import ListView
@@ -19,6 +20,7 @@ from celery_agents.contracts.base import Contract, JsonValue, Name, Tenant, Whol
 from celery_agents.contracts.flows.entries import StreamEntry
 from celery_agents.contracts.flows.topics import DEAD, TOPIC, TopicInfo, TopicMessage, topic_of
 
+own_paths("topic", "/dead")
 router = APIRouter(tags=["streams"])
 TopicName = Annotated[Name, Path(description="The name of a topic; it may have slashes.")]
 
@@ -45,7 +47,7 @@ class MessageBody(Contract):
     tenant: Tenant | None = None
 
 
-@router.post("/topics/{name:path}", status_code=201, responses=problems(413))
+@router.post("/topics/{name:topic}", status_code=201, responses=problems(400, 413))
 async def publish(
     name: TopicName, body: MessageBody, services: Parts, who: WritesStreams
 ) -> Response:
@@ -72,7 +74,7 @@ async def dead(
     return JsonResponse({"items": await services.read(services.streams.read, *where, after, limit)})
 
 
-@router.get("/topics/{name:path}", response_model=ListView, responses=problems())
+@router.get("/topics/{name:topic}", response_model=ListView, responses=problems())
 async def history(
     *,
     name: TopicName,

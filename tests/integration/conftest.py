@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,3 +194,16 @@ def either(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> It
 def counted(tmp_path: Path) -> Path:
     """The file that counted agents append to."""
     return tmp_path / "counted"
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of its own, of some MB."""
+    place = Path(tempfile.mkdtemp(prefix="celery-agents-disk-"))
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160m,mode=1777", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        place.rmdir()
+        pytest.skip("file systems cannot be mounted here: it needs root")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    place.rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -101,11 +102,7 @@ def ask(http: Any, method: str, path: str, secret: str | None, scheme: str = "Be
     headers = {} if secret is None else {"Authorization": f"{scheme} {secret}"}
     place = path.replace("{key_id}", "00000000")
     place = place.replace("{run_id}", "gone").replace("{step_id}", "gone")
-    place = (
-        place.replace("{name:path}", "gone")
-        .replace("{name}", "gone")
-        .replace("{response_id}", "resp_gone")
-    )
+    place = re.sub(r"{name(:[a-z]+)?}", "gone", place).replace("{response_id}", "resp_gone")
     return http.request(method, place, headers=headers, json=[] if method == "POST" else None)
 
 

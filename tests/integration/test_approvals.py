@@ -12,7 +12,7 @@ import pytest
 from celery_agents import RetryPolicy
 from celery_agents.errors import DeadlineExceededError
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+from tests.integration.harness import FAST, PREFORK, SOON_S, Stack, eventually, lines
 
 PROVIDERS = {"openai": "/v1", "anthropic": "", "google": ""}
 TWO_AND_ONE = Does(
@@ -107,6 +107,29 @@ def test_an_effect_happens_once_wherever_its_worker_dies(
     assert uncertain is (dies in {"in", "after"})
     assert begun.count("1") == 1
     assert ("1" in done) is (dies != "in")
+
+
+@pytest.mark.parametrize("dies", ["nowhere", "before", "in", "after"])
+def test_so_it_is_where_each_step_has_a_process(
+    bank: Stack, model: ModelServer, tmp_path: Path, dies: str
+) -> None:
+    """A child of the pool dies in its call, and its worker goes on."""
+    bank.workers[0].kill()
+    bank.worker(PREFORK)
+    model.script(TWO_AND_ONE, Does(text="Done."))
+    (tmp_path / "bank.dies").write_text(dies)
+    run = bank.client.ask("openai", "Pay back 1 and 2.", retry=QUICK)
+    first, second = waiting(bank, run, 2)
+    bank.client.runs.approve(run.id, True, key=first.key)
+    bank.client.runs.approve(run.id, "not this one", key=second.key)
+    assert run.get(timeout=2 * SOON_S) == "Done."
+    told = [line.split()[:2] for line in lines(tmp_path / "bank")]
+    assert told.count(["begun", "1"]) == 1
+    assert told.count(["done", "1"]) == (dies != "in")
+    assert not [word for word, order in told if order == "2"]
+    said = str(model.requests[-1].body)
+    assert "not this one" in said
+    assert ("nobody knows whether it was done" in said) is (dies in {"in", "after"})
 
 
 def test_a_worker_that_thaws_amid_an_effect_begins_no_other(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import resource
 import shutil
-import subprocess
-import tempfile
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -20,6 +18,7 @@ from sqlalchemy import make_url, text
 
 from celery_agents.contracts.base import JsonValue
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines, watching
+from tests.support.disks import filled
 from tests.support.ports import free_port
 from tests.support.postgres import Databases, PostgresServer, binaries, engine
 from tests.support.workers import WorkerProcess, migrate
@@ -167,32 +166,6 @@ class TestReadOnlyDatabase:
             assert lines(counted) == [run_id]
         finally:
             stack.close()
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A file system of its own, of some MB."""
-    place = Path(tempfile.mkdtemp(prefix="celery-agents-disk-"))
-    mount = ["mount", "-t", "tmpfs", "-o", "size=160m,mode=1777", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
-        place.rmdir()
-        pytest.skip("file systems cannot be mounted here: it needs root")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-    place.rmdir()
-
-
-@contextmanager
-def filled(disk: Path) -> Iterator[None]:
-    """Nothing more fits on it."""
-    rest = disk / "rest"
-    with rest.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(bytes(4_096)):
-            pass
-    try:
-        yield
-    finally:
-        rest.unlink()
 
 
 def goes_on_when_there_is_room(stack: Stack, disk: Path) -> None:

@@ -1,5 +1,6 @@
-"""The API against its own description: ``python -m tests.support.api_schema [sqlite|postgres]``.
+"""The API against its own description: ``python -m tests.support.api_schema``.
 
+Its arguments, all of which may be left out: sqlite or postgres, examples, a pattern of paths.
 It starts servers, a worker and the API, and lets schemathesis ask all routes (50 examples each), as
 three principals: an admin of all tenants, a user of one, and somebody who only reads.
 """
@@ -23,6 +24,7 @@ from tests.support.workers import migrate
 #: Tenants of the principals.
 PRINCIPALS = ((Role.ADMIN, None), (Role.USER, "acme"), (Role.READONLY, "acme"))
 #: A body that its description allows may still contradict itself: 422.
+#: Of MCP's messages only some have a meaning, and only sessions have streams: 400, 405, 406.
 #: And a run that is deleted is cancelled: it is kept for those who ask how it ended.
 CONFIG = """
 [checks.use_after_free]
@@ -30,6 +32,10 @@ enabled = false
 
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", 401, 403, 404, 409, 422]
+
+[[operations]]
+include-path-regex = "^/mcp$"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 405, 406, 422]
 
 [[operations]]
 include-path-regex = "^/v1/"
@@ -49,8 +55,8 @@ def _journal(kind: str, directory: Path) -> Iterator[str]:
         server.drop(url)
 
 
-def main(kind: str = "sqlite", most: str = "50") -> int:
-    """Run it; its exit code."""
+def main(kind: str = "sqlite", most: str = "50", paths: str = "") -> int:
+    """Run it, of all routes or of those whose paths fit a pattern; its exit code."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         broker = stack.enter_context(RedisServer(directory / "broker", databases=2))
@@ -63,13 +69,14 @@ def main(kind: str = "sqlite", most: str = "50") -> int:
         http = stack.enter_context(served(env, directory))
         (directory / "schemathesis.toml").write_text(CONFIG)
         keys = [made_key(url, role, tenant=tenant) for role, tenant in PRINCIPALS]
-        return max(_asked(f"{http.base_url}", key, most, directory) for key in keys)
+        return max(_asked(f"{http.base_url}", key, most, directory, paths) for key in keys)
 
 
-def _asked(url: str, key: str, most: str, directory: Path) -> int:
+def _asked(url: str, key: str, most: str, directory: Path, paths: str) -> int:
     program = str(Path(sys.executable).parent / "st")
     config = ["--config-file", str(directory / "schemathesis.toml")]
     about = ["--max-examples", most, "--header", f"Authorization: Bearer {key}", "--no-color"]
+    about += ["--include-path-regex", paths] if paths else []
     place = f"{url.rstrip('/')}/openapi.json"
     return subprocess.run([program, *config, "run", place, *about], check=False).returncode
 

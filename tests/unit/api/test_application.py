@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from fastapi import FastAPI
 
-from api.access import check_routes, permissions
+from api.access import check_routes, methods_of, permissions
 from api.application import create_api
 from app.access.permissions import Permission
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
+
+_SSE = "text/event-stream"
 
 
 def test_each_route_needs_a_permission_but_those_that_are_named() -> None:
@@ -35,3 +37,42 @@ def test_without_keys_on_this_machine_alone(host: str) -> None:
 def test_without_keys_nowhere_else(host: str) -> None:
     with pytest.raises(ConfigurationError, match="AGENTS_API_AUTH"):
         create_api(Settings(api_auth="none", api_host=host))
+
+
+def test_each_route_that_takes_a_body_says_that_it_may_be_no_json() -> None:
+    told = create_api(Settings()).openapi()["paths"]
+    found = {
+        f"{method.upper()} {path}"
+        for path, methods in told.items()
+        for method, operation in methods.items()
+        if "requestBody" in operation and "400" not in operation["responses"]
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/topics/a/dead", {"GET"}),
+        ("/topics/a/b", {"GET", "POST"}),
+        ("/topics/dead", {"GET", "POST"}),
+        ("/subscriptions/a/pause", {"POST"}),
+        ("/subscriptions/a/b/resume", {"POST"}),
+        ("/subscriptions/pause", {"GET", "DELETE"}),
+    ],
+)
+def test_a_path_of_its_own_is_no_name(path: str, methods: set[str]) -> None:
+    """What was told to the topic ``a/dead`` nobody could read: there are the dead ones of ``a``."""
+    assert methods_of(create_api(Settings()), path) == methods
+
+
+def test_events_are_described_as_they_are_read() -> None:
+    told = create_api(Settings()).openapi()["paths"]
+    ends = [
+        operation["responses"].get("200", {}).get("content", {})
+        for methods in told.values()
+        for operation in methods.values()
+    ]
+    streams = [end[_SSE].get("schema", {}) for end in ends if _SSE in end]
+    assert len(streams) >= 3
+    assert all(schema.get("type", "object") == "object" for schema in streams)
