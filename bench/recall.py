@@ -1,6 +1,7 @@
 """Recall of memories: how much of LoCoMo's evidence is found, and how long a large space takes.
 
-    python -m bench.recall [locomo10.zip] [--memories 100000] [--embed MODULE:FUNCTION]
+    python -m bench.recall [locomo10.zip] [--memories 100000] [--elsewhere 1000000]
+        [--embed MODULE:FUNCTION]
 
 LoCoMo (A. Maharana et al., "Evaluating Very Long-Term Conversational Memory of LLM Agents", 2024;
 CC BY-NC 4.0, so not in this repository) is had from github.com/snap-research/locomo, as
@@ -30,13 +31,14 @@ from pydoc import locate
 from statistics import fmean, quantiles
 from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, insert, literal, select, text
 
 from agents.caching.near import normalised
 from agents.memory.sizes import tokens_of
 from agents.memory.terms import terms_of
 from app.journal.memory.weighing import MemoryQuestion
 from app.journal.schema.engine import connect
+from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm, table
 from app.journal.schema.rows import NewMemory, TextVector
 from app.journal.stores.memories import MemoryStore
 from bench.journals import journals
@@ -186,8 +188,8 @@ def _beside_postgresql(engine: Engine, talks: Sequence[Talk], figures: Figures) 
                 figures.add("ts_rank", talk, [row.id for row in found], evidence)
 
 
-def speed(memories: int) -> None:
-    """Print how long a question takes in a space of so many memories."""
+def speed(memories: int, dims: int, elsewhere: int) -> None:
+    """Print how long a question takes in a space of so many memories, and beside other spaces."""
     chance = random.Random(1)
     words = [f"w{n}x{chance.randrange(10**6)}" for n in range(VOCABULARY)]
     sums = [*accumulate(1 / (n + STOPPED) for n in range(VOCABULARY))]
@@ -200,17 +202,62 @@ def speed(memories: int) -> None:
         began = time.perf_counter()
         for at in range(0, memories, PORTION):
             some = enumerate(texts[at : at + PORTION], at)
-            store.keep([NewMemory(str(n), "", "s", told, 40, POLICY) for n, told in some])
-        kept_s = time.perf_counter() - began
-        took = []
-        for question in asked:
-            began = time.perf_counter()
-            store.recall(MemoryQuestion("", "s", question, BUDGET_TOKENS, POLICY.language))
-            took.append(1_000 * (time.perf_counter() - began))
-        cuts = quantiles(took, n=20)
-        each = 1_000 * kept_s / memories
-        print(f"{database:<12} p50 {cuts[9]:.1f}, p95 {cuts[18]:.1f}; to keep one {each:.2f}")
+            new = [NewMemory(str(n), "", "s", told, 40, POLICY) for n, told in some]
+            store.keep([*map(replace_vector, new, drawn_vectors(dims, len(new), at))])
+        each = 1_000 * (time.perf_counter() - began) / memories
+        print(f"{database:<12} to keep one {each:.2f}")
+        _ask(store, database, asked, dims)
+        if elsewhere:
+            _fill(engine, elsewhere)
+            _ask(store, f"{database}, {elsewhere:,} elsewhere", asked, dims)
         engine.dispose()
+
+
+def drawn_vectors(dims: int, number: int, seed: int) -> list[TextVector | None]:
+    """Vectors of length one, by chance; none without ``dims``."""
+    if not dims:
+        return [None] * number
+    import numpy as np
+
+    rows = np.random.default_rng(seed).standard_normal((number, dims), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return [TextVector("bench", row.tobytes()) for row in rows]
+
+
+def _ask(store: MemoryStore, what: str, asked: Sequence[str], dims: int) -> None:
+    """Ask, and print how long it took and what it cost of this process."""
+    ways = {"words": drawn_vectors(0, len(asked), 0)}
+    if dims:
+        ways["words and vectors"] = drawn_vectors(dims, len(asked), 1)
+    for way, vectors in ways.items():
+        took, used = [], []
+        for question, vector in zip([asked[0], *asked], [vectors[0], *vectors], strict=True):
+            told = MemoryQuestion("", "s", question, BUDGET_TOKENS, POLICY.language, vector=vector)
+            began, cpu = time.perf_counter(), time.process_time()
+            store.recall(told)
+            took.append(1_000 * (time.perf_counter() - began))
+            used.append(1_000 * (time.process_time() - cpu))
+        first, *took = took  # a process reads the vectors of a space once
+        cuts = quantiles(took, n=20)
+        line = f"{what}, {way}: p50 {cuts[9]:.1f}, p95 {cuts[18]:.1f}"
+        print(f"{line}; own CPU p50 {quantiles(used[1:], n=2)[0]:.1f}; the first one {first:.0f}")
+
+
+def _fill(engine: Engine, rows: int) -> None:
+    """Add memories of other spaces, with the words of those that are there."""
+    memory, term, space = (table(m) for m in (MemoryRow, MemoryTerm, MemorySpace))
+    with engine.begin() as c:
+        here = c.execute(select(space).where(space.c.name == "s")).one()
+        for copy in range(-(-rows // here.memories)):
+            own = {"space_id": literal(1_000_000 + copy), "id": literal(f"{copy}/") + memory.c.id}
+            for of in (memory, term):
+                told = {column.name: own.get(column.name, column) for column in of.columns}
+                copied = select(*told.values()).where(of.c.space_id == here.id)
+                c.execute(insert(of).from_select([*told], copied))
+    if engine.dialect.name == "postgresql":  # as it would by itself, in time
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
+            c.execute(text("VACUUM ANALYZE memories"))
+            c.execute(text("VACUUM ANALYZE memory_terms"))
 
 
 def main() -> None:
@@ -218,6 +265,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Recall of memories.")
     parser.add_argument("locomo", nargs="?", type=Path, help="locomo10.zip")
     parser.add_argument("--memories", type=int, default=100_000, help="of the large space")
+    parser.add_argument("--dims", type=int, default=256, help="of its vectors; 0: it has none")
+    parser.add_argument("--elsewhere", type=int, default=0, help="memories of other spaces")
     parser.add_argument("--embed", metavar="MODULE:FUNCTION", help="makes vectors of texts")
     given = parser.parse_args()
     embed: Any = None if given.embed is None else locate(given.embed.replace(":", "."))
@@ -227,7 +276,7 @@ def main() -> None:
         print("Without LoCoMo's archive nothing is said of what is found; see the top of the file.")
     else:
         quality(given.locomo, embed)
-    speed(given.memories)
+    speed(given.memories, given.dims, given.elsewhere)
 
 
 if __name__ == "__main__":
