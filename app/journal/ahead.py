@@ -62,7 +62,7 @@ class Ahead:
 
     def __init__(self, sequels: Sequels, first: Claimed, worker_id: str) -> None:
         self.first = first
-        self.since = time.monotonic()
+        self.since = self._added = time.monotonic()
         self.goings: list[GoingOn] = []
         self._sequels = sequels
         self._worker_id = worker_id
@@ -85,6 +85,7 @@ class Ahead:
                 return None
             self.goings.append(going)
             self._rows.append(row)
+            self._added = time.monotonic()
             self._bytes += row.bytes
         return begun_by(going.flow.claim, row.new, self)
 
@@ -108,7 +109,9 @@ class Ahead:
         with self._lock:
             if self._written is not None:
                 return self._written
-            operation = GoOnAll(self.first, self.goings, self._rows, self._worker_id, self._sequels)
+            waited_s = time.monotonic() - self._added  # it may have been frozen meanwhile
+            about: Any = {"rules": self._sequels.rules, "waited_s": waited_s}
+            operation = GoOnAll(self.first, self.goings, self._rows, self._worker_id, **about)
             self._written = operation.future
         return self._sequels.writer.submit(operation)
 
@@ -157,7 +160,9 @@ class GoOnAll(Operation[Claimed | None]):
         goings: Sequence[GoingOn],
         rows: Sequence[_EndRow],
         worker_id: str,
-        sequels: Sequels,
+        *,
+        rules: Rules,
+        waited_s: float,
     ) -> None:
         super().__init__()
         first, last = goings[0], rows[-1]
@@ -174,9 +179,9 @@ class GoOnAll(Operation[Claimed | None]):
             "token": claim.token,
             "worker": worker_id,
             "at": first.at,
-            "until": last.at,
+            "until": last.at + waited_s,  # then its worker has to have its lease
             "outcome": rows[0].outcome,
-            "grace": sequels.rules.wake_grace_s,
+            "grace": rules.wake_grace_s,
             "flow": flow.claim.id,
             "flow_token": flow.claim.token,
             "tenant": flow.claim.tenant,
@@ -233,7 +238,7 @@ class GoOnAll(Operation[Claimed | None]):
             done = connection.execute(text(_at_once()), self.sent).first() is not None
         if done or not self.again:
             return done
-        about = {**self.values, "id": self.begun.id}
+        about = {**self.values, "id": self.begun.id, "begun_at": self.made[-1][len(OWN)]}
         return connection.execute(_MADE, about).first() is not None
 
     def _write_lines(self, connection: Connection) -> bool:
@@ -250,7 +255,7 @@ class GoOnAll(Operation[Claimed | None]):
 #: The row of the last one as this has made it, at about that time: SQLite reads it as text.
 _MADE = text(
     "SELECT id FROM steps WHERE id = :id AND token = 1 AND state = 'running' "
-    "AND worker_id = :worker AND abs(created_at - :until) < 0.000001 AND NOT cancel_requested"
+    "AND worker_id = :worker AND abs(created_at - :begun_at) < 0.000001 AND NOT cancel_requested"
 )
 #: The columns of members, with the times of their begins and ends, and their outcomes.
 _ROWS = {

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
+from app.execution.acting.hearing import KEPT_LEAST_S
 from app.journal.schema.models import Entry
 from celery_agents import Client, StreamEvent
 from celery_agents.contracts.flows.actors import actor_run_id
@@ -276,16 +277,26 @@ def test_one_that_a_person_cancelled_takes_nothing_up(acting: Stack) -> None:
 
 
 def test_what_was_taken_up_long_ago_is_forgotten(lasting: Stack) -> None:
+    """And not before an hour has passed, whatever the settings say."""
     lasting.worker(env={"AGENTS_KEEP_DAYS": "0"})
-    for number in range(20):
+    for number in range(10):
         assert ask(lasting, "ada", "deposit", 1, id=f"m{number}") == number + 1
+    assert ask(lasting, "ada", "deposit", 1, id="m0") == 1  # known
     run_id = actor_run_id("", "Account", "ada")
 
     def rows(prefix: str) -> int:
         query = select(func.count()).where(Entry.stream == prefix + run_id)
         return int(lasting.read(lambda c: c.execute(query).scalar_one()))
 
-    assert rows("signals/") < 20
+    assert rows("signals/") == 10
+    with lasting.engine.begin() as connection:
+        theirs = [prefix + run_id for prefix in ("signals/", "actor/")]
+        connection.execute(
+            update(Entry).where(Entry.stream.in_(theirs)).values(at=Entry.at - KEPT_LEAST_S)
+        )
+    for number in range(10, 20):
+        assert ask(lasting, "ada", "deposit", 1, id=f"m{number}") == number + 1
+    assert 10 <= rows("signals/") < 20
     assert rows("actor/") < 20
     assert ask(lasting, "ada", "deposit", 1, id="m0") == 21  # as if nobody had told it
     assert ask(lasting, "ada", "deposit", 0) == 21

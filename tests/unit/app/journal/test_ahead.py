@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,7 +14,7 @@ from sqlalchemy import Engine, event, select, update
 
 from app.journal import Journal, ahead
 from app.journal.ahead import Ahead
-from app.journal.schema.models import Join, Step
+from app.journal.schema.models import Join, Step, Worker
 from app.journal.schema.rows import Claimed, derived_id
 from app.journal.sequels import FlowSeen, GoingOn
 from celery_agents.contracts.outcome import Outcome, State
@@ -120,6 +121,19 @@ def test_nothing_is_written_where_it_is_not_as_the_code_took_it_to_be(
     with pytest.raises(JournalUnavailableError):
         row.settle()
     assert [row.is_given_up() for _ in range(2)] == [True, False]
+
+
+def test_who_was_frozen_before_it_is_written_has_to_have_its_lease_still(
+    world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow, a = begun(journal, "a")
+    row = row_of(journal, flow, a)
+    with world.engine.begin() as c:
+        c.execute(update(Worker).values(lease_until=row.goings[-1].at + 30.0))
+    later = time.monotonic() + 60.0
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert row.write().result(SOON) is None
+    nothing_of_it(world, a)
 
 
 def test_an_answer_that_is_lost_is_found(
