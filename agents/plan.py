@@ -66,6 +66,18 @@ class AwaitedAny(Contract):
     keeps_s: float | None = None
 
 
+class PageOfMembers(Contract):
+    """A page of a pattern's members: they are of its first round, whose join counts all pages'."""
+
+    #: The place of its first member.
+    start: int
+    #: Members of all pages that have not ended beforehand; of those before this one.
+    expected: int
+    turn: int
+    #: The pattern goes on at once with the next one.
+    more: bool = False
+
+
 class Expand(Contract):
     """Run these members (new ones, or those of earlier rounds again), then ask me again."""
 
@@ -74,6 +86,7 @@ class Expand(Contract):
     note: dict[str, Any] | None = None  # an event that tells why, for people
     #: An agent asks them, and not a pattern: they are bounded as members of its team.
     team: bool = False
+    page: PageOfMembers | None = None
     #: Of a pattern that goes on with each member's end.
     awaited: AwaitedAny | None = None
 

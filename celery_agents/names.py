@@ -7,6 +7,8 @@ FALLBACK = "agents.fallback"
 VOTE = "agents.vote"
 GATHER = "agents.gather"
 MAP = "agents.map"
+#: Adds a page of a map's inputs, before it is asked for.
+PUT_INPUTS = "agents.put_inputs"
 FLOW = "agents.flow"
 #: Runs a Celery task of any app.
 TASK = "agents.task"
@@ -138,6 +140,7 @@ CONTROL_TASKS = (
     FORK,
     FORGET,
     APPEND,
+    PUT_INPUTS,
     READ,
     FOLLOW,
     DELETE_STREAM,

@@ -6,11 +6,12 @@ Members are counted by the journal: of ten thousand outcomes not one is read her
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from agents.patterns.members import ask_member, panel_member
-from agents.plan import Expand, JoinPolicy, Member, Tally
+from agents.plan import Expand, JoinPolicy, Member, PageOfMembers, Tally
 from celery_agents import names
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.mapping import Map, MapFailure, MapResult
@@ -63,15 +64,58 @@ def advance(
     broken = stops and tally.succeeded < tally.total
     late = remaining_s is not None and remaining_s <= 0
     if tally.total < len(request.input) and not broken and not late:
-        return Expand(
-            members=_wave(request, request.input, tally.total, answered),
-            join=JoinPolicy(
-                kind="unbroken" if stops else "all",
-                timeout_s=remaining_s,
-                max_concurrent=request.max_concurrent,
-            ),
-        )
-    result = _result(len(request.input), tally)
+        members = _wave(request, request.input, tally.total, answered)
+        return Expand(members=members, join=_join(request, remaining_s))
+    return ended(request, tally)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The answers that an earlier run has: how many before a page, in all, and those of the page.
+
+    By their places.
+    """
+
+    passed: int = 0
+    known: int = 0
+    answered: Mapping[int, Outcome] = field(default_factory=dict)
+
+
+def page_of(
+    request: Map,
+    start: int,
+    inputs: Sequence[JsonValue],
+    before: Before,
+    *,
+    remaining_s: float | None = None,
+) -> Expand:
+    """The members for a page of the inputs, which begins at a place."""
+    turn = start - before.passed
+    end = start + len(inputs)
+    return Expand(
+        members=_members(_Wanted(request), enumerate(inputs, start), before.answered, turn),
+        join=_join(request, remaining_s),
+        page=PageOfMembers(
+            start=start,
+            expected=request.count - before.known,
+            turn=turn,
+            more=end < request.count,
+        ),
+    )
+
+
+def _join(request: Map, remaining_s: float | None) -> JoinPolicy:
+    return JoinPolicy(
+        kind="unbroken" if request.on_failure == "stop" else "all",
+        timeout_s=remaining_s,
+        max_concurrent=request.max_concurrent,
+    )
+
+
+def ended(request: Map, tally: Tally) -> Outcome:
+    """The end of a map, by what came of its inputs."""
+    stops = request.on_failure == "stop"
+    result = _result(request.count, tally)
     enough = result.count if stops else min(result.count, 1)
     if result.succeeded < enough:
         return _failed(result, tally, stops=stops)
@@ -83,13 +127,21 @@ def _wave(
 ) -> tuple[Member, ...]:
     """Members for the next inputs. Their keys are the inputs' places."""
     end = len(inputs) if request.wave is None else start + request.wave
-    wanted = _Wanted(request)
-    turns = itertools.count()
+    return _members(_Wanted(request), enumerate(inputs[start:end], start), answered, 0)
+
+
+def _members(
+    wanted: _Wanted,
+    inputs: Iterable[tuple[int, JsonValue]],
+    answered: Mapping[int, Outcome],
+    turn: int,
+) -> tuple[Member, ...]:
+    turns = itertools.count(turn)
     return tuple(
         wanted.ended(n, told, before)
         if (before := _free(answered, n)) is not None
         else wanted.asked(n, told, next(turns))
-        for n, told in enumerate(inputs[start:end], start)
+        for n, told in inputs
     )
 
 

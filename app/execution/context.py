@@ -174,8 +174,8 @@ class Step(Calling):
         within = self.runtime.settings.payload_limit_bytes // 2
         return self.runtime.journal.tally(self.claim.id, values_within=within)
 
-    def earlier_map(self, run_id: str) -> dict[str, Any]:
-        """Return the payload of a map of the same tenant; see :func:`tallies.earlier_map`."""
+    def earlier_map(self, run_id: str) -> tuple[str, dict[str, Any]]:
+        """Return the id and payload of a map of the tenant; see :func:`tallies.earlier_map`."""
         goes_on_with(self, run_id)
         read = self.runtime.journal.read
         return read(lambda c: tallies.earlier_map(c, run_id, self.claim.tenant))

@@ -119,6 +119,7 @@ class Client(EarlierNames):
         self.vote = VoteVerb(connection, self.runs, names.VOTE, Vote, DecisionRun)
         self.gather = GatherVerb(connection, self.runs, names.GATHER, Gather, AggregateRun)
         self.map = MapVerb(connection, self.runs, names.MAP, Map, MapRun)
+        self.map.control = control
         self.memory = Memories(control, self.map)
         self.verdicts = Verdicts(control)
         self.cache = Cache(control, self.runs, ask)

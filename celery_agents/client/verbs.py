@@ -6,13 +6,17 @@ running event loop, and ``verb.s`` makes a signature for Celery's canvas.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from celery import Signature
 from typing_extensions import Unpack
 
+from celery_agents import names
+from celery_agents.client.control import Control
+from celery_agents.client.mapping.pages import Pages
 from celery_agents.client.options import (
     AskOptions,
     FallbackOptions,
@@ -25,11 +29,12 @@ from celery_agents.client.options import (
 )
 from celery_agents.client.run import AggregateRun, DecisionRun, MapRun, Run
 from celery_agents.client.verb import Verb
-from celery_agents.contracts.base import JsonValue, id_of
+from celery_agents.contracts.base import JsonValue, id_of, tenant_of
 from celery_agents.contracts.mapping import put_to
 from celery_agents.contracts.teams.spec import AgentSpec
 from celery_agents.errors import InvalidPayloadError, PayloadTooLargeError
 from celery_agents.sealing import CANVAS
+from celery_agents.wire.ids import new_id
 from celery_agents.wire.messages import Message
 
 if TYPE_CHECKING:
@@ -384,6 +389,9 @@ class GatherVerb(Verb[AggregateRun]):
 class MapVerb(Verb[MapRun]):
     """``agents.map(agent, inputs)``: agents or a panel over many inputs, with a join."""
 
+    #: By it inputs are sent that are too many for one message; without it they are refused.
+    control: Control | None = None
+
     def __call__(
         self, agent: GivenAgents, inputs: Iterable[JsonValue], **options: Unpack[MapOptions]
     ) -> MapRun:
@@ -391,11 +399,20 @@ class MapVerb(Verb[MapRun]):
 
         Several agents (a list of names) share the inputs as ``assign`` says. Each input is put to
         a panel where that stands in the agent's place: ``agents.vote.s([...], rule=...)``.
+        Inputs that are too many for one message are read in pages, each of which a worker writes
+        down before the next one is read; then the run begins.
 
         Raises:
-            PayloadTooLargeError: the inputs are too big for one message.
+            PayloadTooLargeError: an input is too big for one message.
+            ResultTimeoutError: no worker took a page of them within a minute.
         """
-        return self._enqueue([*inputs], {**options, **self._put_to(agent)})
+        given, pages = self._begun(options, agent)
+        for value in inputs:
+            for page in pages.take(value):
+                self._send(page, pages, given)
+        for page in pages.rest():
+            self._send(page, pages, given)
+        return self._enqueue(*_sent(pages, given))
 
     def resume(
         self, run_id: str, *, agent: GivenAgents | None = None, **options: Unpack[MapOptions]
@@ -409,10 +426,43 @@ class MapVerb(Verb[MapRun]):
         return self._enqueue(None, {**options, **other, "resumes": id_of(run_id)})
 
     async def aio(
-        self, agent: GivenAgents, inputs: Iterable[JsonValue], **options: Unpack[MapOptions]
+        self,
+        agent: GivenAgents,
+        inputs: Iterable[JsonValue] | AsyncIterable[JsonValue],
+        **options: Unpack[MapOptions],
     ) -> MapRun:
-        """As the call, without blocking the running event loop."""
-        return await self._enqueue_async([*inputs], {**options, **self._put_to(agent)})
+        """As the call, without blocking the running event loop; inputs may come asynchronously."""
+        given, pages = self._begun(options, agent)
+        async for value in _each_of(inputs):
+            for page in pages.take(value):
+                await asyncio.to_thread(self._send, page, pages, given)
+        for page in pages.rest():
+            await asyncio.to_thread(self._send, page, pages, given)
+        return await self._enqueue_async(*_sent(pages, given))
+
+    def _begun(self, options: MapOptions, agent: GivenAgents) -> tuple[dict[str, Any], Pages]:
+        """The options of a map whose inputs are to be read, and what cuts these into pages."""
+        given: dict[str, Any] = {**options, **self._put_to(agent)}
+        limit = self._connection.payload_limit_bytes
+        size = len(str(given)) + _SPARE_BYTES  # as far as it matters
+        return given, Pages(max(limit - size, limit // 2))
+
+    def _send(self, page: list[JsonValue], pages: Pages, options: dict[str, Any]) -> None:
+        """Have a worker write a page down."""
+        number = len(pages.counts) - 1
+        if number == 0:
+            if self.control is None:
+                raise PayloadTooLargeError(f"The inputs are too many for one message. {_HINT}")
+            asked = {"pages": (len(page),), "digest": pages.digest}
+            [*self._messages([[None]], {**options, **asked})]  # mistakes show before any is sent
+            if options.get("id") is None:
+                options["id"] = new_id()
+        assert self.control is not None
+        told: JsonValue = {"inputs": page, "digest": pages.digest}
+        about = (id_of(options["id"]), number, told, tenant_of(options.get("tenant") or ""))
+        sent = self.control.ask(names.PUT_INPUTS, *about, recorded=True)
+        sent.get(timeout=_PAGE_S)
+        sent.forget()
 
     def s(
         self, agent: GivenAgents, *inputs: Iterable[JsonValue], **options: Unpack[MapOptions]
@@ -432,7 +482,32 @@ class MapVerb(Verb[MapRun]):
         try:
             yield from super()._messages(inputs, options)
         except PayloadTooLargeError as error:
-            raise PayloadTooLargeError(
-                f"{error} All inputs of a map travel in one message: make several maps of them, "
-                "or keep big inputs elsewhere and map over their ids."
-            ) from None
+            raise PayloadTooLargeError(f"{error} {_HINT}") from None
+
+
+#: Seconds that a worker has to write a page down.
+_PAGE_S = 60.0
+#: Of a message beside inputs and options.
+_SPARE_BYTES = 1_000
+_HINT = (
+    "All inputs of a map travel in one message here: make several maps of them, or keep big "
+    "inputs elsewhere and map over their ids."
+)
+
+
+def _sent(pages: Pages, options: dict[str, Any]) -> tuple[JsonValue, dict[str, Any]]:
+    """The input and the options of a map whose inputs are read."""
+    if not pages.cut:
+        return pages.inputs, options
+    return None, {**options, "pages": tuple(pages.counts), "digest": pages.digest}
+
+
+async def _each_of(
+    inputs: Iterable[JsonValue] | AsyncIterable[JsonValue],
+) -> AsyncIterator[JsonValue]:
+    if isinstance(inputs, AsyncIterable):
+        async for value in inputs:
+            yield value
+        return
+    for value in inputs:
+        yield value

@@ -23,9 +23,12 @@ from celery_agents.contracts.patterns import Pattern
 from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.contracts.schema import AnswerSchema
 from celery_agents.contracts.teams.solve import Strategy
+from celery_agents.errors import InvalidPayloadError
 
 #: The payload limit binds sooner for all but the smallest inputs.
 INPUTS_MAX = 100_000
+#: Inputs of a page, and pages of a map, whose inputs are too many for one message.
+PAGE_MAX, PAGES_MAX = 1_000, 30_000
 #: Of one map.
 AGENTS_MAX = 1_000
 Assign = Literal["round_robin", "least_busy"]
@@ -47,6 +50,21 @@ def put_to(asked: Any) -> dict[str, Any]:
     return {"agents" if isinstance(asked, (list, tuple)) else "agent": asked}
 
 
+def page_in(value: object) -> tuple[list[JsonValue], str]:
+    """The inputs of a page, and the digest up to its end, as a message has them.
+
+    Raises:
+        InvalidPayloadError: it is none, or its inputs are too many.
+    """
+    told = value if isinstance(value, dict) else {}
+    inputs, digest = told.get("inputs"), told.get("digest")
+    if not isinstance(inputs, list) or not 0 < len(inputs) <= PAGE_MAX:
+        raise InvalidPayloadError(f"inputs: a list of 1 to {PAGE_MAX:,}.")
+    if not isinstance(digest, str):
+        raise InvalidPayloadError("digest: a text.")
+    return inputs, digest
+
+
 class Map(Pattern):
     """Ask ``agent`` about each of the inputs, each a step of its own.
 
@@ -63,6 +81,11 @@ class Map(Pattern):
 
     #: None only in a signature, whose inputs are the previous result.
     input: Annotated[list[JsonValue], Field(max_length=INPUTS_MAX)] | None = None
+    #: Inputs of each page of those that were sent before it, under its id, and their digest.
+    pages: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=PAGE_MAX), Whole], ...], Field(max_length=PAGES_MAX)
+    ] = ()
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$", strict=True)] | None = None
     #: Empty only where a run is resumed: that one's.
     agent: Name = ""
     agents: Annotated[tuple[Name, ...], Field(max_length=AGENTS_MAX)] = ()
@@ -96,6 +119,8 @@ class Map(Pattern):
         asked = [bool(self.agent), bool(self.agents), self.each is not None].count(True)
         if self.resumes is not None and self.input is not None:
             raise ValueError("resumes: the inputs are those of the run that is resumed")
+        if self.pages and (self.resumes is not None or self.input is not None):
+            raise ValueError("pages: the inputs are those of the pages")
         if not asked and self.resumes is None:
             raise ValueError("agent: it is missing, and no run is resumed")
         if asked > 1:
@@ -112,6 +137,8 @@ class Map(Pattern):
         """
         if self.wave is not None and self.max_concurrent is not None:
             return "give max_concurrent or wave, not both"
+        if self.wave is not None and self.pages:
+            return "wave: inputs are too many for one message; give max_concurrent"
         if self.assign == "least_busy" and (self.max_concurrent or 0) < max(len(self.agents), 1):
             return "assign least_busy: give max_concurrent, a turn for each agent at the least"
         if self.assign == "least_busy" and not self.agents:
@@ -119,6 +146,11 @@ class Map(Pattern):
         if self.each is not None and (own := self._of_panel):
             return f"{own}: give it in each, whose options are its own"
         return None
+
+    @property
+    def count(self) -> int:
+        """The number of its inputs."""
+        return sum(self.pages) if self.pages else len(self.input or ())
 
     @property
     def _of_panel(self) -> str | None:

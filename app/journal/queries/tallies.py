@@ -118,8 +118,8 @@ def page(connection: Connection, step_id: str, after: int = -1) -> dict[str, Any
     }
 
 
-def earlier_map(connection: Connection, run_id: str, tenant: str) -> dict[str, Any]:
-    """The payload of a tenant's map that has ended; of the one that had the inputs, if it resumed.
+def earlier_map(connection: Connection, run_id: str, tenant: str) -> tuple[str, dict[str, Any]]:
+    """The id and payload of a tenant's map that has ended; of the first one, if it resumed.
 
     Raises:
         InvalidPayloadError: there is no such run (any more), it is no map, or it goes on.
@@ -131,12 +131,23 @@ def earlier_map(connection: Connection, run_id: str, tenant: str) -> dict[str, A
         raise InvalidPayloadError(f"resumes: the map {run_id} has not ended.")
     payload = opened_payload(sealed_by(connection), row.payload, run_id)
     before = payload["kwargs"].get("resumes")
-    return payload if before is None else earlier_map(connection, before, tenant)
+    return (run_id, payload) if before is None else earlier_map(connection, before, tenant)
 
 
-def answers(connection: Connection, step_id: str, tenant: str | None = None) -> dict[int, Outcome]:
-    """The outcomes of a step's members that succeeded, by their places; of that tenant's alone."""
+def answers(
+    connection: Connection,
+    step_id: str,
+    tenant: str | None = None,
+    *,
+    within: tuple[int, int] | None = None,
+) -> dict[int, Outcome]:
+    """The outcomes of a step's members that succeeded, by their places; of that tenant's alone.
+
+    ``within``: from that place on, before the other one.
+    """
     theirs = true() if tenant is None else _S.tenant == tenant
+    if within is not None:
+        theirs = theirs & (_S.position >= within[0]) & (_S.position < within[1])
     seals = sealed_by(connection)
     rows = connection.execute(
         select(_S.id, _S.position, _S.outcome).where(

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Table, case, delete, func, or_, select
 
 from app.journal.memory.keeping import OVER
+from app.journal.paging.unclaimed import unclaimed
 from app.journal.retention.chunks import Pace, delete_portion
 from app.journal.schema.engine import now, reading
 from app.journal.schema.models import (
@@ -26,6 +27,7 @@ from app.journal.schema.models import (
     Base,
     Call,
     DeadLetter,
+    Entry,
     Health,
     Join,
     MemoryRow,
@@ -152,7 +154,7 @@ def what_would_go(connection: Connection, retention: Retention) -> Counter[str]:
     found = Counter[str]()
     for table, which in counted:
         query = select(func.count()).select_from(table).where(which)
-        found[table.name] = connection.execute(query).scalar_one()
+        found[table.name] += connection.execute(query).scalar_one()
     data = select(func.count()).select_from(AuditEntry).where(is_old(retention.audit_days))
     found[_DATA] = connection.execute(data).scalar_one()
     return +found
@@ -213,7 +215,7 @@ def _still_over(
 def _leftovers(connection: Connection) -> Counter[str]:
     gone = Counter[str]()
     for table, which in _old():
-        gone[table.name] = connection.execute(delete(table).where(which)).rowcount
+        gone[table.name] += connection.execute(delete(table).where(which)).rowcount
     return +gone
 
 
@@ -227,6 +229,7 @@ def _old() -> list[tuple[Any, ColumnElement[bool]]]:
         for grain_s, kept_s in STATS_S.items()
     ]
     return [
+        *((Entry.__table__, which) for which in unclaimed()),
         (ApiKey.__table__, or_(ApiKey.revoked_at < over, ApiKey.expires_at < over)),
         (Health.__table__, Health.checked_at < long_ago),
         (MemoryRow.__table__, (MemoryRow.state == OVER) & (MemoryRow.until < now() - MEMORIES_S)),

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from agents.plan import AwaitedAny, Expand
+from agents.plan import AwaitedAny, Expand, PageOfMembers
 from app.journal.actors import mailbox
 from app.journal.schema import locks, parking
-from app.journal.schema.models import Step, table
+from app.journal.schema.models import Join, Step, table
 from app.journal.schema.rows import Aftermath, Claimed, NewEntry, Wake, derived_id
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import anyhow, caps, joins
@@ -81,7 +81,7 @@ class ExpandStep(Operation[Expanded]):
     def variety(self) -> int:
         plan = self.plan
         few = 0 < len(plan.members) <= _FEW and not (self.entries or plan.awaited)
-        few = few and plan.join.max_concurrent is None and not self.resumes
+        few = few and plan.join.max_concurrent is None and not (self.resumes or plan.page)
         few = few and not (self.bounds and self.claim.parent_id)  # others of its run may have paid
         return not (few and self.claim.token == 1 and plan.note is None and not self.of_team)
 
@@ -104,7 +104,10 @@ class ExpandStep(Operation[Expanded]):
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[ExpandStep]) -> list[Expanded]:
-        return [_expand(connection, o) for o in operations]
+        return [
+            _expand(connection, o) if o.plan.page is None else _on(connection, o, o.plan.page)
+            for o in operations
+        ]
 
 
 #: Members up to which one statement may hold all of an expansion's.
@@ -182,6 +185,70 @@ def _expand(connection: Connection, o: ExpandStep) -> Expanded:
         cancels=fired.cancels,
         ended=[*refused.values(), *fired.ended],
     )
+
+
+def _on(connection: Connection, o: ExpandStep, page: PageOfMembers) -> Expanded:
+    """Expand a step by a page more; as :func:`_expand`."""
+    claim = o.claim
+    if claim.token > 1:  # else there is no join of it
+        locks.lock(connection, [(claim.id, claim.run_id)])
+    waiting = connection.execute(_WAIT, {"b_id": claim.id, "b_token": claim.token}).first()
+    if waiting is None:
+        return Expanded(applied=False)
+    found = _expand_page(connection, o, page)
+    found.timer = None if o.plan.join.timeout_s is None else wake_of(waiting)
+    return found
+
+
+def _expand_page(connection: Connection, o: ExpandStep, page: PageOfMembers) -> Expanded:
+    """Insert a page of members, while those of the pages before it run and are counted.
+
+    So many of it begin as turns are free by now. If the join has fired meanwhile, nobody does.
+    """
+    claim, turns = o.claim, o.plan.join.max_concurrent
+    known = connection.execute(_JOIN, {"b_id": claim.id}).first()
+    if known is None:
+        joins.open_round(connection, claim.id, page.expected, o.plan.join)
+    elif known.state != "open":
+        return Expanded(wakes=joins.ready(connection, [claim.id], o.rules).wakes)
+    new = _insert_page(connection, o, page)
+    asked = [one.id for one in new if one.member.ended is None]
+    refused = caps.refuse(connection, claim, asked, o.rules.caps, o.bounds) if o.bounds else {}
+    if refused:
+        joins.recount(connection, claim.id, 1)
+    if turns is None:
+        begun = set(asked) - refused.keys()
+        members = [_wake(claim, one) for one in new if one.id in begun]
+    else:
+        had = turns + (0 if known is None else known.done)
+        free: list[str | None] = [None] * min(max(had - page.turn, 0), len(asked))
+        about: Any = {"least": page.start}
+        members = parking.release(connection, claim.id, free, o.rules.wake_grace_s, **about)
+    fired = joins.fire_if_complete(connection, claim.id, o.rules)
+    if page.more:
+        fired.add(joins.ready(connection, [claim.id], o.rules))
+    ended = [*refused.values(), *fired.ended]
+    return Expanded(members=members, wakes=fired.wakes, cancels=fired.cancels, ended=ended)
+
+
+def _insert_page(connection: Connection, o: ExpandStep, page: PageOfMembers) -> Sequence[NewMember]:
+    """Insert a page's members, all of them parked where turns are counted."""
+    parked = parking.NOBODY if o.plan.join.max_concurrent is None else page.start
+    about: Any = {"start": page.start, "number": 1, "parked": parked}
+    about["wake_grace_s"] = o.rules.wake_grace_s
+    wanted: Sequence[NewMember] = o.members
+    made = insert_members(connection, o.claim, wanted, **about)
+    if len(made) < len(wanted):
+        wanted = _free(connection, o.claim, wanted)
+        made |= insert_members(connection, o.claim, wanted, **about)
+    new = [one for one in wanted if one.id in made]
+    end_members(connection, new, o.rules.seals)
+    return new
+
+
+_JOIN = select(table(Join).c.state, table(Join).c.done).where(
+    table(Join).c.step_id == bindparam("b_id")
+)
 
 
 def _shorten(connection: Connection, claim: Claimed, awaited: AwaitedAny) -> None:

@@ -291,11 +291,11 @@ def fire_any(connection: Connection, ids: Sequence[str], rules: Rules) -> Afterm
     """
     if not ids:
         return Aftermath()
-    return _ready(connection, connection.execute(_FIRE_ANY, {"b_ids": list(ids)}).scalars(), rules)
+    return ready(connection, connection.execute(_FIRE_ANY, {"b_ids": list(ids)}).scalars(), rules)
 
 
-def _ready(connection: Connection, ids: Iterable[str], rules: Rules) -> Aftermath:
-    """Let these steps go on, whose joins have fired."""
+def ready(connection: Connection, ids: Iterable[str], rules: Rules) -> Aftermath:
+    """Let these steps go on, which wait."""
     given = {"b_ids": list(ids), "b_grace": rules.wake_grace_s}
     return Aftermath(wakes=[wake_of(row) for row in connection.execute(_ALL_READY, given)])
 
@@ -321,7 +321,7 @@ def ring(connection: Connection, ids: Sequence[str], rules: Rules) -> Aftermath:
         return Aftermath()
     late = list(connection.execute(_RING, {"b_ids": list(ids)}).scalars())
     locks.lock_steps(connection, late)
-    return _ready(connection, late, rules)
+    return ready(connection, late, rules)
 
 
 _RING = _FIRE_ANY.where(_J.deadline_at <= now() + EARLY_S)

@@ -20,7 +20,7 @@ from app.journal.memory.keeping import PRIVATE
 from app.journal.schema.models import Base, Entry, MemoryRow, Run, Step, table
 from app.journal.schema.upsert import insert_of
 from app.journal.steps.spending import book_doubts
-from celery_agents.contracts.flows.entries import ANSWERS, HISTORY, SIGNALS, STEP_GRAPHS
+from celery_agents.contracts.flows.entries import ANSWERS, HISTORY, INPUTS, SIGNALS, STEP_GRAPHS
 
 #: What a whole run holds beside its steps, in tables that know it by ``run_id``.
 OF_RUNS = [
@@ -31,9 +31,9 @@ OF_RUNS = [
 #: What it alone remembers: the rest outlives it.
 _OWN_MEMORIES: ColumnElement[bool] = table(MemoryRow).c.state == PRIVATE
 #: Entries of its flows go with it, what they were told and asked for, and threads of graphs that
-#: were steps of it, and what it has answered as an actor; all others outlive it.
+#: were steps of it, what it has answered as an actor, and its inputs; all others outlive it.
 _OWN_ENTRIES = or_(
-    *(Entry.stream.startswith(own) for own in (HISTORY, SIGNALS, STEP_GRAPHS, ANSWERS))
+    *(Entry.stream.startswith(own) for own in (HISTORY, SIGNALS, STEP_GRAPHS, ANSWERS, INPUTS))
 )
 _S = table(Step).c
 #: Columns of a run that has just begun, as its row says nothing else of them.

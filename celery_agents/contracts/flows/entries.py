@@ -19,10 +19,10 @@ from celery_agents.visible import CONTROLS
 
 #: Before the names of streams that the service writes by itself, and nobody else: exchanges of a
 #: session; what a flow was told and asked for; what it is sent; the threads of graphs; what an
-#: actor has answered and refused; changes of replicated values.
-OWN = SESSION, HISTORY, SIGNALS, GRAPHS, ANSWERS, REPLICATED = (
+#: actor has answered and refused; changes of replicated values; inputs of a map.
+OWN = SESSION, HISTORY, SIGNALS, GRAPHS, ANSWERS, REPLICATED, INPUTS = (
     *("session/", "flow/", "signals/", "graph/"),
-    *("actor/", "replicated/"),
+    *("actor/", "replicated/", "inputs/"),
 )
 #: Before those of graphs that are steps.
 STEP_GRAPHS = f"{GRAPHS}step/"

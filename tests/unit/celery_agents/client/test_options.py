@@ -26,7 +26,7 @@ VERBS = [
     (options.FallbackOptions, Fallback, {"candidates", "input"}),
     (options.VoteOptions, Vote, {"voters", "input"}),
     (options.GatherOptions, Gather, {"agents", "input"}),
-    (options.MapOptions, Map, {"agent", "agents", "each", "input", "resumes"}),
+    (options.MapOptions, Map, {"agent", "agents", "digest", "each", "input", "pages", "resumes"}),
     (SolveOptions, Solve, {"strategies", "input"}),
     (TeamOptions, Team, {"lead", "input"}),
 ]

@@ -1,0 +1,1 @@
+"""Maps whose inputs came in pages."""

@@ -1,0 +1,1 @@
+"""Inputs of maps that came in pages, before the run of which they are."""

@@ -1,0 +1,1 @@
+"""Inputs of maps that are too many for one message."""
