@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, TextClause, bindparam, select, text, update
@@ -26,6 +26,7 @@ from app.journal.steps.shared import Lender, Wholes
 from celery_agents import names
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import PayloadTooLargeError
+from celery_agents.light import light
 from celery_agents.sealing import Seals, sealed_outcome
 
 _S = table(Step).c
@@ -33,7 +34,7 @@ _S = table(Step).c
 _AT_ONCE = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+@light(frozen=True, slots=True)
 class NewMember:
     """A member under its id, and the text of its payload, without what its parent's has."""
 
