@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from agents.governance.budgets import Account, Amount, accounts_of, covers, spent_after, wanted
+from agents.governance.budgets import (
+    Account,
+    Accounts,
+    Amount,
+    accounts_of,
+    covers,
+    spent_after,
+    wanted,
+)
 from agents.governance.wants import About
 from agents.governance.windows import ENDLESS, Window
 from agents.needs import Needs, Quote
@@ -81,6 +89,36 @@ def test_accounts_by_what_a_budget_is_per_and_by_its_window() -> None:
     )
     assert (run.id, run.window, run.strict, run.run_id) == (":run:r", ENDLESS, True, "r")
     assert Account.of_run("step", {"usd": 0.25}, "r").id == ":step"
+
+
+def test_what_accounts_say_together() -> None:
+    policies = {
+        "company": BudgetPolicy(usd=500),
+        "customer": BudgetPolicy(per="tenant", tokens=7, every=3600),
+        "run": BudgetPolicy(per="run", calls=3, strict=True),
+    }
+    company, customer, run = every = accounts_of(policies, ABOUT, 1_790_000_000)
+    assert (every.strict, every.in_dollars) == (True, True)
+    assert every.told == (*company.told, *customer.told, *run.told)
+    assert every.bookings == (company.booking, customer.booking, run.booking)
+    assert every.booked == (company.booking, customer.booking)  # a run's are summed of its calls
+    assert every.wanting(Amount(1, 1, 1)) is every
+    free = every.wanting(Amount(0, 0, 1))
+    assert (free, free.told, free.in_dollars) == ((run,), run.told, False)
+    assert (Accounts().strict, Accounts().told, Accounts().last(0.0)) == (False, (), True)
+
+
+@pytest.mark.parametrize(
+    ("now", "lasts"),
+    [(1_789_999_199, False), (1_789_999_200, True), (1_790_002_799, True), (1_790_002_800, False)],
+)
+def test_accounts_last_as_long_as_all_of_their_windows(now: float, lasts: bool) -> None:
+    policies = {
+        "always": BudgetPolicy(calls=9),
+        "hour": BudgetPolicy(calls=9, every=3600),
+        "day": BudgetPolicy(calls=9, every="day"),
+    }
+    assert accounts_of(policies, ABOUT, 1_790_000_000).last(now) is lasts
 
 
 def test_a_call_over_a_boundary_counts_once_where_it_began() -> None:
