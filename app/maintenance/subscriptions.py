@@ -51,9 +51,11 @@ class EventBus:
         up nobody else's work.
         """
         started, full = 0, set[str]()
-        self._room.look()
-        for _ in range(ROUNDS_MAX):
-            found = [self._one(key) for key in self._store.due("runs", SUBSCRIPTIONS_MAX, full)]
+        for number in range(ROUNDS_MAX):
+            keys = self._store.due("runs", SUBSCRIPTIONS_MAX, full)
+            if keys and not number:
+                self._room.look()
+            found = [self._one(key) for key in keys]
             started += sum(len(one.wakes) for one in found)
             full |= {one.full for one in found if one.full is not None}
             if not any(one.more or one.full is not None for one in found):

@@ -1,4 +1,4 @@
-"""Stacks of a broker, a journal and workers: one for all tests that harm nothing, or their own."""
+"""Stacks of a broker, a journal and workers: one for tests that harm nothing, or their own."""
 
 from __future__ import annotations
 
@@ -125,14 +125,18 @@ def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(
     shared_broker: RedisServer,
     model: ModelServer,
     _migrated_sqlite: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
-    """One worker with every agent, and one of another app, for all tests that harm neither."""
+    """One worker with every agent, and one of another app, for a file's tests that harm neither.
+
+    Not for all files of a runner: most of them use neither, and to start both costs less than to
+    have them idle meanwhile.
+    """
     directory = tmp_path_factory.mktemp("shared")
     shutil.copyfile(_migrated_sqlite, directory / "journal.db")
     config = directory / "agents.toml"

@@ -24,24 +24,24 @@ MANY_CALLERS = int(os.environ.get("MANY_CALLERS", "40"))
 ASK = {"task": "ask", "agent": "shout", "input": "hello"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def http(stack: Stack) -> Iterator[Any]:
     """The API of the shared stack."""
     with in_process(settings(stack.redis_url, stack.database_url)) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def user(stack: Stack, http: Any) -> Asked:
     return Asked(http, made_key(stack.database_url, Role.USER, tenant="acme"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def other(stack: Stack, http: Any) -> Asked:
     return Asked(http, made_key(stack.database_url, Role.USER, tenant="umbrella"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def everywhere(stack: Stack, http: Any) -> Asked:
     return Asked(http, made_key(stack.database_url, Role.ADMIN, tenant=None))
 

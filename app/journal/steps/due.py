@@ -9,7 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, literal, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from app.journal.schema import locks
 from app.journal.schema.engine import now
@@ -22,6 +35,48 @@ from celery_agents.contracts.outcome import State
 _DOUBLINGS_MAX = 12
 
 
+#: Whose time has come since they were last published.
+_DUE = Step.wake_at <= now()
+#: Rows that want a message. Each worker looks for them every second, and its statements are the
+#: same: they are put together once.
+_ORPHANED = (
+    (Step.state == State.RUNNING)
+    # A worker that left may have claimed a step in the meantime: of it there is no row.
+    & Step.worker_id.not_in(select(Worker.id).where(Worker.lease_until > now()))
+    & or_(Step.wakes == 0, _DUE)
+)
+_UNWOKEN = (Step.state == State.READY) & _DUE & (Step.ready_at <= now())
+_UNSETTLED = ~Step.settled & Step.finished_at.is_not(None) & _DUE
+#: Workers that are gone and hold nothing any more.
+_GONE = delete(Worker).where(
+    Worker.lease_until <= now() - 60,
+    Worker.id.not_in(select(Step.worker_id).where(Step.state == State.RUNNING)),
+)
+_MOST: BindParameter[int] = bindparam("most")
+
+
+def _held(which: ColumnElement[bool]) -> Select[Any]:
+    """Hold some rows; one that somebody holds is being seen to."""
+    found = select(Step.id).where(which).order_by(Step.wake_at).limit(_MOST)
+    return found.with_for_update(skip_locked=True, key_share=True)
+
+
+_HOLD_ORPHANED, _HOLD_UNWOKEN, _HOLD_UNSETTLED = map(_held, (_ORPHANED, _UNWOKEN, _UNSETTLED))
+_LATE = (
+    select(Join.step_id, Step.run_id, Join.policy)
+    .join(Step, Step.id == Join.step_id)
+    .where(Join.state == "open", Join.deadline_at <= now())
+    .order_by(Join.deadline_at)
+    .limit(_MOST)
+)
+_NEXT_LATE = (
+    select(Join.deadline_at - now())
+    .where(Join.state == "open", Join.deadline_at.is_not(None))
+    .order_by(Join.deadline_at)
+    .limit(1)
+)
+
+
 def orphaned(
     connection: Connection, limit: int, grace_s: float, backoff_max_s: float
 ) -> list[Wake]:
@@ -29,47 +84,31 @@ def orphaned(
 
     Also forgets workers that are gone and hold nothing any more.
     """
-    # A worker that left may have claimed a step in the meantime: of it there is no row.
-    alive = select(Worker.id).where(Worker.lease_until > now())
-    found = _wake(
-        connection,
-        (Step.state == State.RUNNING)
-        & Step.worker_id.not_in(alive)
-        & or_(Step.wakes == 0, Step.wake_at <= now()),
-        limit,
-        grace_s,
-        backoff_max_s,
-    )
-    holding = select(Step.worker_id).where(Step.state == State.RUNNING)
-    connection.execute(
-        delete(Worker).where(Worker.lease_until <= now() - 60, Worker.id.not_in(holding))
-    )
+    held = connection.execute(_HOLD_ORPHANED, {"most": limit}).scalars().all()
+    found = _wake(connection, held, _ORPHANED, grace_s, backoff_max_s)
+    connection.execute(_GONE)
     return found
 
 
 def unwoken(connection: Connection, limit: int, grace_s: float, backoff_max_s: float) -> list[Wake]:
     """Ready steps that nobody took since they were last published."""
-    due = (Step.state == State.READY) & (Step.wake_at <= now()) & (Step.ready_at <= now())
-    return _wake(connection, due, limit, grace_s, backoff_max_s)
+    held = connection.execute(_HOLD_UNWOKEN, {"most": limit}).scalars().all()
+    return _wake(connection, held, _UNWOKEN, grace_s, backoff_max_s)
 
 
 def unsettled(
     connection: Connection, limit: int, grace_s: float, backoff_max_s: float
 ) -> list[Wake]:
     """Finished steps whose result or successors may not have been published."""
-    due = ~Step.settled & Step.finished_at.is_not(None) & (Step.wake_at <= now())
-    return _wake(connection, due, limit, grace_s, backoff_max_s)
+    held = connection.execute(_HOLD_UNSETTLED, {"most": limit}).scalars().all()
+    return _wake(connection, held, _UNSETTLED, grace_s, backoff_max_s)
 
 
 def late_joins(connection: Connection, limit: int, rules: joins.Rules) -> Aftermath:
     """Joins past their deadline whose timer message was lost: fire them."""
-    late = connection.execute(
-        select(Join.step_id, Step.run_id, Join.policy)
-        .join(Step, Step.id == Join.step_id)
-        .where(Join.state == "open", Join.deadline_at <= now())
-        .order_by(Join.deadline_at)
-        .limit(limit)
-    ).all()
+    late = connection.execute(_LATE, {"most": limit}).all()
+    if not late:
+        return Aftermath()
     locks.lock(connection, ((row.step_id, row.run_id) for row in late))
     result = joins.ring(connection, [row.step_id for row in late if row.policy == "any"], rules)
     for row in late:
@@ -83,26 +122,17 @@ def late_joins(connection: Connection, limit: int, rules: joins.Rules) -> Afterm
 
 def next_late(connection: Connection) -> float | None:
     """For how many seconds no open join is past its deadline; None: there is none that could be."""
-    first = connection.execute(
-        select(Join.deadline_at - now())
-        .where(Join.state == "open", Join.deadline_at.is_not(None))
-        .order_by(Join.deadline_at)
-        .limit(1)
-    ).scalar()
+    first = connection.execute(_NEXT_LATE).scalar()
     return None if first is None else float(first)
 
 
 def _wake(
     connection: Connection,
+    ids: Sequence[str],
     which: ColumnElement[bool],
-    limit: int,
     grace_s: float,
     backoff_max_s: float,
 ) -> list[Wake]:
-    # A row that somebody holds is being seen to.
-    found = select(Step.id).where(which).order_by(Step.wake_at).limit(limit)
-    held = found.with_for_update(skip_locked=True, key_share=True)
-    ids = list(connection.execute(held).scalars())
     if not ids:
         return []
     doublings = case((Step.wakes > _DOUBLINGS_MAX, _DOUBLINGS_MAX), else_=Step.wakes)

@@ -137,10 +137,12 @@ def trigger(
     return step.wake()
 
 
+_ANY = select(_T.name).where(_T.look_at <= bindparam("at")).limit(1)
+
+
 def is_due(connection: Connection, at: float) -> bool:
     """Return whether a schedule has something to do."""
-    found = select(_T.name).where(_T.look_at <= at).limit(1)
-    return connection.execute(found).first() is not None
+    return connection.execute(_ANY, {"at": at}).first() is not None
 
 
 def dispatch_due(
