@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from api.ui import routes
-from api.ui.frame import page
+from api.ui.frame import heading, page
 from api.ui.lists import Answerer, agents, budgets, in_flower, targets, wishes
+from api.ui.sessions import exchanges
 from api.ui.vote import decision
 from celery_agents.contracts.budgets import BudgetPolicy, BudgetState, Spent
 from celery_agents.contracts.outcome import State, Usage
@@ -163,6 +164,47 @@ def test_nothing_is_wider_than_the_window(tmp_path: Path) -> None:
         for width in (1280, 390):
             tab.look(width=width)
             assert tab.run("document.documentElement.scrollWidth") <= width
+
+
+#: Where the last link of the head ends.
+_RIGHT = (
+    "Math.max(...[...document.querySelectorAll('nav a')]"
+    ".map(link => link.getBoundingClientRect().right))"
+)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
+def test_a_session_is_read_on_a_phone_whatever_stands_in_it(tmp_path: Path) -> None:
+    """Texts that are markup stay texts, and each page is reached without being scrolled to."""
+    bad = "<script>document.title='bad'</script><img src=x onerror=\"document.title='bad'\">"
+    texts = [bad, "W" * 3_000, "\u202egnp.exe", "a\u0300" * 500, "\x00\x1b[31m</pre>", ""]
+    rows = [
+        {
+            "place": n,
+            "at": 1e9,
+            "run_id": told or None,
+            "agent": told,
+            "tokens": 10**12,
+            "messages": [
+                {"role": told, "content": told},
+                {"role": "assistant", "tool_calls": [{"name": told, "arguments": {told: told}}]},
+            ],
+        }
+        for n, told in enumerate(texts)
+    ]
+    for name, shown_rows in (("full", rows), ("empty", [])):
+        made = page(bad, heading("Session", texts[1][:180]), exchanges(shown_rows), who=WHO).body
+        html = bytes(made).decode().replace("</head>", f"<style>{CSS.read_text()}</style></head>")
+        (tmp_path / f"{name}.html").write_text(html)
+    with browser(tmp_path / "profile") as tab:
+        for name in ("full", "empty"):
+            for width in (1280, 360, 320):
+                tab.look(width=width)
+                tab.open(f"file://{tmp_path}/{name}.html")
+                assert tab.run("document.documentElement.scrollWidth") <= width
+                assert tab.run("document.title").startswith("<script>")
+                assert tab.run("document.querySelectorAll('main script, main img').length") == 0
+                assert tab.run(_RIGHT) <= width
 
 
 def shown(policy: dict[str, Any], **amounts: Spent) -> str:
