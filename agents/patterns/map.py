@@ -70,7 +70,7 @@ def advance(
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class EarlierAnswers:
     """The answers that an earlier run has: how many before a page, in all, and those of the page.
 
     By their places.
@@ -85,7 +85,7 @@ def page_of(
     request: Map,
     start: int,
     inputs: Sequence[JsonValue],
-    before: Before,
+    before: EarlierAnswers,
     *,
     remaining_s: float | None = None,
 ) -> Expand:

@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 
 from celery_agents import names
 from celery_agents.client.control import Control
-from celery_agents.client.mapping.pages import Pages
+from celery_agents.client.mapping.pages import PageCutter
 from celery_agents.client.options import (
     AskOptions,
     FallbackOptions,
@@ -440,14 +440,14 @@ class MapVerb(Verb[MapRun]):
             await asyncio.to_thread(self._send, page, pages, given)
         return await self._enqueue_async(*_sent(pages, given))
 
-    def _begun(self, options: MapOptions, agent: GivenAgents) -> tuple[dict[str, Any], Pages]:
+    def _begun(self, options: MapOptions, agent: GivenAgents) -> tuple[dict[str, Any], PageCutter]:
         """The options of a map whose inputs are to be read, and what cuts these into pages."""
         given: dict[str, Any] = {**options, **self._put_to(agent)}
         limit = self._connection.payload_limit_bytes
         size = len(str(given)) + _SPARE_BYTES  # as far as it matters
-        return given, Pages(max(limit - size, limit // 2))
+        return given, PageCutter(max(limit - size, limit // 2))
 
-    def _send(self, page: list[JsonValue], pages: Pages, options: dict[str, Any]) -> None:
+    def _send(self, page: list[JsonValue], pages: PageCutter, options: dict[str, Any]) -> None:
         """Have a worker write a page down."""
         number = len(pages.counts) - 1
         if number == 0:
@@ -495,7 +495,7 @@ _HINT = (
 )
 
 
-def _sent(pages: Pages, options: dict[str, Any]) -> tuple[JsonValue, dict[str, Any]]:
+def _sent(pages: PageCutter, options: dict[str, Any]) -> tuple[JsonValue, dict[str, Any]]:
     """The input and the options of a map whose inputs are read."""
     if not pages.cut:
         return pages.inputs, options

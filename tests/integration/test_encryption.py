@@ -205,6 +205,21 @@ def test_nobody_without_a_key_sees_what_is_asked_and_answered(sealed: Sealed) ->
     assert hits == []
 
 
+def test_inputs_in_pages_are_seen_by_nobody_either(sealed: Sealed) -> None:
+    sealed.worker()
+    texts = [f"{SECRET} {n}".ljust(400) for n in range(800)]
+    with overhearing(sealed) as heard:
+        about: Any = {"max_concurrent": 20, "assign": "least_busy"}
+        run = sealed.client.map(["noop", "noop"], iter(texts), **about)
+        assert run.get(timeout=120).succeeded == len(texts)
+        assert [outcome.value for _, outcome in run.results()] == texts
+    assert "put_inputs" in "".join(heard)
+    assert not [line for line in heard if SECRET in line]
+    assert SECRET not in journal_of(sealed)
+    panel = sealed.client.map(sealed.client.fallback.s(["noop"]), ["a"])
+    assert panel.get(timeout=SOON_S).results == ("a",)
+
+
 def test_a_new_key_takes_over_while_steps_run(sealed: Sealed) -> None:
     """As docs/security.md says: to the end everywhere, to the front everywhere, rotate, drop."""
     sealed.worker(env={KEYS: f"{OLD},{NEW}"})

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from uuid import uuid4
 import pytest
 
 from celery_agents import Client
+from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import (
     AgentFailedError,
     IdInUseError,
@@ -20,7 +22,7 @@ from celery_agents.errors import (
     PayloadTooLargeError,
     StepCancelledError,
 )
-from tests.integration.harness import SOON_S, Stack, eventually, lines
+from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 
 #: Documents of the run whose worker is killed twice; 20,000 are the ones that users have.
 DOCUMENTS = int(os.environ.get("AGENTS_TEST_DOCUMENTS", "1500"))
@@ -116,7 +118,7 @@ def test_only_what_failed_is_asked_again(client: Client, stack: Stack) -> None:
 
 
 def test_a_cancelled_one_stops(client: Client, stack: Stack) -> None:
-    order = {"seconds": 600, "value": "x" * 300}
+    order: JsonValue = {"seconds": 600, "value": "x" * 300}
     run = client.map("slow", (order for _ in range(SOME)), max_concurrent=5)
     eventually(lambda: states(stack, run.id)["running"] > 0)
     run.cancel()
@@ -125,19 +127,32 @@ def test_a_cancelled_one_stops(client: Client, stack: Stack) -> None:
     eventually(lambda: set(states(stack, run.id)) <= {"cancelled", "skipped"})
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def anywhere(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    """A stack of the test's own on each database, and no worker yet."""
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    made = Stack(redis_url, url, tmp_path, FAST)
+    yield made
+    made.close()
+
+
+def _has(counted: Path, number: int) -> bool:
+    return len(lines(counted)) > number
+
+
 @pytest.mark.parametrize("at_once", [None, 50], ids=["all", "window"])
-def test_a_worker_killed_twice(fast: Stack, counted: Path, at_once: int | None) -> None:
-    worker = fast.worker()
+def test_a_worker_killed_twice(anywhere: Stack, counted: Path, at_once: int | None) -> None:
+    worker = anywhere.worker()
     path = str(counted)
-    orders = ({"path": path, "value": text} for text in texts(DOCUMENTS))
-    run = fast.client.map("count", orders, max_concurrent=at_once)
-    for part in (8, 2):
-        eventually(lambda part=part: len(lines(counted)) > DOCUMENTS // part, timeout_s=300)
+    orders: Iterator[JsonValue] = ({"path": path, "value": text} for text in texts(DOCUMENTS))
+    run = anywhere.client.map("count", orders, max_concurrent=at_once)
+    for done_by_then in (DOCUMENTS // 8, DOCUMENTS // 2):
+        eventually(partial(_has, counted, done_by_then), timeout_s=600)
         worker.kill()
         worker.start()
     found = run.get(timeout=1_200)
     assert (found.count, found.succeeded) == (DOCUMENTS, DOCUMENTS)
-    assert states(fast, run.id) == {"succeeded": DOCUMENTS}
+    assert states(anywhere, run.id) == {"succeeded": DOCUMENTS}
     done = Counter(lines(counted))
     assert len(done) == DOCUMENTS
     # What ran as a worker died ran again, unless its end was written.

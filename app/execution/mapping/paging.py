@@ -21,15 +21,21 @@ def over_pages(step: Step, request: Map, origin: str, resumes: str | None) -> Ex
     """
     read, left_s, tenant = step.runtime.journal.read, step.claim.left_s, step.claim.tenant
     step.lets_go = True  # of members, where it ends before all of them have
-    at = pages.Placed() if step.claim.token == 1 else read(lambda c: pages.placed(c, step.claim.id))
+    at = (
+        pages.ExpandedPages()
+        if step.claim.token == 1
+        else read(lambda c: pages.placed(c, step.claim.id))
+    )
     late = left_s is not None and left_s <= 0
     if at.start >= request.count or at.stopped or late:
         return pattern.ended(request, step.tally())
     number = bisect_right([*accumulate(request.pages)], at.start)
     inputs = read(lambda c: pages.inputs_of(c, tenant, origin, number))
-    before = pattern.Before()
+    before = pattern.EarlierAnswers()
     if resumes is not None:
         counts = read(lambda c: pages.answered_before(c, resumes, at.start))
         within = (at.start, at.start + len(inputs))
-        before = pattern.Before(*counts, read(lambda c: tallies.answers(c, resumes, within=within)))
+        before = pattern.EarlierAnswers(
+            *counts, read(lambda c: tallies.answers(c, resumes, within=within))
+        )
     return pattern.page_of(request, at.start, inputs, before, remaining_s=left_s)

@@ -23,7 +23,7 @@ _J = table(Join).c
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class ExpandedPages:
     """How far the pages of a step are expanded, and whether its join has fired."""
 
     start: int = 0
@@ -76,12 +76,12 @@ def inputs_of(connection: Connection, tenant: str, run_id: str, number: int) -> 
     return found
 
 
-def placed(connection: Connection, step_id: str) -> Placed:
+def placed(connection: Connection, step_id: str) -> ExpandedPages:
     """Read how far a step is."""
     last = select(func.max(_S.position) + 1).where(_S.parent_id == step_id).scalar_subquery()
     fired = select(_J.state).where(_J.step_id == step_id).scalar_subquery()
     start, state = connection.execute(select(last, fired)).one()
-    return Placed(start or 0, state == "fired")
+    return ExpandedPages(start or 0, state == "fired")
 
 
 def answered_before(connection: Connection, step_id: str, place: int) -> tuple[int, int]:

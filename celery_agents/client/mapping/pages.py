@@ -12,7 +12,7 @@ from celery_agents.values import problem
 from celery_agents.wire.messages import to_json
 
 
-class Pages:
+class PageCutter:
     """Takes inputs, and gives full pages once they are too many for one message of the limit."""
 
     def __init__(self, limit_bytes: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import delete, func, insert, select, update
 
 from app.journal import Journal
+from app.journal.paging import pages
 from app.journal.retention import cleanup
 from app.journal.retention.cleanup import Retention, clean_journal, vacuum, what_would_go
 from app.journal.schema.engine import now
@@ -17,6 +18,7 @@ from app.journal.schema.models import (
     AuditEntry,
     Base,
     DeadLetter,
+    Entry,
     Event,
     Health,
     MemoryRow,
@@ -403,3 +405,33 @@ def test_statistics_go_minutes_before_hours(world: World) -> None:
         left = c.execute(select(Stat.grain_s, Stat.starts_at)).all()
     kept = {(g, now_s - int(days * DAY_S)) for (g, days), stays in ages.items() if stays}
     assert {tuple(row) for row in left} == kept
+
+
+def test_pages_of_a_run_that_never_came_go(world: World, journal: Journal) -> None:
+    def put(run_id: str) -> None:
+        for number in range(2):
+            page = pages.new_page("t", run_id, number, ["x"], f"{number}")
+            assert pages.add(journal.streams, page, number) == f"{number}"
+            assert pages.add(journal.streams, page, number) == f"{number}"  # it is there already
+
+    def left(run_id: str) -> int:
+        return journal.streams.length("t", pages.stream_of_inputs(run_id))
+
+    for run_id in ("came", "lost", "young"):
+        put(run_id)
+    claimed(journal, "came", step("came"))
+    old = (Entry.run_id != "young") | (Entry.key.in_(["came", "lost"]) & Entry.run_id.is_(None))
+    with world.engine.begin() as c:
+        c.execute(update(Entry).where(old).values(at=now() - 8 * DAY_S))
+    assert clean(world) == {"entries": 4}  # two pages, and the notes of both
+    assert [left(run_id) for run_id in ("came", "lost", "young")] == [2, 0, 2]
+    assert journal.read(lambda c: pages.inputs_of(c, "t", "came", 1)) == ["x"]
+    with pytest.raises(InvalidPayloadError, match="not in the journal"):
+        journal.read(lambda c: pages.inputs_of(c, "t", "lost", 0))
+
+
+def test_pages_go_with_their_run(world: World, journal: Journal) -> None:
+    pages.add(journal.streams, pages.new_page("", "s", 0, ["x"], "d"), 0)
+    journal.finish(claimed(journal, "s", step()), DONE).result(SOON)
+    age(world, 31, "s")
+    assert clean(world)["entries"] == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents.plan import Expand, JoinPolicy
+from agents.plan import Expand, JoinPolicy, PageOfMembers
 from app.journal import Journal
 from app.journal.queries import reasons
 from app.journal.schema.parking import PARKED_FROM
@@ -189,3 +189,74 @@ class TestMeanwhile(OnPostgres):
                 c.commit()
         assert ids(mine[0].wakes) == [place(2)]
         assert ids(found[0][0].wakes) == [place(3)]
+
+
+def page(start: int, count: int, expected: int, at_once: int | None, **more: Any) -> Expand:
+    """Members from a place on, of a map that has so many."""
+    of = PageOfMembers(
+        start=start, expected=expected, turn=start, more=start + count < expected, **more
+    )
+    members = tuple(member(str(n)) for n in range(start, start + count))
+    return Expand(members=members, join=JoinPolicy(max_concurrent=at_once), page=of)
+
+
+def test_a_window_goes_on_over_pages(world: World, journal: Journal) -> None:
+    first = claimed(journal, "p", step("p", task="agents.map", agent=None))
+    found = journal.expand(first, page(0, 2, 5, 3)).result(SOON)
+    assert (ids(found.members), ids(found.wakes)) == ([place(0), place(1)], ["p"])
+    assert ids(end(journal, 0).wakes) == []  # its turn is kept for the next page
+    second = claimed(journal, "p")
+    assert ids(journal.expand(second, page(2, 2, 5, 3)).result(SOON).members) == [
+        place(2),
+        place(3),
+    ]
+    assert ids(end(journal, 1).wakes) == []
+    last = journal.expand(claimed(journal, "p"), page(4, 1, 5, 3)).result(SOON)
+    assert (ids(last.members), ids(last.wakes)) == ([place(4)], [])
+    for n in (2, 3):
+        assert ids(end(journal, n).wakes) == []
+    assert ids(end(journal, 4).wakes) == ["p"]
+    join = world.join("p")
+    assert (join.state, join.done, join.expected, join.round) == ("fired", 5, 5, 1)
+
+
+def test_a_full_window_lets_none_of_a_page_begin(journal: Journal) -> None:
+    first = claimed(journal, "p", step("p", task="agents.map", agent=None))
+    assert ids(journal.expand(first, page(0, 3, 4, 2)).result(SOON).members) == [place(0), place(1)]
+    assert journal.expand(claimed(journal, "p"), page(3, 1, 4, 2)).result(SOON).members == []
+    assert [ids(end(journal, n).wakes) for n in (0, 1, 2)] == [[place(2)], [place(3)], []]
+
+
+def test_an_old_claim_adds_no_page(world: World, journal: Journal) -> None:
+    first = claimed(journal, "p", step("p", task="agents.map", agent=None))
+    journal.expand(first, page(0, 2, 4, None)).result(SOON)
+    assert not journal.expand(first, page(2, 2, 4, None)).result(SOON).applied
+    assert len(journal.members("p")) == 2
+
+
+def test_one_that_is_stopped_amid_its_pages_gets_no_more(world: World, journal: Journal) -> None:
+    first = claimed(journal, "p", step("p", task="agents.map", agent=None))
+    stops = page(0, 2, 4, 2)
+    stops = stops.model_copy(update={"join": JoinPolicy(kind="unbroken", max_concurrent=2)})
+    journal.expand(first, stops).result(SOON)
+    second = claimed(journal, "p")
+    end(journal, 0, FAILED)
+    found = journal.expand(second, page(2, 2, 4, 2)).result(SOON)
+    assert (found.members, ids(found.wakes)) == ([], ["p"])
+    assert len(journal.members("p")) == 2
+    assert claimed(journal, "p").token == 3
+
+
+def test_the_next_one_has_the_agent_of_who_ended(world: World, journal: Journal) -> None:
+    about = {0: "a", 1: "b"}
+    members = tuple(
+        member(str(n), agent=about.get(n), options={"agent": about[n]} if n in about else {})
+        for n in range(5)
+    )
+    begin(journal, Expand(members=members, join=JoinPolicy(max_concurrent=2)))
+    (wake,) = end(journal, 1).wakes
+    assert (wake.id, wake.agent, wake.payload["kwargs"]) == (place(2), "b", {"agent": "b"})
+    assert claimed(journal, place(2)).agent == "b"
+    (wake,) = end(journal, 0).wakes
+    assert (wake.id, wake.agent) == (place(3), "a")
+    assert world.row(place(4)).agent is None
