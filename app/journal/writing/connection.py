@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -115,5 +116,6 @@ def fire(connection: Connection, shots: Sequence[Shot]) -> Written:
     by_hash = [_BY_HASH] if any(shot.prepared.joined for shot in shots) else []
     calls = [shot.prepared.call for shot in shots]
     command = "; ".join([*planned, _BY_INDEX, *by_hash, *calls])
-    sent = connection.exec_driver_sql(command, tuple(v for shot in shots for v in shot.values))
+    values = tuple(chain.from_iterable([shot.values for shot in shots]))
+    sent = connection.exec_driver_sql(command, values)
     return {row[0]: row for row in sent} if shots[-1].prepared.answers else {}
