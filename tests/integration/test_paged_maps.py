@@ -27,6 +27,7 @@ from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 #: Documents of the run whose worker is killed twice; 20,000 are the ones that users have.
 DOCUMENTS = int(os.environ.get("AGENTS_TEST_DOCUMENTS", "1500"))
 SOME = 1_400
+pytestmark = pytest.mark.timeout(1_800)  # thousands of steps, on a busy machine, too
 
 
 def states(stack: Stack, run_id: str) -> Counter[str]:
