@@ -113,13 +113,17 @@ class Flower:
         self._url = stack.flower({"FLOWER_UNAUTHENTICATED_API": "1"})
         self._http = requests.Session()
         self._http.trust_env = False
+        self._asked: list[str] = []
         eventually(lambda: self._hears(stack), "Flower hears")
 
     def _hears(self, stack: Stack) -> bool:
+        """Ask once more, for nobody tells it of runs before it listened; it hears a moment later."""
         run = stack.client.ask("noop", 1)
         run.get(timeout=SOON_S)
+        self._asked.append(run.id)
         with contextlib.suppress(requests.ConnectionError):
-            return run.id in self("/api/tasks")
+            told = self("/api/tasks")
+            return any(run_id in told for run_id in self._asked)
         return False
 
     def __call__(self, path: str) -> str:

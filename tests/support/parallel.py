@@ -259,16 +259,17 @@ class FilesAtOnce:
         return True
 
     def _hear(self, runner: FileRunner) -> None:
-        try:
-            hook, about = runner.channel.recv()
-        except (EOFError, OSError):  # also amid what it told
+        told: Any = None
+        with suppress(EOFError, OSError):  # also amid what it told
+            told = runner.channel.recv()
+        # Not while that is handled: errors of tests of one that is forked then would have it, too.
+        if told is None:
             self._ended(runner)
+        elif told[0]:
+            self._told(runner, *told)
         else:
-            if hook:
-                self._told(runner, hook, about)
-            else:
-                knows = runner is not self._session.stash.get(_AHEAD, None)
-                runner.give(self._files.popleft() if self._files and knows else None)
+            knows = runner is not self._session.stash.get(_AHEAD, None)
+            runner.give(self._files.popleft() if self._files and knows else None)
         if self._session.shouldfail:
             raise self._session.Failed(self._session.shouldfail)
         if self._session.shouldstop:

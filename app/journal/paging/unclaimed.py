@@ -5,7 +5,7 @@ That pages have begun is noted in one stream of the service's, where cleaning lo
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, exists, select
 
 from app.journal.schema.engine import now
 from app.journal.schema.models import Entry, Run
@@ -20,6 +20,6 @@ UNCLAIMED_S = 7 * 86_400.0
 def unclaimed() -> list[ColumnElement[bool]]:
     """Entries of pages whose run has never come, and the notes of old ones."""
     old = (Entry.tenant == "") & (Entry.stream == BEGUN) & (Entry.at < now() - UNCLAIMED_S)
-    begun = select(Entry.key).where(old, Entry.key.not_in(select(Run.id)))
+    begun = select(Entry.key).where(old, ~exists().where(Run.id == Entry.key))
     lost = Entry.run_id.in_(begun) & Entry.stream.startswith(INPUTS)
     return [lost, old]

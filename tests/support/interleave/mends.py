@@ -157,8 +157,8 @@ MENDS = [
         [
             Edit(
                 "app.journal.steps.expansions",
-                "        locks.lock(connection, [(claim.id, claim.run_id)])\n",
-                "        locks.lock_steps(connection, [claim.id])\n",
+                "        locks.lock(connection, [(claim.id, claim.run_id)])\n    held =",
+                "        locks.lock_steps(connection, [claim.id])\n    held =",
             )
         ],
         ["deadlocks"],

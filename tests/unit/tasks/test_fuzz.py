@@ -240,4 +240,6 @@ def test_the_fuzz_reaches_requests(contract: type[StepOptions]) -> None:
     whole = {"agent": "a", "candidates": ["a"], "voters": ["a"], "agents": ["a"], "input": [1]}
     assert set(whole) <= set(WORDS)
     told = {k: v for k, v in whole.items() if k in contract.model_fields}
+    if "agent" in told:  # a map has one of them, or several
+        told.pop("agents", None)
     assert bounded(lambda: contract.from_message([], told)) is not None

@@ -31,7 +31,8 @@ def test_an_older_client_is_given_no_result_that_it_does_not_know(
     monkeypatch.setattr(held, "Questions", lambda *_: waiting)
     monkeypatch.setattr(held, "asked", asked)
     ctx = SimpleNamespace(method="tools/call", protocol_version=version, params={})
-    caller: Any = SimpleNamespace()
+    under_way = SimpleNamespace(leaving=False)
+    caller: Any = SimpleNamespace(services=SimpleNamespace(under_way=under_way))
     call = HeldCall(ctx, caller, SimpleNamespace(), [])
     call._run = CalledRun("r", "t", replayed=False, of_tool=True)
     assert asyncio.run(call.end()) == told

@@ -165,9 +165,8 @@ def test_a_large_payload_is_refused(client: Client) -> None:
 
 
 def test_a_map_of_too_much_says_what_to_do(client: Client) -> None:
-    for call in (client.map, client.map.s):
-        with pytest.raises(PayloadTooLargeError, match=r"limit is 262,144.*several maps"):
-            call("a", ["x" * 1_000] * 300)
+    with pytest.raises(PayloadTooLargeError, match=r"limit is 262,144.*several maps"):
+        client.map.s("a", ["x" * 1_000] * 300)
 
 
 @pytest.mark.parametrize("many", [False, True])

@@ -34,11 +34,13 @@ class Stream:
 
     def __init__(self, request_id: Any = 7, role: Role = Role.USER) -> None:
         self.request_id, self.request, self.session = request_id, None, self
+        self.params: dict[str, Any] = {}
         self.said: list[Any] = []
         self.heard, self.over = asyncio.Event(), False
         self.made = [Configured()]
         self.who = Principal(id="k", role=role, agents=("some",))
-        self.services = SimpleNamespace(models=ModelCatalog({}, nothing))
+        under_way = SimpleNamespace(leaving=False)
+        self.services = SimpleNamespace(models=ModelCatalog({}, nothing), under_way=under_way)
 
     async def send_notification(self, note: Any, **_: Any) -> None:
         self.said.append(note.model_dump(by_alias=True, exclude_none=True))
@@ -52,9 +54,10 @@ class Stream:
 
     async def told(self, number: int) -> list[Any]:
         """What it was told, once it is so much."""
-        while len(self.said) < number:
-            self.heard.clear()
-            await self.heard.wait()
+        async with asyncio.timeout(60):  # who failed tells nothing
+            while len(self.said) < number:
+                self.heard.clear()
+                await self.heard.wait()
         return self.said
 
 
