@@ -6,7 +6,7 @@ from agents.catalog.registry import Registry
 from agents.plan import Expand
 from app.admission.breakers import Breakers
 from app.admission.budgets.shared import SharedBudgets
-from app.admission.guard import Asked, Guard, Guarded, Next, Reply
+from app.admission.guard import Asked, Guard, Guarded, Reply
 from app.admission.guards.admission import AdmissionGuard
 from app.admission.guards.failover import BackupGuard, HealthGuard
 from app.admission.guards.health import HealthView
@@ -26,7 +26,7 @@ def chain(
     limits: SharedLimits | None = None,
     budgets: SharedBudgets | None = None,
     experiences: Experiences | None = None,
-) -> Next:
+) -> Guarded:
     """Set all guards round an agent's backend. Without ``experiences`` nobody routes."""
     routers: list[Guard] = []
     if limits is not None and experiences is not None:

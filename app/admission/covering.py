@@ -12,7 +12,7 @@ P = TypeVar("P")
 
 
 class CoveringPolicies(Generic[P]):
-    """The policies of one sort, looked up once for each agent.
+    """The policies of one sort, looked up once for each agent, and each kind that it has had.
 
     Args:
         policies: by name.
@@ -33,7 +33,8 @@ class CoveringPolicies(Generic[P]):
 
     def of(self, agent: Registered, tenant: str = "") -> dict[str, P]:
         """Those that cover an agent, by name, with the numbers that hold for a tenant."""
-        key = (agent.name, tenant) if tenant in self._own else agent.name
+        # One that is made anew over the API may be of another kind.
+        key = (agent.name, agent.kind, tenant if tenant in self._own else None)
         found = self._known.get(key)
         if found is None:
             about = about_of(agent)

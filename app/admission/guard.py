@@ -232,10 +232,11 @@ class Guarded:
     def __call__(self, asked: Asked) -> Awaitable[Reply]:
         """Answer a turn."""
         asks_nothing = asked.when_open == "wait" and asked.step.allowance is None
-        plain = asks_nothing and self._is_plain(asked.agent)
+        plain = asks_nothing and self.is_plain(asked.agent)
         return (self._last if plain else self._all)(asked)
 
-    def _is_plain(self, agent: Registered) -> bool:
+    def is_plain(self, agent: Registered) -> bool:
+        """Return whether an agent concerns none of them."""
         known = self._plain.get(agent.name)
         if known is None or known[0] is not agent:  # one that is posted anew is another one
             plain = not any(guard.concerns(agent) for guard in self._guards)

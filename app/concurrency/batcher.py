@@ -36,7 +36,7 @@ class Batches(Generic[T]):
         self._queue: queue.SimpleQueue[tuple[T, Future[Any]] | None] = queue.SimpleQueue()
         self._gathered: Gathered[tuple[T, Future[Any]]] = Gathered(self._put)
         self._performing = threading.Lock()
-        self._closed = self._ended = False
+        self._closed = False
         self._closing = threading.Lock()  # nothing is queued behind the end
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -83,17 +83,18 @@ class Batches(Generic[T]):
             self._gather(batch)
             with self._performing:
                 self._do(batch)
-            if self._ended:
-                return
 
     def _gather(self, batch: list[tuple[T, Future[Any]]]) -> None:
         """Add to a batch what is queued; on the thread that performs."""
-        while len(batch) < self._most and not self._ended and not self._queue.empty():
-            item = self._queue.get()
+        while len(batch) < self._most:
+            try:  # without a look before: of two that perform, the other one may take it
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return
             if item is None:
-                self._ended = True
-            else:
-                batch.append(item)
+                self._queue.put(None)  # the thread's, wherever it was found
+                return
+            batch.append(item)
 
     def _answers(self, batch: list[tuple[T, Future[Any]]]) -> Sequence[Any]:
         return self._perform([item for item, _ in batch])

@@ -226,7 +226,7 @@ class Step(Calling):
     async def note(self, kind: str, data: Sequence[dict[str, str]]) -> None:
         """Write events of this step; a journal that is away fails nothing: they are for people."""
         try:
-            self.settle()
+            await self.settled()
             await in_thread(self.runtime.journal.note, self.run_id, self.step_id, kind, data)
         except AgentsError as error:
             note(log, "events", "Events of %s were not written", self.step_id, error=error)

@@ -89,6 +89,11 @@ class Telling:
         if self.claim.ahead is not None:
             self.claim.ahead.settle()
 
+    async def settled(self) -> None:
+        """The same, where others go on meanwhile."""
+        if self.claim.ahead is not None:
+            await in_thread(self.settle)
+
     def did(self, name: str) -> None:
         """Take note that it used a tool, or asked an agent.
 

@@ -46,6 +46,10 @@ class Turns:
             registry, breakers, health, limits=limits, budgets=budgets, experiences=experiences
         )
 
+    def is_plain(self, agent: Registered) -> bool:
+        """Return whether no guard has anything to do with an agent."""
+        return self._ask.is_plain(agent)
+
     async def take(
         self, name: str, turn: Turn, step: GuardedStep, *, when_open: WhenOpen = "wait"
     ) -> Reply:

@@ -127,7 +127,10 @@ class Ahead:
         Raises:
             JournalUnavailableError: it is not, and will not be.
         """
-        if self.write().result(PATIENCE_S) is None:
+        written = self.write()
+        if not written.come_within(PATIENCE_S):
+            raise JournalUnavailableError("Ends that come before it are not written yet.")
+        if written.result() is None:
             raise JournalUnavailableError("Its flow has gone on in another way.")
 
 

@@ -99,7 +99,7 @@ class SharedBudgets:
         self._lock = threading.Lock()
         self._clock: tuple[float, float] | None = None
         #: Those of an agent and a tenant, where none is of one run alone.
-        self._accounts: dict[tuple[str, str], Accounts] = {}
+        self._accounts: dict[tuple[str, str, str], Accounts] = {}
         #: Whether something was reserved here, or may be.
         self.used = bool(policies)
 
@@ -113,7 +113,7 @@ class SharedBudgets:
 
     def accounts(self, agent: Registered, tenant: str, run_id: str) -> Accounts:
         """The accounts of a request that begins now. May block as :meth:`now` does."""
-        now, key = self.now(), (agent.name, tenant)
+        now, key = self.now(), (agent.name, agent.kind, tenant)
         known = self._accounts.get(key)
         if known is None or not known.last(now):
             about = replace(about_of(agent), tenant=tenant, run=run_id)

@@ -27,7 +27,7 @@ class ScreenGuard:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._rules: dict[str, tuple[TextGuard, ...]] = {}
+        self._rules: dict[tuple[str, str], tuple[TextGuard, ...]] = {}
 
     def concerns(self, agent: Registered) -> bool:
         """Return whether guards of texts stand round it."""
@@ -56,9 +56,10 @@ class ScreenGuard:
         return await _answered(asked, step, screen, reply, spent)
 
     def _of(self, agent: Registered) -> tuple[TextGuard, ...]:
-        found = self._rules.get(agent.name)
+        key = (agent.name, agent.kind)  # made anew over the API it may be of another kind
+        found = self._rules.get(key)
         if found is None:
-            found = self._rules[agent.name] = self._registry.guards_of(agent)
+            found = self._rules[key] = self._registry.guards_of(agent)
         return found
 
 

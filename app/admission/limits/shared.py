@@ -86,7 +86,8 @@ class SharedLimits:
     ) -> Ticket:
         """The ticket of a request to an agent; it wants what is ``beside`` too."""
         tenant = asker.tenant
-        plan = self._plans.of((agent.deployment, tenant), lambda: self._of_any_run(agent, tenant))
+        key = (agent.deployment, agent.kind, tenant)
+        plan = self._plans.of(key, lambda: self._of_any_run(agent, tenant))
         if plan is None or beside:
             plan = Plan((*self._wanted(agent, tenant, run_id, needs), *beside))
         return Ticket(asker, needs, plan, agent.deployment)

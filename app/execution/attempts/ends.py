@@ -274,5 +274,6 @@ def _write_before(runtime: Runtime, claim: Claimed) -> None:
     if (row := row_of(claim)) is None or is_written(row):
         return
     if row.is_given_up():
+        runtime.active.pop(claim.id, None)  # another way may ask the same at once
         Ends(runtime, row.first).finish(row.goings[0].outcome)
     raise NotWrittenError(StepCancelledError("Its flow goes on in another way."))

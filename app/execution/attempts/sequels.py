@@ -25,6 +25,7 @@ from app.journal.schema.rows import Claimed
 from app.journal.sequels import FlowSeen, GoingOn
 from app.journal.steps.joins import EARLY_S
 from celery_agents import names
+from celery_agents.contracts.ask import CAPS
 from celery_agents.contracts.outcome import Outcome
 from celery_agents.noted import note
 
@@ -36,6 +37,8 @@ SEQUEL_S = 1.0
 #: A flow's agents without effects share one wait for the disk for so long: a power cut undoes what
 #: they did in that time, which cost nothing, and it is done again.
 SHARED_S = 0.025
+#: Options by which a request is counted, or its answer kept.
+_GOVERNED = frozenset({*CAPS, "budget", "cache", "similarity"})
 #: Kinds of values that are the same in the journal as here.
 _SAME = frozenset({str, int, float, bool, type(None)})
 
@@ -118,7 +121,7 @@ def _begun(runtime: Runtime, claim: Claimed, going: GoingOn, *, pure: bool) -> C
         if not is_written(row):
             return None
         row = None  # its end is the first of what comes
-    runs_ahead = pure and _touches_nothing(_agent(runtime, going.asks.agent))
+    runs_ahead = pure and _touches_nothing(runtime, going.asks)
     if row is None:
         if (fiber := current()) is None or not runs_ahead:
             return wait(sequels.go_on(claim, going, me))
@@ -145,10 +148,16 @@ def _agent(runtime: Runtime, name: str | None) -> Registered | None:
     return runtime.agents.registry.find(name or "")
 
 
-def _touches_nothing(agent: Registered | None) -> bool:
-    """Return whether an agent is a function that is not given its step."""
-    backend = None if agent is None else agent.backend
-    return isinstance(backend, FunctionBackend) and backend.is_alone
+def _touches_nothing(runtime: Runtime, asks: Member) -> bool:
+    """Return whether an agent is a function that is not given its step, and concerns no guard.
+
+    A call that is counted has its step's row: the loop, and all others on it, would wait for that.
+    """
+    agent = _agent(runtime, asks.agent)
+    if agent is None or not isinstance(agent.backend, FunctionBackend):
+        return False
+    plain = runtime.agents.turns.is_plain(agent) and _GOVERNED.isdisjoint(asks.options)
+    return plain and agent.backend.is_alone
 
 
 def _advanced(kept: Kept, told: Line, at: float) -> Advanced:

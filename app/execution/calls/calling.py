@@ -109,6 +109,7 @@ class Calling(Telling):
         cache: Cacheable | None = None,
     ) -> Answer:
         """Make one paid or outside act, unless an earlier attempt finished it, or it is cached."""
+        await self.settled()
         about: Any = {"once": once, "expect": expect}
         if cache is not None:
             about |= {"cache": cache, "step": self}
@@ -117,7 +118,7 @@ class Calling(Telling):
     async def distrust(self) -> None:
         """Take note that the run has read what others wrote."""
         if not self.distrusted:
-            self.settle()
+            await self.settled()
             await in_thread(self.runtime.journal.memories.distrust, self.run_id)
             self.distrusted = True
 
@@ -141,4 +142,5 @@ class Calling(Telling):
         self, name: str, *, fingerprint: str = "", once: bool = False, after: int = 0
     ) -> bool:
         """Return whether an earlier attempt has made a call, so that it would not be made again."""
+        await self.settled()
         return await self.calls.known(name, fingerprint, once=once, after=after)

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 from celery import Celery, current_app
+from sqlalchemy import update
 
 from app.execution.runtime import Runtime, close_runtime, runtime_of
 from app.factory import create_app
+from app.journal.schema.engine import now
+from app.journal.schema.models import Worker
 from app.settings import Settings
 
 
@@ -41,4 +44,8 @@ def app(settings: Settings) -> Iterator[Celery]:
 
 @pytest.fixture
 def runtime(app: Celery) -> Runtime:
-    return runtime_of(app, "worker@here")
+    """A worker whose lease lasts: nobody renews it here, and a busy machine may take minutes."""
+    made = runtime_of(app, "worker@here")
+    lasts = update(Worker).values(lease_until=now() + 3600)
+    made.journal.transaction(lambda c: c.execute(lasts))
+    return made

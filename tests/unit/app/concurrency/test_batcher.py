@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -208,6 +210,32 @@ def test_a_growing_batch_that_takes_in_the_end_is_the_last(slow: Slow) -> None:
     closing.join(SOON)
     assert [reply.result(SOON) for reply in replies] == [0, 1, 2]
     assert not made._thread.is_alive()
+
+
+def test_what_the_other_one_that_performs_has_taken_is_not_waited_for() -> None:
+    """A lone fiber takes in what is queued beside the thread, which is quicker here."""
+
+    class Taken(queue.SimpleQueue[Any]):
+        """Seems to hold something until one looks for it."""
+
+        def empty(self) -> bool:
+            return False
+
+    made: GrowingBatches[int] = GrowingBatches("test", lambda items, more: [*items, *more()], 10)
+    made.close()  # its thread is not there to take anything
+    made._queue, reply = Taken(), Future[int]()
+    threading.Thread(target=made._do, args=([(2, reply)],), daemon=True).start()
+    assert reply.result(SOON) == 2
+
+
+def test_the_end_is_the_thread_s_whoever_finds_it() -> None:
+    made: GrowingBatches[int] = GrowingBatches("test", lambda items, more: [*items, *more()], 10)
+    made.close()
+    made._queue, reply = queue.SimpleQueue(), Future[int]()
+    made._queue.put(None)
+    made._do([(2, reply)])
+    assert reply.result(0) == 2
+    assert made._queue.get_nowait() is None
 
 
 def test_who_came_last_hears_why_a_growing_batch_failed() -> None:

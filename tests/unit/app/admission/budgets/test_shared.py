@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -40,6 +41,15 @@ def test_accounts_are_remembered_within_a_window() -> None:
     assert of.accounts(AGENT, "acme", "r3")[0].key == f"each:acme@{DAY_S}"
     of.at = DAY_S - 1  # whoever is behind books in the window of its own clock
     assert of.accounts(AGENT, "acme", "r4") == first
+
+
+def test_an_agent_that_is_made_anew_of_another_kind_is_counted_as_that() -> None:
+    """Over the API, under the same name; its process has asked it before."""
+    of = budgets({"models": BudgetPolicy(calls=9, covers=("kind:openai",))})
+    http, model = (replace(AGENT, kind=kind) for kind in ("http", "openai"))
+    for agent, keys in ((http, []), (model, ["models@0"]), (http, [])):
+        assert [account.key for account in of.accounts(agent, "acme", "r")] == keys
+        assert [*of.of(agent)] == ["models"][: len(keys)]
 
 
 def test_a_run_has_its_own() -> None:

@@ -63,7 +63,7 @@ class Step:
 
 def turned(step: Step, agent: Any, *rules: TextGuard, **turn: Any) -> Any:
     """The reply of an agent within these guards."""
-    registered = SimpleNamespace(name="a")
+    registered = SimpleNamespace(name="a", kind="any")
     guard = ScreenGuard(cast("Any", SimpleNamespace(guards_of=lambda _: rules)))
     asked = Asked(cast("Any", registered), Turn(**{"input": None} | turn), cast("Any", step))
 
@@ -91,6 +91,23 @@ def test_the_agent_sees_marks_and_the_asker_his_own_words() -> None:
     assert step.told == [("progress", {"percent": 50})]
     assert "anna" not in str(step.noted)
     assert [row["side"] for _, data in step.noted for row in data] == ["input", "output"]
+
+
+def test_an_agent_that_is_made_anew_of_another_kind_has_the_guards_of_that() -> None:
+    """Over the API, under the same name; its process has asked it before."""
+    registry = SimpleNamespace(guards_of=lambda agent: (MASK,) if agent.kind == "openai" else ())
+    guard = ScreenGuard(cast("Any", registry))
+    http, model = (cast("Any", SimpleNamespace(name="a", kind=k)) for k in ("http", "openai"))
+    assert [guard.concerns(agent) for agent in (http, model, http)] == [False, True, False]
+    seen: list[Any] = []
+
+    async def go_on(asked: Asked) -> Reply:
+        seen.append(asked.turn.input)
+        return Answer(value=None)
+
+    asked = Asked(model, Turn(input="anna@example.org"), cast("Any", Step()))
+    asyncio.run(cast("Any", guard(asked, go_on)))
+    assert "anna" not in str(seen)
 
 
 def test_without_guards_all_passes_as_it_is() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -209,6 +210,15 @@ def test_what_anthropic_reads_from_its_cache_counts_toward_no_limit(
     limits.pump().result()
     (told,) = [json.loads(a[2]) for _, a in redis.asked if len(a) == 4 and a[3] not in {"0", "1"}]
     assert told[-1] == counted - 165  # the turn's own
+
+
+def test_an_agent_that_is_made_anew_of_another_kind_is_limited_as_that() -> None:
+    """Over the API, under the same name; its process has asked it before."""
+    limits = limits_of(Redis(), x=LimitPolicy(concurrent=3, covers=("kind:openai",)))
+    http, model = (replace(agent_of("a", lambda: None), kind=kind) for kind in ("http", "openai"))
+    for agent, limited in ((http, False), (model, True), (http, False)):
+        assert bool(limits.of(agent)) == limited
+        assert bool(limits.ticket(agent, Asker("w"), "run", Needs()).held) == limited
 
 
 def test_a_turn_that_makes_no_request_of_its_own_is_one() -> None:

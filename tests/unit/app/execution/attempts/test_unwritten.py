@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 import tasks
 from agents.current import CURRENT
+from app.admission.guards.admission import AdmissionGuard
 from app.execution.attempts import sequels
 from app.execution.runtime import Runtime
 from app.journal.ahead import Ahead
@@ -52,6 +53,8 @@ async def charge(told: Any) -> Any:
 
 #: Whom the flow asks, one after the other; by default the one without effects.
 WHOM: dict[int, str] = {}
+#: Options of each.
+OPTIONS: dict[str, Any] = {}
 
 
 @flow
@@ -60,7 +63,7 @@ async def thoughts(run: Any, told: Any) -> Any:
     found: list[Any] = []
     for n in range(STEPS):
         try:
-            found.append(await run.ask(WHOM.get(n, "think"), {"n": n}))
+            found.append(await run.ask(WHOM.get(n, "think"), {"n": n}, **OPTIONS))
         except AgentsError as error:
             found.append(error.kind)
     return found
@@ -84,7 +87,7 @@ def worker(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker
     made = Worker(runtime)
     yield made
     signals.before_task_publish.disconnect(made._sent)
-    for one in (DOES, WHOM, ASKED):
+    for one in (DOES, WHOM, ASKED, OPTIONS):
         one.clear()
 
 
@@ -283,7 +286,49 @@ def test_where_it_cannot_be_written_the_first_end_is_told_and_the_rest_is_done_a
     same_as_by_messages(worker)
 
 
-def test_a_call_of_one_that_finds_its_step_has_its_row(worker: Worker, rows: list[Ahead]) -> None:
+def test_who_is_done_again_is_not_under_way_here_any_more(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next message may be here before its first attempt has been left."""
+    runtime, under_way = worker.runtime, list[set[str]]()
+    finish = runtime.journal.finish
+
+    def refuses(self: Ahead) -> Any:
+        raise ValueError("no")
+
+    def noting(claim: Any, *args: Any, **more: Any) -> Any:
+        if claim.id == derived_id(FLOW, "1"):
+            under_way.append({*runtime.active})
+        return finish(claim, *args, **more)
+
+    monkeypatch.setattr(Ahead, "write", refuses)
+    monkeypatch.setattr(runtime.journal, "finish", noting)
+    assert ends(worker) == [*range(STEPS)]
+    assert under_way == [{derived_id(FLOW, "1")}]
+
+
+def test_one_round_which_guards_stand_begins_when_all_before_it_is_written(
+    worker: Worker, rows: list[Ahead], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They write of its step, and the loop would wait for its row."""
+    monkeypatch.setattr(AdmissionGuard, "concerns", lambda _, agent: agent.name == "think")
+    assert ends(worker) == [*range(STEPS)]
+    assert not rows
+    same_as_by_messages(worker)
+
+
+@pytest.mark.parametrize("option", [{"max_cost": 1.0}, {"cache": "refresh"}])
+def test_nor_one_that_is_counted_or_whose_answer_is_kept(
+    worker: Worker, rows: list[Ahead], option: dict[str, Any]
+) -> None:
+    OPTIONS.update(option)
+    assert ends(worker) == [*range(STEPS)]
+    assert not rows
+
+
+def test_a_call_of_one_that_finds_its_step_has_its_row(
+    worker: Worker, rows: list[Ahead], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As code of other libraries does, which nobody hands a step."""
 
     async def calls(n: int) -> Any:
@@ -297,9 +342,18 @@ def test_a_call_of_one_that_finds_its_step_has_its_row(worker: Worker, rows: lis
         assert within.step.graphs is not None
         return said.value
 
+    waited, settle = list[bool](), Ahead.settle
+
+    def settles(self: Ahead) -> None:
+        if not (self.is_sent and self.write().done()):
+            waited.append(worker.runtime.loop.here)
+        settle(self)
+
+    monkeypatch.setattr(Ahead, "settle", settles)
     DOES[6] = calls
     assert ends(worker) == [*range(STEPS)]
     assert [len(one.goings) for one in rows] == [6, STEPS - 7]
+    assert waited == [False], "the loop has waited for it"
     made = select(Call.step_id, Call.name)
     found = worker.runtime.journal.read(lambda c: c.execute(made).all())
     assert [tuple(one) for one in found] == [(derived_id(FLOW, "7"), "finds")]
