@@ -116,6 +116,9 @@ def test_only_what_failed_is_asked_again(client: Client, stack: Stack) -> None:
     values = [outcome.value for _, outcome in second.results()]
     assert len(values) == SOME
     assert [values[n] for n in sorted(bad)] == sorted(bad)
+    third = client.map.resume(second.id)  # nothing is left
+    assert third.get(timeout=120).succeeded == SOME
+    assert [outcome.value for _, outcome in third.results()] == values
 
 
 def test_a_cancelled_one_stops(client: Client, stack: Stack) -> None:
