@@ -71,7 +71,8 @@ class PageOfMembers(Contract):
 
     #: The place of its first member.
     start: int
-    #: Members of all pages that have not ended beforehand; of those before this one.
+    #: Members of all pages, as many as there may be to wait for; and of the pages before this one
+    #: those that had not ended beforehand.
     expected: int
     turn: int
     #: The pattern goes on at once with the next one.

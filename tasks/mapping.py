@@ -25,6 +25,7 @@ def mapping(step: Step, request: Map) -> Expand | Outcome:
     """Ask agents about each input; args [inputs], kwargs: see ``Map``."""
     origin, wanted = step.claim.id, request
     if request.resumes is not None:
+        step.lets_go = True  # of members of its pages, if the earlier run is gone meanwhile
         origin, earlier = step.earlier_map(request.resumes)
         known = Map.from_message(earlier["args"], earlier["kwargs"], known=True)
         wanted = pattern.resumed(request, known)

@@ -71,13 +71,9 @@ def advance(
 
 @dataclass(frozen=True, slots=True)
 class EarlierAnswers:
-    """The answers that an earlier run has: how many before a page, in all, and those of the page.
-
-    By their places.
-    """
+    """The answers that an earlier run has: how many before a page, and by places those of it."""
 
     passed: int = 0
-    known: int = 0
     answered: Mapping[int, Outcome] = field(default_factory=dict)
 
 
@@ -97,7 +93,7 @@ def page_of(
         join=_join(request, remaining_s),
         page=PageOfMembers(
             start=start,
-            expected=request.count - before.known,
+            expected=request.count,
             turn=turn,
             more=end < request.count,
         ),

@@ -24,6 +24,7 @@ from celery_agents.contracts.policies import RetryPolicy
 from celery_agents.contracts.schema import AnswerSchema
 from celery_agents.contracts.teams.solve import Strategy
 from celery_agents.errors import InvalidPayloadError
+from celery_agents.values import problem
 
 #: The payload limit binds sooner for all but the smallest inputs.
 INPUTS_MAX = 100_000
@@ -62,6 +63,8 @@ def page_in(value: object) -> tuple[list[JsonValue], str]:
         raise InvalidPayloadError(f"inputs: a list of 1 to {PAGE_MAX:,}.")
     if not isinstance(digest, str):
         raise InvalidPayloadError("digest: a text.")
+    if (wrong := problem(inputs)) is not None:
+        raise InvalidPayloadError(f"inputs: {wrong}.")
     return inputs, digest
 
 
@@ -108,11 +111,12 @@ class Map(Pattern):
         """Take a signature of Celery's canvas."""
         if not isinstance(value, Mapping) or "task" not in value:
             return value
-        if value["task"] not in _VERBS:
+        verb = _VERBS.get(task) if isinstance(task := value["task"], str) else None
+        if verb is None:
             raise ValueError("each input is put to ask, fallback, vote or gather")
         if value.get("args"):
             raise ValueError("it has an input already: those of the map are put to it")
-        return {"verb": _VERBS[value["task"]], "options": value.get("kwargs") or {}}
+        return {"verb": verb, "options": value.get("kwargs") or {}}
 
     @model_validator(mode="after")
     def _goes_one_way(self) -> Self:

@@ -84,6 +84,15 @@ def test_a_run_is_accepted_and_done(user: Asked) -> None:
         ({"task": "ask", "agent": "shout", "input": "a"}, "A"),
         ({"task": "fallback", "candidates": ["bad", "shout"], "input": "b"}, "B"),
         ({"task": "map", "agent": "shout", "input": ["a", "b"]}, ["A", "B"]),
+        ({"task": "map", "agents": ["shout", "noop"], "input": ["a", "b"]}, ["A", "b"]),
+        (
+            {
+                "task": "map",
+                "each": {"verb": "fallback", "options": {"candidates": ["bad", "shout"]}},
+                "input": ["a", "b"],
+            },
+            ["A", "B"],
+        ),
         ({"task": "gather", "agents": ["shout", "noop"], "how": "concat", "input": "a"}, "A\n\na"),
         ({"task": "vote", "voters": ["yes", "yes", "no"], "input": "?"}, "yes"),
         ({"task": "team", "lead": "shout", "input": "a"}, "A"),
@@ -127,6 +136,11 @@ def test_what_is_not_accepted(user: Asked) -> None:
         ({**ASK, "input": "x" * 2_000_000}, 413, "payload_too_large"),
         ({**ASK, "tenant": "umbrella"}, 403, "forbidden"),
         ({"task": "vote", "voters": [{"agent": "yes", "samples": 5000}]}, 422, "invalid_payload"),
+        (
+            {"task": "map", "each": {"task": []}, "input": ["x"]},
+            422,
+            "invalid_payload",
+        ),
     ]:
         told = user("POST", "/tasks", body)
         assert told.status_code == status, told.text

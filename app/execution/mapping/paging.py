@@ -33,9 +33,9 @@ def over_pages(step: Step, request: Map, origin: str, resumes: str | None) -> Ex
     inputs = read(lambda c: pages.inputs_of(c, tenant, origin, number))
     before = pattern.EarlierAnswers()
     if resumes is not None:
-        counts = read(lambda c: pages.answered_before(c, resumes, at.start))
+        passed = read(lambda c: pages.answered_before(c, resumes, at.start))
         within = (at.start, at.start + len(inputs))
         before = pattern.EarlierAnswers(
-            *counts, read(lambda c: tallies.answers(c, resumes, within=within))
+            passed, read(lambda c: tallies.answers(c, resumes, within=within))
         )
     return pattern.page_of(request, at.start, inputs, before, remaining_s=left_s)

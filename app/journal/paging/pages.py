@@ -84,9 +84,7 @@ def placed(connection: Connection, step_id: str) -> ExpandedPages:
     return ExpandedPages(start or 0, state == "fired")
 
 
-def answered_before(connection: Connection, step_id: str, place: int) -> tuple[int, int]:
-    """Count a step's members that succeeded: those before a place, and all."""
-    ok = (_S.parent_id == step_id) & (_S.state == State.SUCCEEDED)
-    before = select(func.count()).where(ok, _S.position < place).scalar_subquery()
-    row = connection.execute(select(before, select(func.count()).where(ok).scalar_subquery())).one()
-    return row[0], row[1]
+def answered_before(connection: Connection, step_id: str, place: int) -> int:
+    """Count a step's members before a place that succeeded."""
+    ok = (_S.parent_id == step_id) & (_S.state == State.SUCCEEDED) & (_S.position < place)
+    return int(connection.execute(select(func.count()).where(ok)).scalar_one())

@@ -114,9 +114,10 @@ _ASSIGN = (
     .where(_S.id == bindparam("b_id"))
     .values(agent=bindparam("b_agent"), payload=bindparam("b_payload", type_=_S.payload.type))
 )
+#: Whoever answered in an earlier run (round 0) need be none of the map's agents.
 _FEWEST = (
     select(_S.agent)
-    .where(_S.parent_id == bindparam("b_id"), _S.agent.is_not(None))
+    .where(_S.parent_id == bindparam("b_id"), _S.agent.is_not(None), _S.round > 0)
     .group_by(_S.agent)
     .order_by(func.count().filter(_S.finished_at.is_(None)), _S.agent)
     .limit(1)

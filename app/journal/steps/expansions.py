@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from agents.plan import AwaitedAny, Expand, PageOfMembers
 from app.journal.actors import mailbox
@@ -196,14 +196,16 @@ def _on(connection: Connection, o: ExpandStep, page: PageOfMembers) -> Expanded:
     if waiting is None:
         return Expanded(applied=False)
     found = _expand_page(connection, o, page)
-    found.timer = None if o.plan.join.timeout_s is None else wake_of(waiting)
+    if page.start == 0 and o.plan.join.timeout_s is not None:  # of all pages there is one join
+        found.timer = wake_of(waiting)
     return found
 
 
 def _expand_page(connection: Connection, o: ExpandStep, page: PageOfMembers) -> Expanded:
     """Insert a page of members, while those of the pages before it run and are counted.
 
-    So many of it begin as turns are free by now. If the join has fired meanwhile, nobody does.
+    So many of it begin as turns are free by now. If the join has fired meanwhile, nobody does. As
+    long as pages are to come it expects more than there are, so that it fires by none of its ends.
     """
     claim, turns = o.claim, o.plan.join.max_concurrent
     known = connection.execute(_JOIN, {"b_id": claim.id}).first()
@@ -216,6 +218,9 @@ def _expand_page(connection: Connection, o: ExpandStep, page: PageOfMembers) -> 
     refused = caps.refuse(connection, claim, asked, o.rules.caps, o.bounds) if o.bounds else {}
     if refused:
         joins.recount(connection, claim.id, 1)
+        connection.execute(_NO_TURNS, {"b_id": claim.id, "b_number": len(refused)})
+    if not page.more:
+        connection.execute(_ALL_THERE, {"b_id": claim.id})
     if turns is None:
         begun = set(asked) - refused.keys()
         members = [_wake(claim, one) for one in new if one.id in begun]
@@ -246,8 +251,15 @@ def _insert_page(connection: Connection, o: ExpandStep, page: PageOfMembers) -> 
     return new
 
 
-_JOIN = select(table(Join).c.state, table(Join).c.done).where(
-    table(Join).c.step_id == bindparam("b_id")
+_J = table(Join).c
+_JOIN = select(_J.state, _J.done).where(_J.step_id == bindparam("b_id"))
+_OF_JOIN = update(table(Join)).where(_J.step_id == bindparam("b_id"))
+#: With those that have ended this is how many have had a turn: these end, and had none.
+_NO_TURNS = _OF_JOIN.values(max_concurrent=_J.max_concurrent - bindparam("b_number"))
+_ALL_THERE = _OF_JOIN.values(
+    expected=select(func.count())
+    .where(_S.parent_id == bindparam("b_id"), _S.round == 1)
+    .scalar_subquery()
 )
 
 

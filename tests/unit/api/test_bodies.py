@@ -23,6 +23,14 @@ RANKED = {"voters": ["a"], "input": "?", "choices": ["x", "y"]}
         ({"task": "ask", "agent": "a", "input": {"agent": "no"}}, {"a"}),
         ({"task": "fallback", "candidates": ["a", {"agent": "b"}]}, {"a", "b"}),
         ({"task": "map", "agent": "a", "input": ["x"]}, {"a"}),
+        ({"task": "map", "agents": ["a", "b"], "input": ["x"]}, {"a", "b"}),
+        (
+            {"task": "map", "each": {"verb": "vote", "options": {**VOTING, "escalate": "d"}}},
+            {"c", "d"},
+        ),
+        ({"task": "map", "each": "a", "input": ["x"]}, {"a"}),
+        ({"task": "map", "resumes": "r"}, {""}),  # whomever the earlier one asked
+        ({"task": "map", "resumes": "r", "agents": ["a"]}, {"a"}),
         ({"task": "gather", "agents": ["a", "b"], "how": "best", "judge": "c"}, {"a", "b", "c"}),
         ({"task": "vote", **RANKED, "escalate": "s"}, {"a", "s"}),
         (

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from celery_agents.contracts.compensation import Compensation
-from celery_agents.contracts.mapping import Map, MapFailure, MapResult, put_to
+from celery_agents.contracts.mapping import Map, MapFailure, MapResult, page_in, put_to
 from celery_agents.contracts.patterns import Vote
 from celery_agents.errors import InvalidPayloadError
 
@@ -50,6 +50,8 @@ def test_a_signature_has_no_inputs_yet() -> None:
         ([1], {"agent": "", "each": {"verb": "map", "options": {}}}, "each.verb"),
         ([1], {"agent": "", "each": {"verb": "vote", "options": {}}}, "each: .*voters"),
         ([1], {"agent": "", "each": {"task": "agents.flow", "kwargs": {}}}, "each: "),
+        ([1], {"agent": "", "each": {"task": ["agents.vote"], "kwargs": {}}}, "each: .*put to ask"),
+        ([1], {"agent": "", "each": {"task": "agents.vote", "kwargs": [[]]}}, "each: "),
         (
             [1],
             {"agent": "", "each": {"task": "agents.ask", "args": [1], "kwargs": {"agent": "a"}}},
@@ -101,3 +103,19 @@ def test_whom_inputs_are_put_to() -> None:
     assert put_to("a") == {"agent": "a"}
     assert put_to(("a", "b")) == {"agents": ("a", "b")}
     assert Map.from_message([[1]], put_to(["a", "b"])).agents == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        {"inputs": [], "digest": "d"},
+        {"inputs": [1] * 1_001, "digest": "d"},
+        {"inputs": [1], "digest": None},
+        {"inputs": [float("nan")], "digest": "d"},
+        {"inputs": [{"a": float("inf")}], "digest": "d"},
+    ],
+)
+def test_a_page_that_is_none(told: Any) -> None:
+    with pytest.raises(InvalidPayloadError, match=r"inputs|digest"):
+        page_in(told)

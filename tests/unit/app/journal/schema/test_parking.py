@@ -9,12 +9,15 @@ import pytest
 
 from agents.plan import Expand, JoinPolicy, PageOfMembers
 from app.journal import Journal
+from app.journal.paging import pages
 from app.journal.queries import reasons
 from app.journal.schema.parking import PARKED_FROM
 from app.journal.schema.rows import Aftermath, derived_id
 from app.journal.steps import due
 from app.journal.steps.finishes import FinishStep
 from celery_agents.contracts.outcome import Outcome, State
+from tests.unit.app.journal.steps.test_caps import pay
+from tests.unit.app.journal.steps.test_dead_letters import die, requeue
 from tests.unit.app.journal.support import (
     DONE,
     FAILED,
@@ -190,6 +193,22 @@ class TestMeanwhile(OnPostgres):
         assert ids(mine[0].wakes) == [place(2)]
         assert ids(found[0][0].wakes) == [place(3)]
 
+    def test_each_of_two_ends_hands_its_own_agent_on(self, world: World, journal: Journal) -> None:
+        about = {0: "a", 1: "b"}
+        members = tuple(
+            member(str(n), agent=about.get(n), options={"agent": about[n]} if n in about else {})
+            for n in range(4)
+        )
+        begin(journal, Expand(members=members, join=JoinPolicy(max_concurrent=2)))
+        first, second = (claimed(journal, place(n)) for n in (0, 1))
+        other = world.journal("other@here")
+        theirs = FinishStep(second, DONE, other.rules)
+        with world.engine.begin() as c:
+            FinishStep.apply(c, [FinishStep(first, DONE, journal.rules)])
+            with meanwhile(world, lambda: batch(other, theirs)):
+                c.commit()
+        assert [world.row(place(n)).agent for n in range(4)] == ["a", "b", "a", "b"]
+
 
 def page(start: int, count: int, expected: int, at_once: int | None, **more: Any) -> Expand:
     """Members from a place on, of a map that has so many."""
@@ -198,6 +217,18 @@ def page(start: int, count: int, expected: int, at_once: int | None, **more: Any
     )
     members = tuple(member(str(n)) for n in range(start, start + count))
     return Expand(members=members, join=JoinPolicy(max_concurrent=at_once), page=of)
+
+
+def ended_before(what: Expand, *places: int) -> Expand:
+    """The same where members at these places have ended in an earlier run."""
+    done = Outcome(state=State.SUCCEEDED, value="x")
+    members = tuple(
+        m.model_copy(update={"ended": done}) if int(m.key) in places else m for m in what.members
+    )
+    assert what.page is not None
+    turn = what.page.start - sum(n < what.page.start for n in places)
+    of = what.page.model_copy(update={"turn": turn})
+    return what.model_copy(update={"members": members, "page": of})
 
 
 def test_a_window_goes_on_over_pages(world: World, journal: Journal) -> None:
@@ -260,3 +291,92 @@ def test_the_next_one_has_the_agent_of_who_ended(world: World, journal: Journal)
     (wake,) = end(journal, 0).wakes
     assert (wake.id, wake.agent) == (place(3), "a")
     assert world.row(place(4)).agent is None
+
+
+@pytest.mark.parametrize("at_once", [None, 2])
+@pytest.mark.parametrize("asked", [(0,), ()])
+def test_pages_of_what_had_ended_before_are_waited_for(
+    world: World, journal: Journal, at_once: int | None, asked: tuple[int, ...]
+) -> None:
+    """All that was asked has ended before the last page is there: the others are still to come."""
+    before = {*range(5)} - {*asked}
+    parent = claimed(journal, "p", step("p", task="agents.map", agent=None))
+    first = journal.expand(parent, ended_before(page(0, 2, 5, at_once), *before)).result(SOON)
+    assert ids(first.members) == [place(n) for n in asked]
+    for n in asked:
+        assert ids(end(journal, n).wakes) == []
+    assert not journal.read(lambda c: pages.placed(c, "p")).stopped
+    journal.expand(claimed(journal, "p"), ended_before(page(2, 2, 5, at_once), *before)).result(
+        SOON
+    )
+    assert world.join("p").state == "open"
+    last = journal.expand(
+        claimed(journal, "p"), ended_before(page(4, 1, 5, at_once), *before)
+    ).result(SOON)
+    assert ids(last.wakes) == ["p"]
+    assert journal.tally("p").succeeded == 5
+    join = world.join("p")
+    assert (join.state, join.done, join.expected) == ("fired", len(asked), len(asked))
+
+
+def test_whoever_answered_an_earlier_run_has_no_turn_in_this_one(
+    world: World, journal: Journal
+) -> None:
+    parent = claimed(journal, "p", step("p", task="agents.map", agent=None))
+    done = Outcome(state=State.SUCCEEDED, value="x", agent="another")
+    had, has = member("0", agent="another", ended=done), member("1", agent="b")
+    join = JoinPolicy(max_concurrent=2)
+    more = PageOfMembers(start=0, expected=4, turn=0, more=True)
+    first = Expand(members=(had, has), join=join, page=more)
+    nobodys = Expand(
+        members=tuple(member(n, agent=None, options={}) for n in "23"),
+        join=join,
+        page=PageOfMembers(start=2, expected=4, turn=1),
+    )
+    assert ids(journal.expand(parent, first).result(SOON).members) == [place(1)]
+    end(journal, 1)
+    journal.expand(claimed(journal, "p"), nobodys).result(SOON)
+    assert [world.row(place(n)).agent for n in range(4)] == ["another", "b", "b", "b"]
+
+
+def test_a_page_that_the_cost_forbids_leaves_those_before_it_their_turns(
+    world: World, journal: Journal
+) -> None:
+    parent = claimed(journal, "p", step("p", task="agents.map", agent=None))
+    assert ids(journal.expand(parent, page(0, 3, 9, 1)).result(SOON).members) == [place(0)]
+    paid = claimed(journal, place(0))
+    second = claimed(journal, "p")
+    pay(journal, paid, 1.0)
+    bounds = journal.bounds.of(second, {"max_cost": 0.5})
+    found = journal.expand(second, page(3, 6, 9, 1), bounds=bounds).result(SOON)
+    assert (found.members, len(found.ended)) == ([], 6)
+    assert ids(journal.finish(paid, DONE).result(SOON).wakes) == [place(1)]
+    assert ids(end(journal, 1).wakes) == [place(2)]
+    assert ids(end(journal, 2).wakes) == ["p"]
+    join = world.join("p")
+    assert (join.state, join.done, join.succeeded) == ("fired", 9, 3)
+
+
+def test_one_timer_is_of_all_pages(journal: Journal) -> None:
+    def timed(what: Expand) -> Expand:
+        return what.model_copy(update={"join": JoinPolicy(timeout_s=60)})
+
+    parent = claimed(journal, "p", step("p", task="agents.map", agent=None))
+    assert journal.expand(parent, timed(page(0, 1, 2, None))).result(SOON).timer is not None
+    second = claimed(journal, "p")
+    assert journal.expand(second, timed(page(1, 1, 2, None))).result(SOON).timer is None
+
+
+def test_one_that_died_amid_its_pages_goes_on_where_it_was(world: World, journal: Journal) -> None:
+    parent = claimed(journal, "p", step("p", task="agents.map", agent=None))
+    journal.expand(parent, page(0, 2, 4, 2)).result(SOON)
+    claimed(journal, "p")
+    die(world, journal, "p")
+    assert ids(end(journal, 0).wakes) == []  # what had begun goes on
+    requeue(journal, "p")
+    again = claimed(journal, "p")
+    assert journal.read(lambda c: pages.placed(c, "p")) == pages.ExpandedPages(2)
+    assert ids(journal.expand(again, page(2, 2, 4, 2)).result(SOON).members) == [place(2)]
+    wakes = [ids(end(journal, n).wakes) for n in (1, 2, 3)]
+    assert wakes == [[place(3)], [], ["p"]]
+    assert journal.tally("p").succeeded == 4
