@@ -117,7 +117,7 @@ class Flower:
         eventually(lambda: self._hears(stack), "Flower hears")
 
     def _hears(self, stack: Stack) -> bool:
-        """Ask once more, for nobody tells it of runs before it listened; it hears a moment later."""
+        """Ask once more: of runs before it listened nobody tells it, of others a moment later."""
         run = stack.client.ask("noop", 1)
         run.get(timeout=SOON_S)
         self._asked.append(run.id)
