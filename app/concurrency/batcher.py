@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from app.concurrency.fibers import Gathered, alone, unbroken
@@ -36,7 +37,7 @@ class Batches(Generic[T]):
         self._queue: queue.SimpleQueue[tuple[T, Future[Any]] | None] = queue.SimpleQueue()
         self._gathered: Gathered[tuple[T, Future[Any]]] = Gathered(self._put)
         self._performing = threading.Lock()
-        self._closed = self._ended = False
+        self._closed = False
         self._closing = threading.Lock()  # nothing is queued behind the end
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -83,16 +84,18 @@ class Batches(Generic[T]):
             self._gather(batch)
             with self._performing:
                 self._do(batch)
-            if self._ended:
-                return
 
     def _gather(self, batch: list[tuple[T, Future[Any]]]) -> None:
-        """Add to a batch what is queued; on the thread that performs."""
-        while len(batch) < self._most and not self._ended and not self._queue.empty():
-            item = self._queue.get()
-            if item is None:
-                self._ended = True
-            else:
+        """Add to a batch what is queued.
+
+        The thread and who is alone may do so at once, so neither may wait for what the other takes.
+        """
+        with suppress(queue.Empty):
+            while len(batch) < self._most:
+                item = self._queue.get_nowait()
+                if item is None:
+                    self._queue.put(None)  # it is for the thread, and behind it there is nothing
+                    return
                 batch.append(item)
 
     def _answers(self, batch: list[tuple[T, Future[Any]]]) -> Sequence[Any]:
