@@ -196,7 +196,7 @@ async def held(
                 if line is None:
                     return
                 yield line
-            elif resumable and services.under_way.leaving:
+            if resumable and services.under_way.leaving:
                 return
     finally:
         if coming is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from agents.catalog.panels import Panel
 from api.mcp.flows import OfferedFlow
+from api.mcp.waits.offered import OfferedSignal
 from api.problems import ProblemError
 from app.access.permissions import Principal
 
@@ -56,7 +57,10 @@ class ModelCatalog:
         self._panels, self._offered, self._clock = panels, offered, clock
         self._flows = {name: flow for name, flow in flows.items() if name not in panels}
         #: Signals for which clients of flows are asked, by the flows' own names.
-        self.signals = {flow.flow: flow.signals for flow in flows.values() if flow.signals}
+        self.signals: dict[str, dict[str, OfferedSignal]] = {}
+        for flow in flows.values():  # several may be one flow, as of several versions
+            if flow.signals:
+                self.signals.setdefault(flow.flow, {}).update(flow.signals)
         self._agents: dict[str, dict[str, Any]] = {}
         self._read_at = float("-inf")
 

@@ -48,6 +48,7 @@ def serve(app: FastAPI, host: str, port: int) -> None:
         timeout_graceful_shutdown=GRACE_S,
     )
     server = LeavingServer(config, app)
-    server.run()
+    with suppress(KeyboardInterrupt):  # raised again once it has ended; as uvicorn.run does
+        server.run()
     if not server.started:
         sys.exit(3)  # as uvicorn.run does

@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from app.concurrency.fibers import Gathered, alone, unbroken
@@ -85,16 +86,17 @@ class Batches(Generic[T]):
                 self._do(batch)
 
     def _gather(self, batch: list[tuple[T, Future[Any]]]) -> None:
-        """Add to a batch what is queued; on the thread that performs."""
-        while len(batch) < self._most:
-            try:  # without a look before: of two that perform, the other one may take it
+        """Add to a batch what is queued.
+
+        The thread and who is alone may do so at once, so neither may wait for what the other takes.
+        """
+        with suppress(queue.Empty):
+            while len(batch) < self._most:
                 item = self._queue.get_nowait()
-            except queue.Empty:
-                return
-            if item is None:
-                self._queue.put(None)  # the thread's, wherever it was found
-                return
-            batch.append(item)
+                if item is None:
+                    self._queue.put(None)  # it is for the thread, and behind it there is nothing
+                    return
+                batch.append(item)
 
     def _answers(self, batch: list[tuple[T, Future[Any]]]) -> Sequence[Any]:
         return self._perform([item for item, _ in batch])

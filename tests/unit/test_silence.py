@@ -117,6 +117,8 @@ EXPLAINED = {
     ("api/openai/previous.py", "_tree"): "the request is refused with an error of its own",
     ("api/mcp/listening/current.py", "_stamp"): "a file that is not there is another one, too",
     ("api/mcp/listening/tasks.py", "begin"): "a task that is not for who asks is as none",
+    ("api/mcp/listening/tasks.py", "changed"): "a task that is not kept any more has no state",
+    ("api/streams/leaving.py", "serve"): "who ended it at a keyboard has seen it end",
     ("api/mcp/listening/marks.py", "_of_run"): "a run that is not for who asks is as none",
     ("api/mcp/mounting.py", "own_version"): "a checkout that is not installed has none",
     ("api/mcp/resources.py", "_run"): "the request is refused with an error of its own",

@@ -27,6 +27,8 @@ from celery_agents.noted import noting
 log = logging.getLogger(__name__)
 
 _UNDER_WAY = frozenset({WORKING, ASKING})
+#: The mark of a task that is to be looked at, whatever its own is.
+_ANEW = "anew"
 
 
 class ToldTask(types.NotificationParams):
@@ -63,6 +65,7 @@ class TaskWatch:
         """The tasks that are told of from now on."""
         await self._watch.look((), map(_address, ids))  # first: what changes behind it is told
         for task_id in ids:
+            self._watch.known.setdefault(_address(task_id), _ANEW)
             try:
                 self._told[task_id] = _state(await self._shown(task_id))
             except (MCPError, ProblemError):
@@ -76,11 +79,14 @@ class TaskWatch:
         found = []
         for address in moved:
             task_id = addresses[address]
-            # As it was before, so that it is looked at again, where it cannot be read just now.
-            mark = self._watch.known.pop(address)
+            mark, self._watch.known[address] = self._watch.known[address], _ANEW
             text = "Of a task it is not known how far it is"
-            with noting(log, "mcp_task", text, MCPError, ProblemError, AgentsError, RedisError):
-                task = await self._shown(task_id)
+            with noting(log, "mcp_task", text, ProblemError, AgentsError, RedisError):
+                try:
+                    task = await self._shown(task_id)
+                except MCPError:  # it is not kept any more
+                    del self._told[task_id]
+                    continue
                 self._watch.known[address] = mark
                 if _state(task) != self._told[task_id]:
                     self._told[task_id] = _state(task)

@@ -248,3 +248,34 @@ def test_who_came_last_hears_why_a_growing_batch_failed() -> None:
         with pytest.raises(RuntimeError, match="no"):
             reply.result(SOON)
     made.close()
+
+
+class Seen(queue.SimpleQueue[Any]):
+    """A queue that was looked at before the thread took what was in it."""
+
+    def empty(self) -> bool:
+        return False
+
+
+def test_who_is_alone_does_not_wait_for_what_the_thread_has_taken() -> None:
+    made: Batches[int] = Batches("test", lambda items: [None] * len(items), 10)
+    thread_s, made._queue = made._queue, Seen()
+    gathering = threading.Thread(target=made._gather, args=([],), daemon=True)
+    gathering.start()
+    gathering.join(SOON)
+    assert not gathering.is_alive()
+    made._queue = thread_s
+    made.close()
+
+
+def test_who_is_alone_leaves_the_end_to_the_thread() -> None:
+    made: Batches[int] = Batches("test", lambda items: [None] * len(items), 10)
+    thread_s, made._queue = made._queue, Seen()
+    batch: list[tuple[int, Future[None]]] = []
+    made._queue.put((1, Future()))
+    made._queue.put(None)
+    made._gather(batch)
+    assert [item for item, _ in batch] == [1]
+    assert made._queue.get_nowait() is None
+    made._queue = thread_s
+    made.close()

@@ -39,8 +39,9 @@ class Stream:
         self.heard, self.over = asyncio.Event(), False
         self.made = [Configured()]
         self.who = Principal(id="k", role=role, agents=("some",))
-        under_way = SimpleNamespace(leaving=False)
-        self.services = SimpleNamespace(models=ModelCatalog({}, nothing), under_way=under_way)
+        self.under_way = SimpleNamespace(leaving=False)
+        models = ModelCatalog({}, nothing)
+        self.services = SimpleNamespace(models=models, under_way=self.under_way)
 
     async def send_notification(self, note: Any, **_: Any) -> None:
         self.said.append(note.model_dump(by_alias=True, exclude_none=True))
@@ -88,6 +89,18 @@ def test_it_is_told_what_it_is_told_of_and_then_of_that() -> None:
         stream.over = True
         with pytest.raises(ProblemError, match="no longer"):
             await task
+
+    asyncio.run(scene())
+
+
+def test_it_ends_with_its_process() -> None:
+    async def scene() -> None:
+        stream = Stream()
+        task = asyncio.create_task(Listening(stream.caller, Configured).listen(stream, asking()))
+        await stream.told(1)
+        assert not task.done()
+        stream.under_way.leaving = True
+        assert (await task).meta == {ID: 7}
 
     asyncio.run(scene())
 
