@@ -27,8 +27,10 @@ from celery_agents import names
 from celery_agents.client.waiting import Meta
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.base import Name, Tenant, mistakes
+from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.flows.flow import Flow
 from celery_agents.contracts.flows.workflow import WORKFLOW, Workflow
+from celery_agents.contracts.mapping import Map
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.policies import Webhook
 from celery_agents.contracts.verbs import REQUESTS
@@ -133,6 +135,27 @@ async def check_run(services: Services, who: Principal, step_id: str) -> None:
     check_asked(who, REQUESTS[told[0]].from_message(args, kwargs))
 
 
+async def check_resumed(services: Services, who: Principal, body: StepOptions) -> None:
+    """Refuse a map that takes over from an earlier one who undoes its steps, and is for others.
+
+    Raises:
+        ProblemError: it does (403).
+    """
+    if who.agents is None or not isinstance(body, Map) or body.compensation is not None:
+        return
+    before = body.resumes
+    while before is not None:
+        told = (await services.read(services.desk.asked, [before])).get(before)
+        if told is None or isinstance(told, AgentsError) or told[0] != names.MAP:
+            return  # it is no map that can be resumed, and the worker says why
+        about = Map.from_message(told[1].get("args", ()), told[1].get("kwargs", {}), known=True)
+        if isinstance(about.compensation, Compensation) and not who.may_ask(
+            about.compensation.agent
+        ):
+            raise forbidden("Who undoes the earlier map is not for this key: give a compensation.")
+        before = about.resumes
+
+
 def _read_workflow(told: Any) -> Workflow:
     try:
         return Workflow.model_validate(told)
@@ -195,6 +218,7 @@ async def create(*, body: TaskBody, request: Request, who: CreatesRuns) -> Respo
     run_id = None if said.idempotency_key is None else id_of_key(tenant, said.idempotency_key)
     asked = told_also(body, said.agents_webhook)
     order = order_of(services, who, asked, run_id, said.traceparent)
+    await check_resumed(services, who, asked)
     await services.rates.take(who, "runs", who.runs_per_s)
     replayed = await services.sending.send(order)
     run_id = order.message.id

@@ -175,6 +175,24 @@ def test_agents_that_a_key_may_ask(base: tuple[Stack, Any]) -> None:
     assert "shout" in names
 
 
+def test_a_map_that_a_key_resumes(base: tuple[Stack, Any]) -> None:
+    """Whoever undoes its steps is the earlier map's, too, and may be for others alone."""
+    stack, http = base
+    everybody = Asked(http, made_key(stack.database_url, Role.USER))
+    narrow = Asked(http, made_key(stack.database_url, Role.USER, agents=["shout"]))
+    mapped = {"task": "map", "agent": "shout", "input": ["a", 1]}
+    for undone_by, status in (("yes", 403), ("shout", 202), (None, 202)):
+        about = {} if undone_by is None else {"compensation": undone_by}
+        first = everybody("POST", "/tasks", {**mapped, **about}, status=202)
+        everybody.end(first["id"])
+        second = everybody("POST", "/tasks", {"task": "map", "resumes": first["id"]}, status=202)
+        everybody.end(second["id"])
+        for one in (first, second):
+            again = {"task": "map", "agent": "shout", "resumes": one["id"]}
+            assert narrow("POST", "/tasks", again).status_code == status, undone_by
+            assert narrow("POST", "/tasks", {**again, "compensation": "shout"}).is_success
+
+
 def test_runs_that_a_key_lets_go_on(base: tuple[Stack, Any]) -> None:
     """Runs and schedules of its agents alone, and of no other tenant."""
     stack, http = base

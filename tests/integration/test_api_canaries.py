@@ -52,7 +52,7 @@ def stack(
     url = request.getfixturevalue(f"{request.param}_journal_url")
     env = {**FAST, "AGENTS_CONFIG": str(config), "AGENTS_JWT_KEYS": json.dumps([JWT_KEY])}
     env |= {"AGENTS_HEALTH_PORT": str(free_port()), "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-    env |= {"AGENTS_TRACES_INTERVAL_S": "0.2", "AGENTS_TRACES_DELAY_S": "0.5"}
+    env |= {"AGENTS_TRACES_INTERVAL_S": "0.2", "AGENTS_TRACES_DELAY_S": "3"}
     made = Stack(redis_url, url, tmp_path, env)
     made.worker([*COROUTINES, "--loglevel", "DEBUG"])
     yield made

@@ -41,7 +41,7 @@ def traced(
         **FAST,
         "AGENTS_MODULES": "tests.support.agents,tests.support.sagas,tests.support.traced",
         "AGENTS_TRACES_INTERVAL_S": "0.2",
-        "AGENTS_TRACES_DELAY_S": "0.5",
+        "AGENTS_TRACES_DELAY_S": "3",
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
     }
@@ -58,11 +58,14 @@ def traced(
 def begun(stack: Stack, collector: Sink) -> None:
     """Wait until traces are told: of what ran before the first look nothing is."""
 
+    asked: list[str] = []
+
     def told() -> bool:
         run = stack.client.ask("noop", 0)
         run.get(timeout=SOON_S)
-        time.sleep(1.0)
-        return bool(collector.of_trace(trace_of(run.id)))
+        asked.append(run.id)
+        time.sleep(0.5)
+        return any(collector.of_trace(trace_of(run_id)) for run_id in asked)
 
     eventually(told, "the first trace")
 
