@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -24,6 +24,7 @@ from app.journal.schema.new_steps import INHERITED, insert_into_steps, words
 from app.journal.schema.rows import Claimed
 from app.journal.schema.sealed import sealed_entry
 from app.journal.sequels import (
+    COMMON,
     KINDS,
     LOCKED,
     LOCKS,
@@ -32,17 +33,18 @@ from app.journal.sequels import (
     TELL,
     XID,
     GoingOn,
+    SequelOperation,
     Sequels,
     begun_by,
     columns_of,
+    common_values,
     end_of,
+    prepared,
 )
 from app.journal.steps.joins import Rules
 from app.journal.steps.members import NewMember, new_members
-from app.journal.writing.operation import Operation
 from app.journal.writing.prepared import Prepared, Shot
 from app.journal.writing.sqlite_members import encode, value
-from celery_agents.contracts.flows.entries import SIGNALS
 from celery_agents.errors import JournalUnavailableError
 
 #: Ends that wait for each other, and the bytes of what is written of them.
@@ -152,10 +154,8 @@ class _EndRow:
         return cls(new, going.at, as_json(outcome.compact()), data)
 
 
-class GoOnAll(Operation[Claimed | None]):
+class GoOnAll(SequelOperation):
     """End claimed members of a flow, one behind the other, and begin the next one of the last."""
-
-    order: ClassVar[int] = 12
 
     def __init__(
         self,
@@ -169,44 +169,18 @@ class GoOnAll(Operation[Claimed | None]):
     ) -> None:
         super().__init__()
         first, last = goings[0], rows[-1]
-        flow, line = first.flow, first.line
-        self.begun = begun_by(flow.claim, last.new)
+        self.begun = begun_by(first.flow.claim, last.new)
         # All but the last one end as they are made.
         ends = [*((row.at, row.outcome) for row in rows[1:]), (None, None)]
         self.made = [
             (*columns_of(row.new), row.at, *end) for row, end in zip(rows, ends, strict=True)
         ]
         self.told = [row.data for row in rows]
-        self.values: dict[str, Any] = {
-            "member": claim.id,
-            "token": claim.token,
-            "worker": worker_id,
-            "at": first.at,
+        self.values = {
+            **common_values(claim, first, worker_id, rules),
             "until": last.at + waited_s,  # then its worker has to have its lease
             "outcome": rows[0].outcome,
-            "grace": rules.wake_grace_s,
-            "flow": flow.claim.id,
-            "flow_token": flow.claim.token,
-            "tenant": flow.claim.tenant,
-            "signals": SIGNALS + flow.claim.id,
-            "heard": flow.heard,
-            "stream": line.stream,
-            "seq": flow.lines,
-            "kind": line.kind,
-            "run": line.run_id,
         }
-
-    @property
-    def variety(self) -> int:
-        return id(self)  # each is a statement of its own
-
-    @property
-    def alone(self) -> bool:
-        return True
-
-    @property
-    def has_lite(self) -> bool:
-        return False
 
     @property
     def sent(self) -> dict[str, Any]:
@@ -269,11 +243,8 @@ _ROWS = {
 }
 #: All values with their types, as they are sent to PostgreSQL.
 _GIVEN = {
-    **dict.fromkeys(("member", "worker", "flow", "tenant", "signals", "stream"), "text"),
-    **dict.fromkeys(("kind", "run"), "text"),
-    **dict.fromkeys(("token", "flow_token"), "integer"),
-    **dict.fromkeys(("heard", "seq"), "bigint"),
-    **dict.fromkeys(("at", "until", "grace"), "double precision"),
+    **COMMON,
+    "until": "double precision",
     "outcome": "json",
     **_ROWS,
     "datas": "text[]",
@@ -352,10 +323,4 @@ def _at_once() -> str:
 
 @cache
 def _go_on_all() -> Prepared:
-    locks = tuple(
-        Prepared(f"go_on_all_locks_{n}", ("text",) * (n + 1), lock.format("$1", "$2"))
-        for n, lock in enumerate(LOCKS)
-    )
-    value = {name: f"${n + 1}" for n, name in enumerate(_GIVEN)}
-    types = tuple(_GIVEN.values())
-    return Prepared("go_on_all", types, _whole(value), answers=True, locks=True, before=locks)
+    return prepared("go_on_all", _GIVEN, _whole)

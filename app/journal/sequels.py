@@ -10,7 +10,7 @@ nothing is written, and the end is told in the ordinary way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -58,37 +58,10 @@ class GoingOn:
     final: bool = True
 
 
-class GoOn(Operation[Claimed | None]):
-    """End a claimed member of a flow, and begin the next one; None: nothing was written."""
+class SequelOperation(Operation[Claimed | None]):
+    """Ends of claimed members of a flow, and the next one's begin; None: nothing was written."""
 
     order: ClassVar[int] = 12
-
-    def __init__(self, claim: Claimed, going: GoingOn, worker_id: str, rules: joins.Rules) -> None:
-        super().__init__()
-        seals, flow, line, outcome = rules.seals, going.flow, going.line, going.outcome
-        (self.new,) = new_members(flow.claim, [going.asks], rules.spread_limit_bytes, seals)
-        self.claim, self.root, self.final = claim, flow.claim, going.final
-        told = outcome if seals is None else seals.seal_outcome(outcome, claim.id)
-        root = flow.claim
-        self.values: dict[str, Any] = {
-            "member": claim.id,
-            "token": claim.token,
-            "worker": worker_id,
-            "at": going.at,
-            "outcome": as_json(told.compact()),
-            "grace": rules.wake_grace_s,
-            "flow": root.id,
-            "flow_token": root.token,
-            "tenant": root.tenant,
-            "signals": SIGNALS + root.id,
-            "heard": flow.heard,
-            "stream": line.stream,
-            "seq": flow.lines,
-            "kind": line.kind,
-            "run": line.run_id,
-            "data": as_json(sealed_entry(seals, line, flow.lines)),
-            **dict(zip(OWN, columns_of(self.new), strict=True)),
-        }
 
     @property
     def variety(self) -> int:
@@ -101,6 +74,23 @@ class GoOn(Operation[Claimed | None]):
     @property
     def has_lite(self) -> bool:
         return False
+
+
+class GoOn(SequelOperation):
+    """End a claimed member of a flow, and begin the next one; None: nothing was written."""
+
+    def __init__(self, claim: Claimed, going: GoingOn, worker_id: str, rules: joins.Rules) -> None:
+        super().__init__()
+        seals, flow, line, outcome = rules.seals, going.flow, going.line, going.outcome
+        (self.new,) = new_members(flow.claim, [going.asks], rules.spread_limit_bytes, seals)
+        self.claim, self.root, self.final = claim, flow.claim, going.final
+        told = outcome if seals is None else seals.seal_outcome(outcome, claim.id)
+        self.values = {
+            **common_values(claim, going, worker_id, rules),
+            "outcome": as_json(told.compact()),
+            "data": as_json(sealed_entry(seals, line, flow.lines)),
+            **dict(zip(OWN, columns_of(self.new), strict=True)),
+        }
 
     @classmethod
     def shot(cls, operations: Sequence[GoOn]) -> Shot | None:
@@ -134,6 +124,30 @@ class Sequels:
     def go_on(self, claim: Claimed, going: GoingOn, worker_id: str) -> Future[Claimed | None]:
         """End a member of a flow and begin the next one, for this worker; see :class:`GoOn`."""
         return self.writer.submit(GoOn(claim, going, worker_id, self.rules))
+
+
+def common_values(
+    claim: Claimed, going: GoingOn, worker_id: str, rules: joins.Rules
+) -> dict[str, Any]:
+    """The values of :data:`COMMON`: of the member that ends first, its flow and the flow's line."""
+    flow, line = going.flow, going.line
+    root = flow.claim
+    return {
+        "member": claim.id,
+        "token": claim.token,
+        "worker": worker_id,
+        "at": going.at,
+        "grace": rules.wake_grace_s,
+        "flow": root.id,
+        "flow_token": root.token,
+        "tenant": root.tenant,
+        "signals": SIGNALS + root.id,
+        "heard": flow.heard,
+        "stream": line.stream,
+        "seq": flow.lines,
+        "kind": line.kind,
+        "run": line.run_id,
+    }
 
 
 def begun_by(root: Claimed, new: NewMember, ahead: Unwritten | None = None) -> Claimed:
@@ -194,13 +208,17 @@ LOCKS = (
 OWN = ("id", "key", "task", "agent", "payload", "max_attempts", "timeout_s")
 OWN_NAMES = {"key": "member"}
 KINDS = {given.name: given.kind for given in GIVEN}
-#: All of its values with their types, as they are sent to PostgreSQL.
-_GIVEN = {
+#: Values that one end and a row of them have, with their types in PostgreSQL.
+COMMON = {
     **dict.fromkeys(("member", "worker", "flow", "tenant", "signals", "stream"), "text"),
     **dict.fromkeys(("kind", "run"), "text"),
     **dict.fromkeys(("token", "flow_token"), "integer"),
     **dict.fromkeys(("heard", "seq"), "bigint"),
     **dict.fromkeys(("at", "grace"), "double precision"),
+}
+#: All of its values with their types, as they are sent to PostgreSQL.
+_GIVEN = {
+    **COMMON,
     **dict.fromkeys(("outcome", "data"), "json"),
     **{name: KINDS[OWN_NAMES.get(name, name)] for name in OWN},
 }
@@ -299,13 +317,19 @@ def _at_once() -> str:
     return _whole({name: f"CAST(:{name} AS {kind})" for name, kind in _GIVEN.items()})
 
 
-@cache
-def _go_on() -> Prepared:
+def prepared(
+    name: str, given: Mapping[str, str], whole: Callable[[Mapping[str, str]], str]
+) -> Prepared:
+    """A statement of PostgreSQL of these values and types, behind its locks."""
     locks = tuple(
-        Prepared(f"go_on_locks_{n}", ("text",) * (n + 1), lock.format("$1", "$2"))
+        Prepared(f"{name}_locks_{n}", ("text",) * (n + 1), lock.format("$1", "$2"))
         for n, lock in enumerate(LOCKS)
     )
-    value = {name: f"${n + 1}" for n, name in enumerate(_GIVEN)}
-    return Prepared(
-        "go_on", tuple(_GIVEN.values()), _whole(value), answers=True, locks=True, before=locks
-    )
+    value = {value: f"${n + 1}" for n, value in enumerate(given)}
+    types = tuple(given.values())
+    return Prepared(name, types, whole(value), answers=True, locks=True, before=locks)
+
+
+@cache
+def _go_on() -> Prepared:
+    return prepared("go_on", _GIVEN, _whole)
