@@ -8,6 +8,7 @@ leave. What it cannot keep up with waits in the journal.
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -79,6 +80,7 @@ class TraceProcess:
 def _tell(app: Celery, children: Children | None, parent: int) -> None:
     """Tell until the worker stops, or is no more."""
     os.nice(_NICE)
+    gc.freeze()  # what the worker has stays: no look at it, and no copy of its pages
     for number in _WORKERS_SIGNALS:  # the worker's handlers are of no use here
         signal.signal(number, signal.SIG_IGN)
     if (tracing := tracing_of()) is None:

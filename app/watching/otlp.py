@@ -121,11 +121,22 @@ class Exporter:
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
+class _Named(Resource):
+    """A resource whose hash is made once: the SDK asks for it for each span, and makes JSON."""
+
+    def __init__(self, found: Resource) -> None:
+        super().__init__(found.attributes, found.schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
 def _resource() -> Resource:
     found = Resource.create()
     if str(found.attributes.get(SERVICE_NAME, _UNNAMED)).startswith(_UNNAMED):
         found = found.merge(Resource({SERVICE_NAME: _NAME}))
-    return found
+    return _Named(found)
 
 
 def _readable(span: SpanRow, resource: Resource) -> ReadableSpan:

@@ -89,7 +89,7 @@ def _downwards(run: TracedRun) -> Iterator[Any]:
 def _step(
     row: Any, trace_id: int, parent: TraceParent | None, run: TracedRun, content: Content | None
 ) -> SpanRow:
-    head, failure = read_head(row.head or ""), error_of(row)
+    head, failure = read_head(row.head) if row.head else {}, error_of(row)
     name, about = genai.of_step(row.task, row.agent)
     begun_s = row.started_at
     if begun_s is None:  # what waits for a person, or a time, never begins; all else did nothing

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -60,8 +59,8 @@ class TracedRun:
     id: str
     caller: TraceParent | None = None
     steps: list[Any] = field(default_factory=list)
-    calls: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
-    events: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    calls: dict[str, list[Any]] = field(default_factory=dict)
+    events: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def sizes(connection: Connection, run_ids: Sequence[str]) -> dict[str, int]:
@@ -83,12 +82,12 @@ def traced(connection: Connection, run_ids: Sequence[str], *, content: bool) -> 
             run.caller = caller_in(row.begin)
     of_calls = select(*_CALL, Step.run_id).join(Step, Step.id == Call.step_id)
     for row in connection.execute(of_calls.where(Step.run_id.in_(run_ids)).order_by(*_ORDER)):
-        runs[row.run_id].calls[row.step_id].append(_opened_call(seals, row))
+        runs[row.run_id].calls.setdefault(row.step_id, []).append(_opened_call(seals, row))
     of_events = select(Event.run_id, Event.step_id, Event.at, Event.kind)
     for row in connection.execute(of_events.where(Event.run_id.in_(run_ids)).order_by(Event.id)):
-        told = runs[row.run_id].events
-        if len(told[row.step_id]) < _EVENTS_MAX:
-            told[row.step_id].append(row)
+        told = runs[row.run_id].events.setdefault(row.step_id, [])
+        if len(told) < _EVENTS_MAX:
+            told.append(row)
     return [run for run in runs.values() if run.steps]
 
 
