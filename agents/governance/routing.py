@@ -31,9 +31,10 @@ Lacking = Literal["images", "files", "tools", "schema", "stream"]
 Capability = Literal[Lacking, "messages"]
 #: What costs or takes so many times the best is as good as that.
 _SAME_COST, _SAME_LATENCY = 1.05, 1.25
-#: By latency, one turn in so many goes to whoever was asked least: else one that was slow once
-#: would stay so for ever. After so many latencies one counts half.
-_TRIED_ONE_IN, _HALF_LIFE = 20, 50.0
+#: By latency, one in so many tries one that was slow: else that would stay so for ever. What stays
+#: together tries it together, for so many turns of the router: to move at each would lose what the
+#: provider has kept of it. After so many latencies one counts half.
+_TRIED_ONE_IN, _TRIED_FOR, _HALF_LIFE = 20, 500, 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def ordered(
             scores = {n: math.inf if (c := told.get(n)) is None else float(c) for n in names}
             return Order(tuple(_grouped(scores, _SAME_COST, key)))
         case "latency":
-            return Order(tuple(_by_latency(names, known, key, asking.step_id)))
+            return Order(tuple(_by_latency(names, known, key)))
         case "learned":
             arms = {name: known.of(name).arm if known.turns else Arm() for name in names}
             rng = random.Random(key)  # noqa: S311 - repeatable, guards nothing
@@ -162,14 +163,15 @@ def _by_hash(names: Sequence[str], key: str) -> list[str]:
     return sorted(names, key=lambda name: -weight_of(name, key))
 
 
-def _by_latency(names: Sequence[str], known: Experience, key: str, step_id: str) -> list[str]:
+def _by_latency(names: Sequence[str], known: Experience, key: str) -> list[str]:
     """Quick ones first; one of which nothing is known is tried before others."""
     scores = {name: known.latency_s(name) or 0.0 for name in names}
     found = list(_grouped(scores, _SAME_LATENCY, key))
-    if weight_of("tried", step_id) % _TRIED_ONE_IN == 0:
-        least = min(found, key=lambda name: known.of(name).at)
-        found.remove(least)
-        found.insert(0, least)
+    slow = [name for name in found if scores[name] > min(scores.values()) * _SAME_LATENCY]
+    if slow and weight_of(f"tried {known.turns // _TRIED_FOR}", key) % _TRIED_ONE_IN == 0:
+        tried = _by_hash(slow, key)[0]
+        found.remove(tried)
+        found.insert(0, tried)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +18,7 @@ _PLACES = (
     ("/ui/waiting", "Waiting", Permission.RUNS_READ),
     ("/ui/agents", "Agents", Permission.AGENTS_READ),
     ("/ui/dead-letters", "Dead letters", Permission.LETTERS_READ),
+    ("/ui/statistics", "Statistics", Permission.STATS_READ),
     ("/ui/limits", "Limits", Permission.STATS_READ),
 )
 #: States that end.
@@ -186,6 +187,29 @@ def cost(usage: Mapping[str, Any] | None) -> str:
 def verb(task: str | None) -> str:
     """The name of a task without the prefix of ours."""
     return (task or NOTHING).removeprefix("agents.")
+
+
+def shares(parts: Iterable[tuple[str, float]]) -> Html:
+    """Shares of steps by state, side by side in a bar."""
+    made, at = [], 0.0
+    for name, share in parts:
+        made.append(
+            tag(
+                "rect",
+                x=f"{at * 100:.2f}%",
+                width=f"{share * 100:.2f}%",
+                height="100%",
+                class_=f"f-{name}",
+            )
+        )
+        at += share
+    return tag("svg", made, class_="bar", aria_hidden="true")
+
+
+def options(given: Mapping[str, str], chosen: str) -> Iterator[Html]:
+    """The values that may be chosen, in words."""
+    for value, words in given.items():
+        yield tag("option", words, value=value, selected=value == chosen)
 
 
 def facts(*told: tuple[str, Any]) -> Html:

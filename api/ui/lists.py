@@ -17,6 +17,7 @@ from api.ui.frame import (
     facts,
     lasting,
     moment,
+    options,
     table,
     tokens,
     verb,
@@ -53,11 +54,6 @@ KINDS = {"failed": "without success", "waiting": "waiting for a person", "stuck"
 _ORDERS = {"time": "newest first", "cost": "dearest first"}
 
 
-def _options(given: Mapping[str, str], chosen: str) -> Iterator[Html]:
-    for value, words in given.items():
-        yield tag("option", words, value=value, selected=value == chosen)
-
-
 def filters(show: str, agent: str, order: str, names: Sequence[str]) -> Html:
     """The form above the runs: it needs no script."""
     states = {s.value: s.value for s in State if s.value not in KINDS}
@@ -65,7 +61,7 @@ def filters(show: str, agent: str, order: str, names: Sequence[str]) -> Html:
     known = tag("datalist", (tag("option", value=name) for name in names), id="agents")
     return tag(
         "form",
-        tag("label", "Runs", tag("select", _options(kinds, show), name="show")),
+        tag("label", "Runs", tag("select", options(kinds, show), name="show")),
         tag(
             "label",
             "Agent",
@@ -79,7 +75,7 @@ def filters(show: str, agent: str, order: str, names: Sequence[str]) -> Html:
             ),
         ),
         known,
-        tag("label", "Order", tag("select", _options(_ORDERS, order), name="order")),
+        tag("label", "Order", tag("select", options(_ORDERS, order), name="order")),
         tag("button", "Show"),
         tag("a", "Clear", href="/ui") if show or agent or order != "time" else None,
         class_="filters",

@@ -36,16 +36,18 @@ from api.problems import ProblemError, not_found
 from api.runs import RunId, find
 from api.services import Services
 from api.ui import lists, sessions
+from api.ui import statistics as numbers
 from api.ui.door import KEPT_S, Form, PageRoute, place
 from api.ui.frame import FINAL, badge, heading, page
 from api.ui.lists import notice
 from api.ui.markup import address, tag
 from api.ui.run import RunSheet
 from api.ui.spans import error_card
+from api.ui.statistics import TIMES, Looked, TimeName
 from app.access.permissions import Permission, Principal
 from app.journal.queries.pages import PageOfRun
 from celery_agents.contracts.approval import refusal
-from celery_agents.contracts.base import PLACES_MAX, Contract, JsonValue, Name
+from celery_agents.contracts.base import PLACES_MAX, Contract, JsonValue, Name, Tenant
 from celery_agents.contracts.outcome import State
 from celery_agents.contracts.watching import Order, StatsWanted, StepStats
 from celery_agents.errors import ResultTimeoutError
@@ -373,6 +375,46 @@ async def requeue(step_id: RunId, services: Parts, who: WritesLetters) -> Respon
     """Let a dead step be tried again."""
     await tasks.requeue(step_id, services, who)
     return RedirectResponse(address("dead-letters", done="requeue"), 303)
+
+
+class StatisticsQuery(Contract):
+    """The form above the statistics, as it is sent: what is not chosen is empty."""
+
+    time: TimeName = "24h"
+    by: Literal["agent", "tenant"] = "agent"
+    agent: Name | Literal[""] = ""
+    #: For those who see all tenants.
+    tenant: Tenant = ""
+
+
+@router.get("/statistics")
+async def statistics(
+    services: Parts, who: ReadsStats, wanted: Annotated[StatisticsQuery, Query()]
+) -> Response:
+    """Steps in numbers, by agent or tenant and over a time, of those that somebody may see."""
+    every = who.tenant is None
+    looked = Looked(
+        time=wanted.time,
+        by=wanted.by if every else "agent",
+        agent=wanted.agent,
+        tenant=wanted.tenant if every else "",
+    )
+    within = TIMES[looked.time]
+    tenant = (looked.tenant or None) if every else who.tenant
+    about = {"since_s": within.since_s, "by": looked.by, "tenant": tenant}
+    asked = StatsWanted.of({**about, "agent": looked.agent or None})
+    told, slots = await services.read(services.statistics.over_time, asked, within.slot_s)
+    offered = await services.read(services.posted.offered)
+    names = [row["name"] for row in offered if who.may_ask(row["name"])]
+    return page(
+        "Statistics",
+        heading("Statistics"),
+        numbers.form(looked, names, tenants=every),
+        numbers.sheet(looked, told, slots),
+        who=who,
+        at="/ui/statistics",
+        every="30",
+    )
 
 
 @router.get("/limits")

@@ -16,6 +16,7 @@ from api.ui.frame import (
     heading,
     lasting,
     moment,
+    shares,
     table,
     tokens,
     verb,
@@ -128,7 +129,7 @@ class RunSheet:
                 f"{done:,} of {whole:,} done",
                 tag("span", self._pace(done, whole), class_="quiet"),
             ),
-            _bar([(name, counts[name] / whole) for name in order]),
+            shares([(name, counts[name] / whole) for name in order]),
             tag("p", links, class_="counts"),
             id="progress",
         )
@@ -217,20 +218,3 @@ class RunSheet:
         path = address("runs", self.root["id"], after=str(self.run["more"]), state=state)
         link = tag("a", "Next members", href=path, class_="button")
         return tag("p", link, class_="pages")
-
-
-def _bar(parts: list[tuple[str, float]]) -> Html:
-    """Shares side by side."""
-    made, at = [], 0.0
-    for name, share in parts:
-        made.append(
-            tag(
-                "rect",
-                x=f"{at * 100:.2f}%",
-                width=f"{share * 100:.2f}%",
-                height="100%",
-                class_=f"f-{name}",
-            )
-        )
-        at += share
-    return tag("svg", made, class_="bar", aria_hidden="true")

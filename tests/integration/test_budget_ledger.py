@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import pytest
@@ -18,15 +21,20 @@ from app.admission.budgets.lua import CLOSED_MS
 from app.admission.budgets.shared import LATE_S, Closed, Exceeded, SharedBudgets, Unknown, name_of
 from app.admission.scripts import Scripts
 from app.journal import Journal
+from app.journal.schema.engine import connect
 from app.journal.schema.rows import Claimed
 from app.journal.steps.spending import Reserved, Settled
+from app.journal.stores.ledger import Ledger
 from celery_agents import names
 from celery_agents.contracts.budgets import BudgetPolicy
+from tests.support.drawn import costly
 from tests.unit.app.journal.support import SOON, World, claimed, step
 
 #: Time as the test says it.
 STOPPED = "local now = tonumber(redis.call('GET', 'now'))\n"
 LEASE_S, BOUND = 7.0, 60
+#: Met by many at once.
+ACCOUNT = Account("b", "", (10**9, None, None))
 
 
 @pytest.fixture
@@ -42,9 +50,9 @@ def journal(sqlite_journal_url: str) -> Iterator[Journal]:
     world.close()
 
 
-def shared(redis: Redis, journal: Journal) -> SharedBudgets:
+def shared(redis: Redis, ledger: Ledger) -> SharedBudgets:
     policies = {"b": BudgetPolicy(usd=1)}
-    return SharedBudgets(Scripts(redis), policies, journal.ledger, lease_s=LEASE_S, clock=STOPPED)
+    return SharedBudgets(Scripts(redis), policies, ledger, lease_s=LEASE_S, clock=STOPPED)
 
 
 @dataclass
@@ -64,7 +72,7 @@ class Model:
     def __init__(self, redis: Redis, journal: Journal, claim: Claimed, name: str) -> None:
         self.redis = redis
         self.journal = journal
-        self.budgets = shared(redis, journal)
+        self.budgets = shared(redis, journal.ledger)
         self.claim = claim
         self.account = Account(name, "", (BOUND, None, None))
         self.place = (name, 0)
@@ -210,7 +218,10 @@ ACTIONS = ["ask", "ask", "ask", "go_on", "go_on", "go_on", "go_on", "tell_twice"
 ACTIONS += ["lose", "wait", "mend"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=costly(3_000, part=75),
+)
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 1000)), max_size=40))
 def test_never_above_never_under_counted_and_the_copy_is_the_journal(
     redis: Redis, journal: Journal, actions: list[tuple[str, int]]
@@ -245,9 +256,41 @@ def test_who_is_late_while_redis_begins_anew_again_does_not_call_unseen(
     model.end()
 
 
-def test_twenty_processes_meet_one_cold_account(redis_url: str, journal: Journal) -> None:
+def meet(redis_url: str, database_url: str, number: int, begin: Barrier) -> None:
+    """One process that reserves in an account which all begin at the same moment."""
+    journal = connect(database_url)
+    with Redis.from_url(redis_url) as own:
+        budgets = shared(own, Ledger(journal))
+        who = name_of(("other", number, 1))
+        begin.wait(120)
+        while (said := budgets.ask(who, [ACCOUNT], Amount(1, 0, 1)).result(SOON)) is not None:
+            assert isinstance(said, Unknown)
+            budgets.seed(ACCOUNT, said.since).result(SOON)
+    journal.dispose()
+
+
+@contextmanager
+def processes(number: int, *about: str) -> Iterator[Sequence[BaseProcess]]:
+    """So many that meet; all are made of one that has imported this, and none before all are."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    begin = context.Barrier(number)
+    made = [context.Process(target=meet, args=(*about, n, begin)) for n in range(number)]
+    try:
+        for process in made:
+            process.start()
+        yield made
+    finally:
+        for process in made:
+            process.kill()
+            process.join()
+
+
+def test_twenty_processes_meet_one_cold_account(
+    redis_url: str, sqlite_journal_url: str, journal: Journal
+) -> None:
     claim = claimed(journal, "s", step("s"))
-    booked, account = (("b", 0, None),), Account("b", "", (10**9, None, None))
+    booked = (("b", 0, None),)
     for seq in range(30):
         reserved = Reserved(Amount(100, 0, 1), booked)
         journal.start_call(claim, seq, "m", f"f{seq}", f"k{seq}", reserved=reserved).result(SOON)
@@ -256,20 +299,14 @@ def test_twenty_processes_meet_one_cold_account(redis_url: str, journal: Journal
             end = (claim, seq, {"value": 1}, None)
             journal.finish_call(*end, cost_usd=7e-8, settled=settled).result(SOON)
 
-    def meet(number: int) -> None:
-        with Redis.from_url(redis_url) as own:
-            budgets = shared(own, journal)
-            who = name_of(("other", number, 1))
-            while (said := budgets.ask(who, [account], Amount(1, 0, 1)).result(SOON)) is not None:
-                assert isinstance(said, Unknown)
-                budgets.seed(account, said.since).result(SOON)
-
     with Redis.from_url(redis_url) as redis:
         redis.set(f"{names.BUDGET_KEYS}since", 1_000_000)
         redis.set("now", 2_000_000)
-        shared(redis, journal).reconcile()  # it knows the scripts from here on
+        shared(redis, journal.ledger).reconcile()  # it knows the scripts from here on
         redis.set(f"{names.BUDGET_KEYS}since", 1_000_000)
-        with ThreadPoolExecutor(20) as pool:
-            list(pool.map(meet, range(20)))
-        found = redis.hmget(f"{names.BUDGET_KEYS}{account.key}", "1", "h1", "n")
+        with processes(20, redis_url, sqlite_journal_url) as met:
+            for process in met:
+                process.join()
+            assert [process.exitcode for process in met] == [0] * 20
+        found = redis.hmget(f"{names.BUDGET_KEYS}{ACCOUNT.key}", "1", "h1", "n")
     assert [int(n or 0) for n in found] == [20 * 70, 10 * 100 + 20, 30]

@@ -20,7 +20,7 @@ from tests.support.proxy import Proxy
 
 HTML = {"Accept": "text/html"}
 OWN = {"Sec-Fetch-Site": "same-origin", **HTML}
-PLACES = ["", "/waiting", "/agents", "/dead-letters", "/limits"]
+PLACES = ["", "/waiting", "/agents", "/dead-letters", "/statistics", "/limits"]
 
 
 @pytest.fixture(scope="module")

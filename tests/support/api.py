@@ -93,9 +93,11 @@ def in_process(given: Settings) -> Iterator[Any]:
 
 
 @contextmanager
-def served(env: Mapping[str, str], directory: Path) -> Iterator[httpx2.Client]:
-    """A process of the API, as the Procfile starts it."""
-    port = free_port()
+def served(
+    env: Mapping[str, str], directory: Path, port: int | None = None
+) -> Iterator[httpx2.Client]:
+    """A process of the API, as the Procfile starts it; at this port, where one is given."""
+    port = port or free_port()
     child = Fork(
         [str(SERVICE.python), "-P", "-m", SERVICE.qualified("api")],
         pid_file=directory / f"api-{port}.pid",

@@ -9,6 +9,6 @@ FULL = "full"
 _PART = 5
 
 
-def costly(examples: int) -> int:
-    """So many examples in full; in the suite a fifth of them, the same ones each time."""
-    return examples if settings.get_current_profile_name() == FULL else examples // _PART
+def costly(examples: int, *, part: int = _PART) -> int:
+    """So many examples in full; in the suite one in ``part``, the same ones each time."""
+    return examples if settings.get_current_profile_name() == FULL else examples // part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine
 
@@ -13,7 +13,7 @@ from app.journal.schema.engine import read_clock, reading
 from app.journal.schema.transactions import in_transaction
 from app.journal.tables import stats
 from app.journal.tables.stats import Counted, Key
-from celery_agents.contracts.outcome import State
+from celery_agents.contracts.outcome import State, Usage
 from celery_agents.contracts.watching import Grouping, Stats, StatsWanted, StepStats
 
 T = TypeVar("T")
@@ -21,6 +21,14 @@ T = TypeVar("T")
 RUNS_MAX = 500
 #: Windows that are longer are made of hours.
 CLOSE_S = 6 * 3_600.0
+
+
+class TimeSlot(NamedTuple):
+    """The steps that ended within one part of a time: their number by state, and what they used."""
+
+    starts_at: int
+    steps: dict[str, int]
+    usage: Usage
 
 
 class Statistics:
@@ -45,19 +53,24 @@ class Statistics:
 
     def within(self, wanted: StatsWanted) -> Stats:
         """Statistics of the steps that ended within a time that ends now."""
+        return self.over_time(wanted, stats.GRAINS_S[-1])[0]
+
+    def over_time(self, wanted: StatsWanted, slot_s: int) -> tuple[Stats, list[TimeSlot]]:
+        """The same, and beside them the slots of that time, of so many seconds each."""
         grain_s = stats.GRAINS_S[wanted.since_s > CLOSE_S]
         about = {"agent": wanted.agent, "tenant": wanted.tenant}
 
-        def look(connection: Connection) -> Stats:
+        def look(connection: Connection) -> tuple[Stats, list[TimeSlot]]:
             until = read_clock(connection)
             since = (until - wanted.since_s) // grain_s * grain_s
             rows = stats.within(connection, grain_s, since, until, **about)
-            return Stats(
+            found = Stats(
                 since=since,
                 until=until,
                 counted_until=stats.counted_until(connection),
                 rows=tuple(_grouped(rows, wanted.by)),
             )
+            return found, _slots(rows, since, until, slot_s)
 
         return self._read(look)
 
@@ -72,6 +85,20 @@ def _grouped(rows: Iterable[tuple[Key, Counted]], by: Grouping) -> Iterable[Step
         found[name, key.state].add(counted)
     for (name, state), counted in sorted(found.items()):
         yield _told(name, State(state), counted)
+
+
+def _slots(
+    rows: Iterable[tuple[Key, Counted]], since: float, until: float, slot_s: int
+) -> list[TimeSlot]:
+    """All slots from the one in which a time begins, also those in which nothing ended."""
+    first = int(since // slot_s) * slot_s
+    found = [TimeSlot(at, {}, Usage()) for at in range(first, int(until) + 1, slot_s)]
+    for key, counted in rows:
+        place = (key.starts_at - first) // slot_s
+        at, steps, usage = found[place]
+        steps[key.state] = steps.get(key.state, 0) + counted.steps
+        found[place] = TimeSlot(at, steps, usage + counted.usage)
+    return found
 
 
 def _told(name: str, state: State, counted: Counted) -> StepStats:

@@ -14,8 +14,11 @@ from api.ui.lists import Answerer, agents, letters, runs, wishes
 from api.ui.markup import SHOWN_MAX, shown, tag, text
 from api.ui.run import RunSheet
 from api.ui.sessions import exchanges
+from api.ui.statistics import Looked, form, sheet
 from api.ui.vote import decision, is_decision
-from celery_agents.contracts.watching import RunInfo
+from app.journal.stores.statistics import TimeSlot
+from celery_agents.contracts.outcome import State, Usage
+from celery_agents.contracts.watching import RunInfo, Stats, StepStats
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -33,8 +36,8 @@ HOSTILE = [
 ELEMENTS = {
     *("a", "article", "b", "button", "circle", "code", "datalist", "dd", "details", "div", "dl"),
     *("dt", "form", "h1", "h2", "i", "input", "label", "li", "ol", "option", "p", "pre", "rect"),
-    *("section", "select", "span", "summary", "svg", "table", "tbody", "td", "text", "th", "thead"),
-    *("time", "tr"),
+    *("g", "section", "select", "span", "summary", "svg", "table", "tbody", "td", "text", "th"),
+    *("thead", "time", "title", "tr"),
 }
 
 
@@ -107,6 +110,11 @@ def everywhere(word: str) -> list[Any]:
     told: dict[str, Any] = dict.fromkeys(_LISTED, word)
     info = RunInfo.model_construct(**told, created_at=1.0, finished_at=2.0, usage=None)
     made = RunSheet(hostile_run(word), cancels=True, sessions=True, now=3.0)
+    looked = Looked(time="24h", by="agent", agent=word, tenant=word)
+    figures = StepStats.model_construct(
+        name=word, state=State.FAILED, count=1, errors={word: 1}, median_s=None, usage=Usage()
+    )
+    stats = Stats.model_construct(since=0.0, until=1.0, counted_until=1.0, rows=(figures,))
     said = {"place": 0, "run_id": word, "agent": word, "at": 1.0, "tokens": 3}
     return [
         runs([info], tenants=True),
@@ -119,6 +127,8 @@ def everywhere(word: str) -> list[Any]:
         wishes([{**wish, "tool": None, "by": [word]}], answers=Answerer("me", "")),
         agents([{**offered, "health": {"state": word}}]),
         decision(hostile_decision(word)),
+        form(looked, [word], tenants=True),
+        *sheet(looked, stats, [TimeSlot(0, {"failed": 1}, Usage())]),
         exchanges([{**said, "messages": [{"role": word, "content": word}]}]),
         *made.render(None, None),
     ]

@@ -14,11 +14,11 @@ from agents.plan import Expand
 from app.journal import Journal
 from app.journal.queries import details, pages, reads
 from app.journal.queries.pages import PageOfRun
-from app.journal.schema.models import Step
 from app.journal.stores.overview import Overview
 from celery_agents.contracts.outcome import Outcome, State, Usage
 from celery_agents.contracts.watching import MemberProgress, RunFilter, RunPage
 from celery_agents.errors import InvalidPayloadError
+from tests.support.large_map import grow
 from tests.unit.app.journal.support import (
     DONE,
     FAILED,
@@ -255,24 +255,17 @@ def test_a_large_answer_is_not_read(journal: Journal, monkeypatch: pytest.Monkey
 MEMBERS = 20_000
 
 
-def grow(world: World, parent_id: str, number: int) -> None:
-    """Copy a step's one member until it has so many."""
-    with world.engine.begin() as c:
-        columns = [column.name for column in Step.__table__.columns]
-        changed = {"id": "id || n", "position": "n", "member": "'m' || n"}
-        chosen = ", ".join(changed.get(name, name) for name in columns)
-        numbers = f"SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {number - 1}"
-        copied = f"SELECT {chosen} FROM steps, numbers WHERE parent_id = '{parent_id}'"
-        series = f"WITH RECURSIVE numbers(n) AS ({numbers})"
-        c.execute(text(f"INSERT INTO steps ({', '.join(columns)}) {series} {copied}"))
-    world.set_join(parent_id, expected=number, done=number // 2, succeeded=number // 2)
+def grown(world: World, number: int) -> None:
+    """Give the step ``p`` so many members, half of which have ended."""
+    grow(world.engine, "p", number)
+    world.set_join("p", expected=number, done=number // 2, succeeded=number // 2)
 
 
 def test_a_map_of_20000_is_shown_from_few_rows(world: World, journal: Journal) -> None:
     """In processor time, which a busy machine does not stretch."""
     (one,) = expand(journal, "p", plan("0"))
     journal.postpone(one, delay_s=500).result(SOON)
-    grow(world, "p", MEMBERS)
+    grown(world, MEMBERS)
     took, read = list[float](), list[dict[str, Any]]()
 
     @event.listens_for(journal.engine, "before_cursor_execute")
@@ -303,7 +296,7 @@ def test_the_page_of_a_map_of_20000_reads_no_member_that_it_does_not_show(
     """It is asked for again and again while a map runs; what it counts, its join has counted."""
     (one,) = expand(journal, "p", plan("0"))
     journal.postpone(one, delay_s=500).result(SOON)
-    grow(world, "p", MEMBERS)
+    grown(world, MEMBERS)
     told = list[str]()
     event.listen(journal.engine, "before_cursor_execute", lambda *about: told.append(about[2]))
     found = journal.read(lambda c: pages.run_page(c, PageOfRun(run_id="p")))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select, text, update
 
 from agents.policies.sketch import Summary
 from app.journal import Journal
-from app.journal.schema.models import Stat, Uncounted
+from app.journal.schema.models import Stat, Step, Uncounted
 from app.journal.stores.statistics import Statistics
 from app.journal.tables import stats
 from app.journal.tables.stats import Counted, Key
@@ -78,6 +79,32 @@ def test_by_tenant_agent_and_all(journal: Journal, statistics: Statistics) -> No
     assert numbers(statistics, agent="gpt") == {("gpt", "succeeded"): 1}
     assert numbers(statistics, tenant="acme", by="all") == {("", "succeeded"): 2}
     assert numbers(statistics, since_s=7 * 86_400.0, by="all") == {("", "succeeded"): 3}
+
+
+def test_slots_of_a_time_add_up_to_all_of_it(
+    world: World, journal: Journal, statistics: Statistics
+) -> None:
+    for n in range(3):
+        finish(journal, f"r{n}")
+    finish(journal, "bad", FAILED, agent="gpt")
+    with world.engine.begin() as c:  # one of them ended twenty minutes before
+        c.execute(
+            update(Step)
+            .where(Step.id == "r0")
+            .values(finished_at=Step.finished_at - 1_200, started_at=Step.started_at - 1_200)
+        )
+    statistics.count()
+    told, slots = statistics.over_time(StatsWanted(since_s=3_600.0), 600)
+    assert sum(row.count for row in told.rows) == 4
+    assert [b.starts_at - a.starts_at for a, b in pairwise(slots)] == [600] * (len(slots) - 1)
+    assert slots[0].starts_at <= told.since < slots[0].starts_at + 600
+    assert slots[-1].starts_at <= told.until < slots[-1].starts_at + 600
+    full = [slot.steps for slot in slots if slot.steps]
+    assert full[0] == {"succeeded": 1}
+    assert sum(sum(steps.values()) for steps in full) == 4
+    assert sum((slot.usage for slot in slots), Usage()) == Usage(calls=3, cost_usd=1.5)
+    few = statistics.over_time(StatsWanted(since_s=3_600.0, agent="gpt"), 600)[1]
+    assert [slot.steps for slot in few if slot.steps] == [{"failed": 1}]
 
 
 def test_a_run_is_counted_when_its_last_step_has_ended(
