@@ -20,7 +20,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from app import environment
 from app.database_url import read_database_url
@@ -44,7 +49,23 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Link = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=500)]
 
 
-class WatchingSettings(BaseSettings):
+class Environment(BaseSettings):
+    """Settings are read from the environment, and from no file of variables."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what is given, then the variables that are set."""
+        return init_settings, environment.SetVariables(settings_cls)
+
+
+class WatchingSettings(Environment):
     """Those of watching: what is told of steps that have ended, and where people look."""
 
     #: What has ended is counted so often; it is what statistics are late by, beside ten seconds.

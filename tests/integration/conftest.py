@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from celery_agents import Client, names
 from tests.fakes import model_server
 from tests.fakes.model_server import ModelServer
-from tests.integration.harness import FAST, Stack, watching
+from tests.integration.harness import FAST, Location, Stack, watching
 from tests.support.fixtures import _broker_at
 from tests.support.ports import free_port
+from tests.support.postgres import Databases
 from tests.support.redis_server import RedisServer
 
 SHOP = ["--pool", "threads", "--concurrency", "4", "-Q", "shop"]
@@ -159,6 +161,44 @@ def stack(
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+)
+def location(
+    request: pytest.FixtureRequest,
+    shared_broker: RedisServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Location]:
+    """Where a file's tests that harm nothing have a stack in common, on each database in turn."""
+    directory = tmp_path_factory.mktemp("common")
+    redis_url = shared_broker.fresh_url()
+    if request.param == "sqlite":
+        migrated: Path = request.getfixturevalue("_migrated_sqlite")
+        shutil.copyfile(migrated, directory / "journal.db")
+        yield Location(redis_url, f"sqlite:///{directory / 'journal.db'}", directory)
+        return
+    server: Databases = request.getfixturevalue("postgres")
+    template = make_url(request.getfixturevalue("_migrated_postgres")).database
+    url = server.create(template=template)
+    yield Location(redis_url, url, directory)
+    server.drop(url)
+
+
+@pytest.fixture(scope="module")
+def _common(location: Location) -> Iterator[Stack]:
+    """What ``common`` gives. A file whose workers are told more has one of its own."""
+    made = Stack(*location, FAST)
+    made.worker()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def common(_common: Stack) -> Stack:
+    """A stack with short times and a worker that a file's tests share; the tenant is the test's."""
+    return _common.tenanted()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import psutil
 import redis
@@ -107,8 +108,19 @@ def celery(*argv: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[st
     return forks.run(SERVICE.celery(*argv), SERVICE.environment(env), SERVICE.folder, 60)
 
 
+class Location(NamedTuple):
+    """Where a stack has its messages, its rows and its files."""
+
+    redis_url: str
+    database_url: str
+    directory: Path
+
+
 class Stack:
     """One broker database and one journal, with the workers and the client of a test."""
+
+    #: Whose the runs of a test are on a stack that others share: nobody's where it has its own.
+    tenant = ""
 
     def __init__(
         self,
@@ -128,6 +140,16 @@ class Stack:
         }
         self.workers: list[WorkerProcess] = []
         self.client = Client(redis_url)
+
+    def tenanted(self) -> Self:
+        """The same for the next test: what is a tenant's own is there for it alone."""
+        self.tenant = secrets.token_hex(4)
+        return self
+
+    @property
+    def mine(self) -> Any:
+        """What a client is told of each request of the test, as keyword arguments."""
+        return {"tenant": self.tenant, "timeout": SOON_S}
 
     def worker(
         self,

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, update
 
 from app.execution.acting.hearing import KEPT_LEAST_S
 from app.journal.schema.models import Entry
-from celery_agents import Client, StreamEvent
+from celery_agents import ActorState, Client, StreamEvent
 from celery_agents.contracts.flows.actors import actor_run_id
 from celery_agents.errors import (
     ActorCycleError,
@@ -25,7 +25,7 @@ from celery_agents.errors import (
     ResultTimeoutError,
     UnknownActorError,
 )
-from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually
+from tests.integration.harness import FAST, SOON_S, Location, Stack, celery, eventually
 from tests.support.fernet import fernet_key
 from tests.support.service import APP
 
@@ -40,10 +40,18 @@ def lasting(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> I
     made.close()
 
 
+@pytest.fixture(scope="module")
+def _common(location: Location) -> Iterator[Stack]:
+    made = Stack(*location, FAST | MODULES)
+    made.worker()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def acting(lasting: Stack) -> Stack:
-    lasting.worker()
-    return lasting
+def acting(_common: Stack) -> Stack:
+    """A stack with a worker, whose actors of this tenant are the test's alone."""
+    return _common.tenanted()
 
 
 def cents(stack: Stack, key: str) -> Any:
@@ -51,16 +59,36 @@ def cents(stack: Stack, key: str) -> Any:
 
 
 def value(stack: Stack, key: str) -> Any:
-    found = stack.client.actors.state("Account", key, timeout=SOON_S)
+    found = state(stack, key)
     return None if found is None else found.value
 
 
+def state(stack: Stack, key: str) -> ActorState | None:
+    return stack.client.actors.state("Account", key, tenant=stack.tenant, timeout=SOON_S)
+
+
 def ask(stack: Stack, key: str, method: str, *args: Any, **named: Any) -> Any:
-    return stack.client.actors.ask("Account", key, method, *args, timeout=SOON_S, **named)
+    about: Any = {"tenant": stack.tenant, "timeout": SOON_S} | named
+    return stack.client.actors.ask("Account", key, method, *args, **about)
 
 
 def tell(stack: Stack, key: str, method: str, *args: Any, **named: Any) -> str:
-    return stack.client.actors.tell("Account", key, method, *args, timeout=SOON_S, **named)
+    about: Any = {"tenant": stack.tenant, "timeout": SOON_S} | named
+    return stack.client.actors.tell("Account", key, method, *args, **about)
+
+
+def dead_of(stack: Stack, key: str) -> list[Any]:
+    """Messages of an actor that were applied in vain."""
+    return [*stack.client.actors.dead("Account", key, tenant=stack.tenant, timeout=SOON_S)]
+
+
+def known(stack: Stack) -> list[Any]:
+    return stack.client.actors.list("Account", tenant=stack.tenant, timeout=SOON_S)
+
+
+def id_of(stack: Stack, key: str) -> str:
+    """The run of an actor."""
+    return actor_run_id(stack.tenant, "Account", key)
 
 
 def test_it_keeps_what_it_is_told_and_answers(acting: Stack) -> None:
@@ -68,13 +96,12 @@ def test_it_keeps_what_it_is_told_and_answers(acting: Stack) -> None:
     assert ask(acting, "ada", "deposit", cents=7) == 12
     assert ask(acting, "bob", "deposit", 1) == 1
     assert value(acting, "ada") == {"cents": 12, "log": []}
-    listed = acting.client.actors.list("Account", timeout=SOON_S)
-    assert [(one.actor, one.key, one.unread) for one in listed] == [
+    assert [(one.actor, one.key, one.unread) for one in known(acting)] == [
         ("Account", "bob", 0),
         ("Account", "ada", 0),
     ]
-    eventually(lambda: acting.client.actors.list(timeout=SOON_S)[0].state == "waiting")
-    assert acting.client.actors.state("Account", "nobody", timeout=SOON_S) is None
+    eventually(lambda: known(acting)[0].state == "waiting")
+    assert state(acting, "nobody") is None
 
 
 def test_a_message_of_an_id_is_applied_once_and_asked_again_it_is_answered(acting: Stack) -> None:
@@ -111,14 +138,14 @@ def test_what_a_method_that_fails_did_is_not_kept_and_the_next_one_is_served(
     assert ask(acting, "ada", "deposit", 1) == 2
     assert value(acting, "ada") == {"cents": 2, "log": []}
     assert value(acting, "other") is None
-    assert not [*acting.client.streams.read("odd", timeout=SOON_S)]
-    (dead,) = acting.client.actors.dead("Account", "ada", timeout=SOON_S)
+    assert not read(acting, "odd")
+    (dead,) = dead_of(acting, "ada")
     assert (dead["id"], dead["method"]) == (told, "odd")
 
 
 def test_a_signal_of_an_outsider_is_no_message_and_ends_nothing(acting: Stack) -> None:
     ask(acting, "ada", "deposit", 1)
-    run_id = actor_run_id("", "Account", "ada")
+    run_id = id_of(acting, "ada")
     forged = {
         "id": "forged",
         "wanted": True,
@@ -130,20 +157,24 @@ def test_a_signal_of_an_outsider_is_no_message_and_ends_nothing(acting: Stack) -
     for number, hostile in enumerate(several):
         assert handle.signal("deposit", hostile, id=f"s{number}", timeout=SOON_S) == "taken"
     assert ask(acting, "ada", "deposit", 1) == 2
-    dead = [*acting.client.actors.dead("Account", "ada", timeout=SOON_S)]
+    dead = dead_of(acting, "ada")
     assert len(dead) == 5
     assert not [e for e in entries(acting, run_id) if e.kind == "reply" and e.key == "forged"]
 
 
 def entries(stack: Stack, run_id: str) -> list[Any]:
-    return [*stack.client.streams.read(f"actor/{run_id}", timeout=SOON_S)]
+    return read(stack, f"actor/{run_id}")
+
+
+def read(stack: Stack, stream: str) -> list[Any]:
+    return [*stack.client.streams.read(stream, tenant=stack.tenant, timeout=SOON_S)]
 
 
 def test_nobody_else_gives_a_message_the_id_of_a_step(acting: Stack, tmp_path: Path) -> None:
     """The step of that id would be woken by its answer."""
     path = tmp_path / "gate"
     tell(acting, "ada", "gate", str(path))
-    run_id = actor_run_id("", "Account", "ada")
+    run_id = id_of(acting, "ada")
     eventually(lambda: acting.members(run_id) and acting.state(run_id) == "waiting")
     for taken in ("call:", f"call:{run_id}"):
         with pytest.raises(InvalidPayloadError, match="begins those of steps"):
@@ -154,29 +185,30 @@ def test_nobody_else_gives_a_message_the_id_of_a_step(acting: Stack, tmp_path: P
 
 def test_a_run_that_is_no_actor_is_told_nothing(acting: Stack) -> None:
     """Though somebody gave it the id that an actor would have."""
-    run_id = actor_run_id("", "Account", "eve")
-    acting.client.ask("shout", "x", id=run_id).get(timeout=SOON_S)
+    run_id = id_of(acting, "eve")
+    acting.client.ask("shout", "x", id=run_id, tenant=acting.tenant).get(timeout=SOON_S)
     with pytest.raises(IdInUseError, match=run_id):
         tell(acting, "eve", "deposit", 1)
-    assert not [*acting.client.streams.read(f"signals/{run_id}", timeout=SOON_S)]
+    assert not read(acting, f"signals/{run_id}")
 
 
 def test_nobody_else_writes_its_answers_and_no_star_has_them(acting: Stack) -> None:
-    run_id = actor_run_id("", "Account", "ada")
+    run_id = id_of(acting, "ada")
     event: Any = {"kind": "reply", "data": {"value": 1}, "key": "x"}
     client = acting.client
+    about: Any = {"tenant": acting.tenant, "timeout": SOON_S}
     for append in (client.streams.append, client.events.append):
         with pytest.raises(InvalidPayloadError, match="service's own"):
-            append(f"actor/{run_id}", [StreamEvent.read(event)])
+            append(f"actor/{run_id}", [StreamEvent.read(event)], **about)
     with pytest.raises(InvalidPayloadError, match="service's own"):
-        client.on("actor/*", run=client.ask.s("echo"), timeout=SOON_S)
-    client.on("*", run=client.ask.s("echo"), name="all", timeout=SOON_S)
+        client.on("actor/*", run=client.ask.s("echo"), **about)
+    client.on("*", run=client.ask.s("echo"), name="all", **about)
     ask(acting, "ada", "deposit", 1)
     assert [e.kind for e in entries(acting, run_id)] == ["reply"]
-    client.events.append("mine/1", [StreamEvent(kind="mine")])
+    client.events.append("mine/1", [StreamEvent(kind="mine")], **about)
 
     def subscription() -> Any:
-        return client.events.subscription("all", timeout=SOON_S)
+        return client.events.subscription("all", **about)
 
     eventually(lambda: subscription().served == 1)
     assert subscription().behind == 0
@@ -189,10 +221,10 @@ def test_actors_tell_and_ask_each_other(acting: Stack) -> None:
     assert ask(acting, "bob", "pull", "ada", 5) == 1
     eventually(lambda: cents(acting, "bob") == 9)
     assert value(acting, "bob")["log"] == [1]
-    assert [e.data["cents"] for e in acting.client.streams.read("payments")] == [4, 5]
+    assert [e.data["cents"] for e in read(acting, "payments")] == [4, 5]
     tell(acting, "ada", "astray")
-    eventually(lambda: [*acting.client.actors.dead("Account", "ada", timeout=SOON_S)])
-    (dead,) = acting.client.actors.dead("Account", "ada", timeout=SOON_S)
+    eventually(lambda: dead_of(acting, "ada"))
+    (dead,) = dead_of(acting, "ada")
     assert (dead["to"], dead["error"]["kind"]) == ("Nobody/x", "unknown_actor")
     assert ask(acting, "ada", "deposit", 0) == 1
 
@@ -214,11 +246,11 @@ def test_two_that_call_each_other_at_once_do_not_wait_for_ever(
     path = tmp_path / "gate"
     tell(acting, "a", "across", str(path), "b")
     tell(acting, "b", "across", str(path), "a")
-    eventually(lambda: {s.state for s in acting.client.actors.list(timeout=SOON_S)} == {"waiting"})
+    eventually(lambda: {s.state for s in known(acting)} == {"waiting"})
     path.touch()
 
     def refused() -> list[Any]:
-        return [d for key in "ab" for d in acting.client.actors.dead("Account", key)]
+        return [d for key in "ab" for d in dead_of(acting, key)]
 
     eventually(refused)
     eventually(lambda: (cents(acting, "a") or 0) + (cents(acting, "b") or 0) == 1)
@@ -228,21 +260,22 @@ def test_two_that_call_each_other_at_once_do_not_wait_for_ever(
 def test_a_backlog_behind_one_that_waits_is_taken_up_by_64(acting: Stack, tmp_path: Path) -> None:
     path = tmp_path / "gate"
     tell(acting, "ada", "gate", str(path))
-    eventually(lambda: acting.client.actors.state("Account", "ada").state == "waiting")  # type: ignore[union-attr]
+    eventually(lambda: (found := state(acting, "ada")) and found.state == "waiting")
     for _ in range(14):
-        acting.client.actors.tell_many([("Account", "ada", "deposit", 1)] * 500, timeout=SOON_S)
-    found = acting.client.actors.state("Account", "ada", timeout=SOON_S)
+        several: Any = [("Account", "ada", "deposit", 1)] * 500
+        acting.client.actors.tell_many(several, tenant=acting.tenant, timeout=SOON_S)
+    found = state(acting, "ada")
     assert found is not None
     assert found.unread >= 7_000  # it was not woken for them, nor told one
     path.touch()
     eventually(lambda: cents(acting, "ada") == 7_000, timeout_s=3 * SOON_S)
     assert value(acting, "ada")["log"] == ["open"]
-    assert acting.state(actor_run_id("", "Account", "ada")) == "waiting"
+    assert acting.state(id_of(acting, "ada")) == "waiting"
 
 
 def test_reminders_come_and_loops_of_them_let_messages_in(acting: Stack) -> None:
     assert ask(acting, "ada", "later", 0.5, 3) == "#1"
-    found = acting.client.actors.state("Account", "ada", timeout=SOON_S)
+    found = state(acting, "ada")
     assert found is not None
     assert [*found.reminders] == ["#1"]
     eventually(lambda: cents(acting, "ada") == 3)
@@ -251,7 +284,7 @@ def test_reminders_come_and_loops_of_them_let_messages_in(acting: Stack) -> None
     assert ask(acting, "bob", "deposit", 1_000_000) >= 1_000_003
 
     def reminders() -> Any:
-        found = acting.client.actors.state("Account", "bob", timeout=SOON_S)
+        found = state(acting, "bob")
         return None if found is None else found.reminders
 
     eventually(lambda: reminders() == {})  # it heard of it amid its loop, and has ended that
@@ -262,15 +295,15 @@ def test_an_answer_that_takes_too_long_may_be_asked_for_again(
 ) -> None:
     path = tmp_path / "gate"
     with pytest.raises(ResultTimeoutError):
-        acting.client.actors.ask("Account", "ada", "gate", str(path), id="g", timeout=2)
+        ask(acting, "ada", "gate", str(path), id="g", timeout=2)
     path.touch()
     assert ask(acting, "ada", "gate", str(path), id="g") == "open"
 
 
 def test_one_that_a_person_cancelled_takes_nothing_up(acting: Stack) -> None:
     assert ask(acting, "ada", "deposit", 1, id="one") == 1
-    acting.client.runs.cancel(actor_run_id("", "Account", "ada"))
-    eventually(lambda: acting.state(actor_run_id("", "Account", "ada")) == "cancelled")
+    acting.client.runs.cancel(id_of(acting, "ada"))
+    eventually(lambda: acting.state(id_of(acting, "ada")) == "cancelled")
     with pytest.raises(ActorEndedError):
         ask(acting, "ada", "deposit", 1)
     assert ask(acting, "ada", "deposit", 1, id="one") == 1
@@ -282,7 +315,7 @@ def test_what_was_taken_up_long_ago_is_forgotten(lasting: Stack) -> None:
     for number in range(10):
         assert ask(lasting, "ada", "deposit", 1, id=f"m{number}") == number + 1
     assert ask(lasting, "ada", "deposit", 1, id="m0") == 1  # known
-    run_id = actor_run_id("", "Account", "ada")
+    run_id = id_of(lasting, "ada")
 
     def rows(prefix: str) -> int:
         query = select(func.count()).where(Entry.stream == prefix + run_id)
@@ -369,7 +402,7 @@ def test_another_worker_goes_on_amid_a_method_that_waits(lasting: Stack, tmp_pat
     tell(lasting, "ada", "deposit", 1)
     tell(lasting, "ada", "gate", str(path))
     tell(lasting, "ada", "deposit", 1)
-    eventually(lambda: lasting.members(actor_run_id("", "Account", "ada")))
+    eventually(lambda: lasting.members(id_of(lasting, "ada")))
     first.kill()
     lasting.worker()
     path.touch()
@@ -394,7 +427,8 @@ def test_one_that_was_frozen_amid_messages_writes_nothing_twice(lasting: Stack) 
 
 def test_its_commands(acting: Stack) -> None:
     def run(*argv: str) -> Any:
-        done = celery("-A", APP, "agents", "actors", *argv, "--json", env=acting.env)
+        about = ("--tenant", acting.tenant, "--json")
+        done = celery("-A", APP, "agents", "actors", *argv, *about, env=acting.env)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

@@ -51,24 +51,24 @@ VERBS: dict[str, tuple[Callable[[Client], Any], int, int]] = {
 }
 
 
-def test_rows_hold_what_came_in_not_its_copies(either: Stack) -> None:
-    runs = {verb: ask(either.client) for verb, (ask, _, _) in VERBS.items()}
+def test_rows_hold_what_came_in_not_its_copies(common: Stack) -> None:
+    runs = {verb: ask(common.client) for verb, (ask, _, _) in VERBS.items()}
     for verb, run in runs.items():
         run.get(timeout=2 * SOON_S)
         _, size, rows = VERBS[verb]
-        made, held = stored(either, run.id)
+        made, held = stored(common, run.id)
         assert (verb, made) == (verb, rows)
         assert held <= 2 * size + ROW * rows, verb
 
 
-def test_what_follows_is_not_kept_by_each_link(either: Stack) -> None:
-    links = [either.client.ask.s("noop", instructions="i" * 5 * KB) for _ in range(40)]
+def test_what_follows_is_not_kept_by_each_link(common: Stack) -> None:
+    links = [common.client.ask.s("noop", instructions="i" * 5 * KB) for _ in range(40)]
     result = chain(*links).delay("on and on")
     assert result.get(timeout=2 * SOON_S) == "on and on"
-    eventually(lambda: not either.unsettled())
+    eventually(lambda: not common.unsettled())
     found = []
     while result is not None:
-        found.append(stored(either, result.id))
+        found.append(stored(common, result.id))
         result = result.parent
     assert [rows for rows, _ in found] == [1] * 40
     assert sum(held for _, held in found) <= 2 * 40 * 5 * KB + ROW * 40

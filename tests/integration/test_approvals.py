@@ -12,7 +12,7 @@ import pytest
 from celery_agents import RetryPolicy
 from celery_agents.errors import DeadlineExceededError
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import FAST, PREFORK, SOON_S, Stack, eventually, lines
+from tests.integration.harness import FAST, PREFORK, SOON_S, Location, Stack, eventually, lines
 
 PROVIDERS = {"openai": "/v1", "anthropic": "", "google": ""}
 TWO_AND_ONE = Does(
@@ -25,12 +25,9 @@ TWO_AND_ONE = Does(
 QUICK = RetryPolicy(base_delay_s=0.05, max_attempts=20)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def bank(
-    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
-) -> Iterator[Stack]:
-    """A stack whose agents may pay money back, when a person lets them."""
-    config = tmp_path / "agents.toml"
+def banking(where: Location, model: ModelServer) -> Stack:
+    """A stack whose agents may pay money back, when a person lets them, and no worker yet."""
+    config = where.directory / "agents.toml"
     config.write_text(
         "\n".join(
             textwrap.dedent(f"""
@@ -43,10 +40,25 @@ def bank(
             for name, path in PROVIDERS.items()
         )
     )
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    env = {"AGENTS_CONFIG": str(config), "BANK": str(tmp_path / "bank")}
-    made = Stack(redis_url, url, tmp_path, FAST | env)
+    env = {"AGENTS_CONFIG": str(config), "BANK": str(where.directory / "bank")}
+    return Stack(*where, FAST | env)
+
+
+@pytest.fixture(scope="module")
+def _common(location: Location, model: ModelServer) -> Iterator[Stack]:
+    made = banking(location, model)
     made.worker()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def bank(
+    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
+) -> Iterator[Stack]:
+    """One of the test's own, which harms its workers; none has begun."""
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    made = banking(Location(redis_url, url, tmp_path), model)
     yield made
     made.close()
 
@@ -59,18 +71,20 @@ def waiting(stack: Stack, run: Any, count: int) -> list[Any]:
 
 @pytest.mark.parametrize("agent", list(PROVIDERS))
 def test_people_decide_on_each_call_of_a_reply(
-    bank: Stack, model: ModelServer, tmp_path: Path, agent: str
+    common: Stack, model: ModelServer, agent: str
 ) -> None:
+    book = common.directory / "bank"
+    book.unlink(missing_ok=True)
     model.script(TWO_AND_ONE, Does(text="One is paid back."))
-    run = bank.client.ask(agent, "Pay back 1 and 2.")
-    first, second = waiting(bank, run, 2)
+    run = common.client.ask(agent, "Pay back 1 and 2.")
+    first, second = waiting(common, run, 2)
     assert (first.tool, first.arguments) == ("refund", {"order": 1, "cents": 500})
-    assert bank.client.waiting(timeout=SOON_S) == [first, second]
-    assert lines(tmp_path / "bank") == []
-    bank.client.runs.approve(run.id, {"arguments": {"order": 1, "cents": 400}}, key=first.key)
-    bank.client.runs.approve(run.id, "not this one", key=second.key)
+    assert common.client.waiting(timeout=SOON_S) == [first, second]
+    assert lines(book) == []
+    common.client.runs.approve(run.id, {"arguments": {"order": 1, "cents": 400}}, key=first.key)
+    common.client.runs.approve(run.id, "not this one", key=second.key)
     assert run.get(timeout=SOON_S) == "One is paid back."
-    (paid,) = [line.split() for line in lines(tmp_path / "bank") if line.startswith("done")]
+    (paid,) = [line.split() for line in lines(book) if line.startswith("done")]
     assert paid[1:3] == ["1", "400"]
     told = str(model.requests[-1].body)
     assert "not this one" in told
@@ -88,7 +102,8 @@ def test_an_effect_happens_once_wherever_its_worker_dies(
     """And where nobody knows, the model is told so."""
     model.script(TWO_AND_ONE, Does(text="Done."))
     (tmp_path / "bank.dies").write_text(dies)
-    bank.worker()  # another one, to take over
+    bank.worker()
+    bank.worker()  # to take over
     run = bank.client.ask("openai", "Pay back 1 and 2.", retry=QUICK)
     for wish in waiting(bank, run, 2):
         bank.client.runs.approve(run.id, True, key=wish.key)
@@ -114,7 +129,6 @@ def test_so_it_is_where_each_step_has_a_process(
     bank: Stack, model: ModelServer, tmp_path: Path, dies: str
 ) -> None:
     """A child of the pool dies in its call, and its worker goes on."""
-    bank.workers[0].kill()
     bank.worker(PREFORK)
     model.script(TWO_AND_ONE, Does(text="Done."))
     (tmp_path / "bank.dies").write_text(dies)
@@ -139,11 +153,11 @@ def test_a_worker_that_thaws_amid_an_effect_begins_no_other(
     model.script(TWO_AND_ONE, Does(text="Done."))
     book, holds = tmp_path / "bank", tmp_path / "bank.holds"
     holds.touch()
+    frozen = bank.worker()
     run = bank.client.ask("openai", "Pay back 1 and 2.", retry=QUICK)
     for wish in waiting(bank, run, 2):
         bank.client.runs.approve(run.id, True, key=wish.key)
     eventually(lambda: any(line.startswith("begun 1") for line in lines(book)))
-    (frozen,) = bank.workers
     bank.freeze(frozen)
     holds.unlink()
     bank.worker()
@@ -160,10 +174,10 @@ def test_a_worker_that_thaws_amid_an_effect_begins_no_other(
     assert len(model.requests) == asked  # the one that thawed asks no model
 
 
-def test_a_deadline_holds_while_a_person_is_waited_for(bank: Stack, model: ModelServer) -> None:
+def test_a_deadline_holds_while_a_person_is_waited_for(common: Stack, model: ModelServer) -> None:
     model.script(TWO_AND_ONE)
-    run = bank.client.ask("openai", "Pay back 1 and 2.", deadline_s=8)
-    waiting(bank, run, 2)
+    run = common.client.ask("openai", "Pay back 1 and 2.", deadline_s=8)
+    waiting(common, run, 2)
     with pytest.raises(DeadlineExceededError):
         run.get(timeout=SOON_S)
-    assert bank.client.waiting(timeout=SOON_S) == []
+    assert common.client.waiting(timeout=SOON_S) == []

@@ -19,7 +19,7 @@ from celery_agents.errors import (
     InvalidPayloadError,
 )
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually
+from tests.integration.harness import FAST, SOON_S, Location, Stack, celery, eventually
 from tests.support.service import APP
 
 TEXT = "Where is my parcel? I paid for it a week ago. " * 20
@@ -43,16 +43,29 @@ def config(url: str) -> str:
     """)
 
 
+def begun(where: Location, model: ModelServer) -> Stack:
+    model.script()
+    path = where.directory / "agents.toml"
+    path.write_text(config(model.url))
+    made = Stack(*where, {**FAST, "AGENTS_CONFIG": str(path)})
+    made.worker()
+    return made
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def own(
     request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, model: ModelServer
 ) -> Iterator[Stack]:
-    model.script()
-    path = tmp_path / "agents.toml"
-    path.write_text(config(model.url))
+    """A stack whose worker has learned nothing yet."""
     url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, {**FAST, "AGENTS_CONFIG": str(path)})
-    made.worker()
+    made = begun(Location(redis_url, url, tmp_path), model)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def _common(location: Location, model: ModelServer) -> Iterator[Stack]:
+    made = begun(location, model)
     yield made
     made.close()
 
@@ -98,16 +111,17 @@ def test_an_estimate_learns_from_what_is_asked_and_outlives_its_worker(
 
 
 def test_a_request_that_is_too_large_is_not_made_and_a_fallback_goes_on(
-    own: Stack, model: ModelServer
+    common: Stack, model: ModelServer
 ) -> None:
-    client = own.client
+    client = common.client
+    model.script()
     text = TEXT * 60  # some 13,000 tokens
     assert not client.estimate("gpt", text).fits
     run = client.ask("gpt", text)
     with pytest.raises(ContextExceededError, match="takes 10,000 tokens, 500 of them"):
         run.get(timeout=SOON_S)
     assert not model.requests
-    assert len(own.events(run.id, "retry")) == 0
+    assert len(common.events(run.id, "retry")) == 0
     model.script(Does(text="Read."))
     chain = client.fallback(["gpt", "large"], text)
     assert chain.get(timeout=SOON_S) == "Read."
@@ -118,16 +132,16 @@ def test_a_request_that_is_too_large_is_not_made_and_a_fallback_goes_on(
     assert failed.value.details["errors"]["gpt"]["kind"] == "context_exceeded"
 
 
-def test_a_price_that_is_not_known_says_which_line_to_write(own: Stack) -> None:
-    found = own.client.estimate("large", "Hello.")
+def test_a_price_that_is_not_known_says_which_line_to_write(common: Stack) -> None:
+    found = common.client.estimate("large", "Hello.")
     assert found.nano_usd is found.usd is None
     assert found.price_unknown is not None
     assert "below [agents.large]: price = {" in found.price_unknown
 
 
-def test_who_is_no_model_is_refused(own: Stack) -> None:
+def test_who_is_no_model_is_refused(common: Stack) -> None:
     with pytest.raises(InvalidPayloadError, match="noop is no model"):
-        own.client.estimate("noop", "Hello.")
+        common.client.estimate("noop", "Hello.")
 
 
 def test_the_command(client: Client, stack: Stack) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from sqlalchemy import select, update
 
@@ -17,10 +18,11 @@ from app.journal.stores.audit import AuditLog
 from celery_agents import StreamEvent
 from tests.integration.harness import SOON_S, Stack, eventually
 from tests.integration.test_encryption import OLD, Sealed, sealed
-from tests.integration.test_events import events, stood, values
-from tests.support.api import Asked, in_process, made_key, served, settings
+from tests.integration.test_events import _common, events, served, stood, values
+from tests.support.api import Asked, in_process, made_key, settings
+from tests.support.api import served as api_of
 
-__all__ = ["events", "sealed"]
+__all__ = ["_common", "events", "sealed", "served"]
 ODD = [
     ("/streams/order/1", {}),
     ("/streams/order/1", {"events": []}),
@@ -49,23 +51,31 @@ OWN = ["session/mine", "flow/x", "signals/x", "graph/x"]
 SWARMS = ["swarm/desk", "topic/swarm/desk"]
 
 
-@pytest.fixture
-def http(events: Stack) -> Iterator[Any]:
-    events.worker()
-    with in_process(settings(events.redis_url, events.database_url)) as made:
+@pytest.fixture(scope="module")
+def http(_common: Stack) -> Iterator[Any]:
+    """The API in this process, for the tests' own tenants."""
+    with in_process(settings(_common.redis_url, _common.database_url)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def process(_common: Stack) -> Iterator[httpx2.Client]:
+    """The API as a process."""
+    with api_of(_common.env, _common.directory) as made:
         yield made
 
 
 def asked(stack: Stack, http: Any, role: Role = Role.USER, **about: Any) -> Asked:
-    return Asked(http, made_key(stack.database_url, role, **about))
+    """Somebody of the test's tenant, unless it says of which."""
+    return Asked(http, made_key(stack.database_url, role, **{"tenant": stack.tenant} | about))
 
 
 def paid(*amounts: int) -> dict[str, Any]:
     return {"events": [{"kind": "paid", "data": {"n": n}} for n in amounts]}
 
 
-def test_streams(events: Stack, http: Any) -> None:
-    user, other = asked(events, http), asked(events, http, tenant="acme")
+def test_streams(served: Stack, http: Any) -> None:
+    user, other = asked(served, http), asked(served, http, tenant="acme")
     made = user("POST", "/streams/order/1", {**paid(1, 2), "expected": 0}, status=201)
     assert made == {"stream": "order/1", "places": [0, 1]}
     late = user("POST", "/streams/order/1", {**paid(3), "expected": 0}, status=409)
@@ -85,8 +95,14 @@ def test_streams(events: Stack, http: Any) -> None:
     assert user("GET", "/streams", status=200)["items"] == []
 
 
-def test_our_own_are_nobody_elses(events: Stack, http: Any) -> None:
-    user = asked(events, http, Role.ADMIN)
+def test_our_own_are_nobody_elses(events: Stack) -> None:
+    """Rows that nobody writes so may spoil places: they are in a journal of the test's own."""
+    events.worker()
+    with in_process(settings(events.redis_url, events.database_url)) as http:
+        _are_nobody_elses(events, asked(events, http, Role.ADMIN))
+
+
+def _are_nobody_elses(events: Stack, user: Asked) -> None:
     with events.engine.begin() as connection:
         about = {"tenant": "", "seq": 0, "kind": "k", "data": {}, "at": 1.0, "xid": 0, "tokens": 0}
         for n, stream in enumerate(OWN):
@@ -105,9 +121,9 @@ def test_our_own_are_nobody_elses(events: Stack, http: Any) -> None:
             assert "service's own" in told.text
 
 
-def test_those_of_swarms_are_read_alone(events: Stack, http: Any) -> None:
-    user = asked(events, http, Role.ADMIN)
-    events.client.swarm("desk", ["noop"])
+def test_those_of_swarms_are_read_alone(served: Stack, http: Any) -> None:
+    user = asked(served, http, Role.ADMIN)
+    served.client.swarm("desk", ["noop"], tenant=served.tenant)
     for stream in SWARMS:
         for told in (
             user("POST", f"/streams/{stream}", paid(1)),
@@ -120,20 +136,20 @@ def test_those_of_swarms_are_read_alone(events: Stack, http: Any) -> None:
     assert entry["kind"] == "joined"
 
 
-def test_deleting_is_for_people_and_written_down(events: Stack, http: Any) -> None:
-    user, program = asked(events, http), asked(events, http, Role.SERVICE)
+def test_deleting_is_for_people_and_written_down(served: Stack, http: Any) -> None:
+    user, program = asked(served, http), asked(served, http, Role.SERVICE)
     program("POST", "/streams/order/1", paid(1), status=201)
     assert program("DELETE", "/streams/order/1").status_code == 403
-    assert asked(events, http, Role.READONLY)("DELETE", "/streams/order/1").status_code == 403
+    assert asked(served, http, Role.READONLY)("DELETE", "/streams/order/1").status_code == 403
     user("DELETE", "/streams/order/1", status=204)
-    assert not events.client.events.forget("mine", timeout=SOON_S)
-    acts = [(a["action"], a["target"]) for a in AuditLog(events.engine).newest(9)]
+    assert not served.client.events.forget("mine", **served.mine)
+    acts = [(a["action"], a["target"]) for a in AuditLog(served.engine).newest(9)]
     assert ("stream.delete", "order/1") in acts
     assert ("cursor.delete", "mine") in acts
 
 
-def test_what_is_no_request(events: Stack, http: Any) -> None:
-    user = asked(events, http, Role.ADMIN)
+def test_what_is_no_request(served: Stack, http: Any) -> None:
+    user = asked(served, http, Role.ADMIN)
     headers = {"Content-Type": "application/json"}
     for path, body in ODD:
         told = user("POST", path, content=json.dumps(body), headers=headers)
@@ -148,9 +164,9 @@ def test_what_is_no_request(events: Stack, http: Any) -> None:
     assert [one["name"] for one in listed if one["serves"] == "runs"] == []
 
 
-def test_subscriptions(events: Stack, http: Any) -> None:
-    user, narrow = asked(events, http), asked(events, http, agents=["shout"])
-    reader = asked(events, http, Role.SERVICE)
+def test_subscriptions(served: Stack, http: Any) -> None:
+    user, narrow = asked(served, http), asked(served, http, agents=["shout"])
+    reader = asked(served, http, Role.SERVICE)
     body = {"name": "order/x", "of": "order/*", "kind": "paid", "agent": "noop"}
     assert reader("POST", "/subscriptions", body).status_code == 403
     assert narrow("POST", "/subscriptions", body).status_code == 403
@@ -161,7 +177,7 @@ def test_subscriptions(events: Stack, http: Any) -> None:
     mine = {**body, "agent": "shout"}
     assert narrow("POST", "/subscriptions", mine).status_code == 403  # it is not theirs to change
     reader("POST", "/streams/order/1", paid(1, 2), status=201)
-    eventually(lambda: sorted(values(events)) == [1, 2])
+    eventually(lambda: sorted(values(served)) == [1, 2])
     for act in ("pause", "resume"):
         assert narrow("POST", f"/subscriptions/order/x/{act}").status_code == 403
         assert user("POST", f"/subscriptions/nobody/{act}").status_code == 404
@@ -169,12 +185,13 @@ def test_subscriptions(events: Stack, http: Any) -> None:
         shown = user("GET", "/subscriptions/order/x", status=200)
         assert shown["paused"] == (act == "pause")
     assert narrow("DELETE", "/subscriptions/order/x").status_code == 403
-    with events.engine.begin() as connection:
-        connection.execute(update(StreamCursor).values(rule={"newer": 1}, target={"newer": 1}))
+    all_of_it = update(StreamCursor).where(StreamCursor.tenant == served.tenant)
+    with served.engine.begin() as connection:
+        connection.execute(all_of_it.values(rule={"newer": 1}, target={"newer": 1}))
     for found in (
         user("GET", "/subscriptions", status=200)["items"][0],
         user("GET", "/subscriptions/order/x", status=200),
-        events.client.events.subscriptions(timeout=SOON_S)[0].model_dump(),
+        served.client.events.subscriptions(**served.mine)[0].model_dump(),
     ):
         assert (found["name"], found["serves"]) == ("order/x", "unknown")
     user("DELETE", "/subscriptions/order/x", status=204)
@@ -182,8 +199,8 @@ def test_subscriptions(events: Stack, http: Any) -> None:
     assert user("DELETE", "/subscriptions/order/x").status_code == 404
 
 
-def test_topics(events: Stack, http: Any) -> None:
-    user, other = asked(events, http), asked(events, http, tenant="acme")
+def test_topics(served: Stack, http: Any) -> None:
+    user, other = asked(served, http), asked(served, http, tenant="acme")
     told = {"body": {"disk": 91}, "priority": 1, "key": "disk"}
     for _ in range(2):
         made = user("POST", "/topics/all/alerts", told, status=201)
@@ -198,35 +215,35 @@ def test_topics(events: Stack, http: Any) -> None:
     def fails(_: object) -> None:
         raise ValueError("no")
 
-    events.client.topics.handle("all/alerts", "pager", fails, failures_max=1, idle_s=0.1)
+    served.client.topics.handle(
+        "all/alerts", "pager", fails, failures_max=1, idle_s=0.1, tenant=served.tenant
+    )
     (dead,) = user("GET", "/topics/all/alerts/dead", status=200)["items"]
     assert dead["data"]["reason"] == "ValueError: no"
     about = {"take": "{data[body]}", "priority": "{data[priority]}", "since": "start"}
     body = {"name": "t", "of": "topic/all/alerts", "agent": "noop", **about}
     user("POST", "/subscriptions", body, status=201)
-    eventually(lambda: stood(events, "t").served == 1)
-    (run,) = events.client.runs.list(timeout=SOON_S).runs
-    assert events.client.runs.handle(run.id).get(timeout=SOON_S) == {"disk": 91}
+    eventually(lambda: stood(served, "t").served == 1)
+    (run,) = served.client.runs.list(**served.mine).runs
+    assert served.client.runs.handle(run.id).get(timeout=SOON_S) == {"disk": 91}
 
 
-def test_a_stream_is_followed(events: Stack, tmp_path: Path) -> None:
-    events.worker()
-    key = made_key(events.database_url, Role.USER)
-    with served(events.env, tmp_path) as http:
-        user = Asked(http, key)
-        user("POST", "/streams/order/1", paid(1, 2), status=201)
-        headers = {"Authorization": f"Bearer {key}", "Last-Event-ID": "0"}
-        took = list[Any]()
-        with http.stream("GET", "/streams/order/1?follow=true", headers=headers) as told:
-            assert told.headers["content-type"].startswith("text/event-stream")
-            for line in told.iter_lines():
-                if line.startswith("data: "):
-                    took.append(json.loads(line.removeprefix("data: ")))
-                if len(took) == 1 and line.startswith("data: "):
-                    user("POST", "/streams/order/1", paid(3), status=201)
-                if len(took) == 2:
-                    break
-        assert [(e["seq"], e["data"]["n"]) for e in took] == [(1, 2), (2, 3)]
+def test_a_stream_is_followed(served: Stack, process: httpx2.Client) -> None:
+    key = made_key(served.database_url, Role.USER, tenant=served.tenant)
+    user = Asked(process, key)
+    user("POST", "/streams/order/1", paid(1, 2), status=201)
+    headers = {"Authorization": f"Bearer {key}", "Last-Event-ID": "0"}
+    took = list[Any]()
+    with process.stream("GET", "/streams/order/1?follow=true", headers=headers) as told:
+        assert told.headers["content-type"].startswith("text/event-stream")
+        for line in told.iter_lines():
+            if line.startswith("data: "):
+                took.append(json.loads(line.removeprefix("data: ")))
+            if len(took) == 1 and line.startswith("data: "):
+                user("POST", "/streams/order/1", paid(3), status=201)
+            if len(took) == 2:
+                break
+    assert [(e["seq"], e["data"]["n"]) for e in took] == [(1, 2), (2, 3)]
 
 
 def _last(http: Any, headers: dict[str, str], then: Any) -> tuple[str, dict[str, Any]]:
@@ -241,19 +258,19 @@ def _last(http: Any, headers: dict[str, str], then: Any) -> tuple[str, dict[str,
     return told[-2].removeprefix("event: "), json.loads(told[-1].removeprefix("data: "))
 
 
-def test_who_follows_is_told_that_a_stream_was_deleted(events: Stack, tmp_path: Path) -> None:
-    events.worker()
-    key = made_key(events.database_url, Role.USER)
-    with served(events.env, tmp_path) as http:
-        user = Asked(http, key)
-        user("POST", "/streams/order/1", paid(1, 2), status=201)
-        headers = {"Authorization": f"Bearer {key}", "Last-Event-ID": "0"}
+def test_who_follows_is_told_that_a_stream_was_deleted(
+    served: Stack, process: httpx2.Client
+) -> None:
+    key = made_key(served.database_url, Role.USER, tenant=served.tenant)
+    user = Asked(process, key)
+    user("POST", "/streams/order/1", paid(1, 2), status=201)
+    headers = {"Authorization": f"Bearer {key}", "Last-Event-ID": "0"}
 
-        def then() -> None:
-            time.sleep(2)  # it has been read
-            user("DELETE", "/streams/order/1", status=204)
+    def then() -> None:
+        time.sleep(2)  # it has been read
+        user("DELETE", "/streams/order/1", status=204)
 
-        kind, data = _last(http, headers, then)
+    kind, data = _last(process, headers, then)
     assert (kind, data["kind"]) == ("error", "not_found")
 
 
@@ -263,7 +280,7 @@ def test_who_follows_is_told_of_what_cannot_be_read(sealed: Sealed, tmp_path: Pa
     with sealed.engine.begin() as connection:
         connection.execute(update(Entry).values(stream="order/1", seq=1))  # of another place
     key = made_key(sealed.database_url, Role.USER)
-    with served(sealed.env, tmp_path) as http:
+    with api_of(sealed.env, tmp_path) as http:
         kind, data = _last(http, {"Authorization": f"Bearer {key}"}, lambda: None)
     assert (kind, data["kind"]) == ("error", "unreadable")
 

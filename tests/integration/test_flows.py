@@ -14,7 +14,7 @@ import pytest
 from celery_agents import StreamEvent, Wish
 from celery_agents.client.control import acting_as
 from celery_agents.errors import InvalidPayloadError, NotAllowedError, StreamConflictError
-from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
 
 #: One that is frozen stays so for longer, where there is time for that: ``FROZEN_S=60``.
 FROZEN_S = float(os.environ.get("FROZEN_S", "0"))
@@ -29,10 +29,13 @@ def lasting(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> I
     made.close()
 
 
-@pytest.fixture
-def flows(lasting: Stack) -> Stack:
-    lasting.worker()
-    return lasting
+@pytest.fixture(scope="module")
+def flows(location: Location) -> Iterator[Stack]:
+    """A stack with a worker, which each test here asks for flows that no other one does."""
+    made = Stack(*location, FAST | MODULES)
+    made.worker()
+    yield made
+    made.close()
 
 
 def history(run: Any) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from app.access.permissions import Role
 from app.journal.schema.engine import connect
 from app.journal.stores.audit import AuditLog
 from tests.integration.harness import Stack, eventually, lines
-from tests.integration.test_flows import lasting  # noqa: F401 - a fixture
+from tests.integration.test_flows import flows  # noqa: F401 - a fixture
 from tests.support.api import Asked, in_process, made_key, settings
 
 
@@ -35,11 +35,15 @@ class Desk:
         return str(self.user("POST", "/tasks", body, status=202)["id"])
 
 
+@pytest.fixture(scope="module")
+def _http(flows: Stack) -> Iterator[Any]:  # noqa: F811 - as above
+    with in_process(settings(flows.redis_url, flows.database_url)) as http:
+        yield http
+
+
 @pytest.fixture
-def desk(lasting: Stack) -> Iterator[Desk]:  # noqa: F811 - as above
-    lasting.worker()
-    with in_process(settings(lasting.redis_url, lasting.database_url)) as http:
-        yield Desk(lasting, http)
+def desk(flows: Stack, _http: Any) -> Desk:  # noqa: F811 - as above
+    return Desk(flows, _http)
 
 
 def kinds(who: Asked, run_id: str) -> list[str]:

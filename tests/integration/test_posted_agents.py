@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from app.access.permissions import Role
 from celery_agents.errors import AgentsError
 from deploy.local.servers import LOOPBACK
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, eventually
+from tests.integration.harness import COROUTINES, FAST, SOON_S, Location, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, settings
 
 SECRET = "tok7" + "Zr2Xw9Kd4Tn8Vb3Hm6"
@@ -28,16 +27,15 @@ GIVEN: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, ENV)
+@pytest.fixture(scope="module")
+def stack(location: Location) -> Iterator[Stack]:
+    made = Stack(*location, ENV)
     made.worker(COROUTINES, name="first@here")
     yield made
     made.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def admin(stack: Stack) -> Iterator[Asked]:
     key = made_key(stack.database_url, Role.ADMIN, tenant=None)
     with in_process(settings(stack.redis_url, stack.database_url, **GIVEN)) as http:
@@ -71,7 +69,7 @@ def test_from_its_making_to_its_end(stack: Stack, admin: Asked, model: ModelServ
     own = offered(admin, "shout")
     assert (own["kind"], own["posted"], own["workers"]) == ("function", False, ["first@here"])
     # Another worker has it from its start, and changes within a heartbeat.
-    stack.worker(COROUTINES, name="second@here")
+    second = stack.worker(COROUTINES, name="second@here")
     eventually(lambda: offered(admin, "made")["workers"] == ["first@here", "second@here"])
     admin("POST", "/agents", {**body, "entry": {**body["entry"], "description": "new"}}, status=201)
     eventually(lambda: offered(admin, "made")["description"] == "new")
@@ -79,6 +77,7 @@ def test_from_its_making_to_its_end(stack: Stack, admin: Asked, model: ModelServ
     admin("DELETE", "/agents/made", status=404)
     eventually(lambda: offered(admin, "made") is None)
     eventually(lambda: _is_unknown(stack))
+    second.terminate()
 
 
 def _is_unknown(stack: Stack) -> bool:

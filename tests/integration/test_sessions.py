@@ -106,23 +106,29 @@ def test_what_was_left_out_is_told(stack: Stack, model: ModelServer) -> None:
 # ---------------------------------------------------------------- several runs, and faults
 
 
-def test_two_at_once_are_ordered(either: Stack, counted: Path) -> None:
+def test_two_at_once_are_ordered(common: Stack, counted: Path) -> None:
     asked = [
-        either.client.ask("chat", {"name": n, "path": str(counted), "seconds": 1}, session="s")
+        common.client.ask(
+            "chat",
+            {"name": n, "path": str(counted), "seconds": 1},
+            session="s",
+            tenant=common.tenant,
+        )
         for n in ("a", "b")
     ]
     answers = sorted((run.get(timeout=SOON_S) for run in asked), key=len)
     first, second = answers
     assert second == [*first, *({"a", "b"} - {*first})]
     assert [line.split()[1:] for line in lines(counted)] == [["1", "0"], ["1", "1"]]
-    assert [len(t) for t in texts(either, "s")] == [2, 2]
+    assert [len(t) for t in texts(common, "s", tenant=common.tenant)] == [2, 2]
 
 
-def test_a_crowd_takes_turns(either: Stack, counted: Path) -> None:
+def test_a_crowd_takes_turns(common: Stack, counted: Path) -> None:
     inputs: list[Any] = [{"name": str(n), "path": str(counted)} for n in range(30)]
     began = time.monotonic()
-    answers = either.client.runs.collect(
-        either.client.ask.many("chat", inputs, session="s"), timeout=2 * SOON_S
+    answers = common.client.runs.collect(
+        common.client.ask.many("chat", inputs, session="s", tenant=common.tenant),
+        timeout=2 * SOON_S,
     )
     assert sorted(len(a) for a in answers) == [*range(1, 31)]
     longest = max(answers, key=len)
@@ -132,33 +138,35 @@ def test_a_crowd_takes_turns(either: Stack, counted: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["fails", "is cancelled", "is late"])
-def test_who_does_not_succeed_leaves_nothing(either: Stack, counted: Path, end: str) -> None:
+def test_who_does_not_succeed_leaves_nothing(common: Stack, counted: Path, end: str) -> None:
     order: Any = {"name": "a", "path": str(counted), "seconds": 60, "fail": True}
     more: dict[str, Any] = {}
     if end == "fails":
         order["seconds"] = 1
     if end == "is late":
         more = {"deadline_s": 4}
-    run = either.client.ask("chat", order, session="s", **more)
+    run = common.client.ask("chat", order, session="s", tenant=common.tenant, **more)
     eventually(lambda: lines(counted), "it holds the session")
-    other = either.client.ask("chat", {"name": "b"}, session="s")
+    other = common.client.ask("chat", {"name": "b"}, session="s", tenant=common.tenant)
     if end == "is cancelled":
         run.cancel()
     with pytest.raises(AgentsError):
         run.get(timeout=SOON_S)
     assert other.get(timeout=SOON_S) == ["b"]
-    (exchange,) = either.client.sessions.read("s", timeout=SOON_S)
+    (exchange,) = common.client.sessions.read("s", **common.mine)
     assert exchange.run_id == other.id
-    (info,) = either.client.sessions.list(timeout=SOON_S)
+    (info,) = common.client.sessions.list(**common.mine)
     assert (info.holder, info.exchanges) == (None, 1)
 
 
-def test_a_run_that_waits_is_cancelled(either: Stack, counted: Path) -> None:
+def test_a_run_that_waits_is_cancelled(common: Stack, counted: Path) -> None:
     seen = counted.with_name("seen")
     order: Any = {"name": "a", "path": str(counted), "after": str(seen)}
-    first = either.client.ask("chat", order, session="s")
+    first = common.client.ask("chat", order, session="s", tenant=common.tenant)
     eventually(lambda: lines(counted), "it holds the session")
-    second, third = (either.client.ask("chat", {"name": n}, session="s") for n in "bc")
+    second, third = (
+        common.client.ask("chat", {"name": n}, session="s", tenant=common.tenant) for n in "bc"
+    )
     second.cancel()
     with pytest.raises(StepCancelledError):
         second.get(timeout=SOON_S)
@@ -167,17 +175,19 @@ def test_a_run_that_waits_is_cancelled(either: Stack, counted: Path) -> None:
     assert third.get(timeout=SOON_S) == ["a", "c"]
 
 
-def test_a_run_that_waits_for_too_long_is_late(either: Stack, counted: Path) -> None:
+def test_a_run_that_waits_for_too_long_is_late(common: Stack, counted: Path) -> None:
     seen = counted.with_name("seen")
     order: Any = {"name": "a", "path": str(counted), "after": str(seen)}
-    first = either.client.ask("chat", order, session="s")
+    first = common.client.ask("chat", order, session="s", tenant=common.tenant)
     eventually(lambda: lines(counted), "it holds the session")
-    second = either.client.ask("chat", {"name": "b"}, session="s", deadline_s=1)
+    second = common.client.ask(
+        "chat", {"name": "b"}, session="s", tenant=common.tenant, deadline_s=1
+    )
     with pytest.raises(DeadlineExceededError):
         second.get(timeout=SOON_S)
     seen.touch()
     assert first.get(timeout=SOON_S) == ["a"]
-    assert len(texts(either, "s")) == 1
+    assert len(texts(common, "s", tenant=common.tenant)) == 1
 
 
 @pytest.mark.parametrize("until", [2, 99], ids=["goes on", "dies"])

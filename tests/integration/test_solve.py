@@ -10,24 +10,33 @@ import pytest
 
 from celery_agents import Decision, RetryPolicy, Vote
 from celery_agents.errors import InvalidPayloadError
-from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually
+from tests.integration.harness import FAST, SOON_S, Location, Stack, celery, eventually
 
 MODULES = [f"tests.support.{name}" for name in ("agents", "voters", "strategies")]
+ENV = FAST | {"AGENTS_MODULES": json.dumps(MODULES)}
 ONCE = RetryPolicy(max_attempts=1)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST | {"AGENTS_MODULES": json.dumps(MODULES)})
+@pytest.fixture(scope="module")
+def _common(location: Location) -> Iterator[Stack]:
+    made = Stack(*location, ENV)
     made.worker()
     yield made
     made.close()
 
 
-def test_who_serves_is_learned_apart_for_each_sort_of_work(stack: Stack) -> None:
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def own(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    made = Stack(redis_url, url, tmp_path, ENV)
+    made.worker()
+    yield made
+    made.close()
+
+
+def test_who_serves_is_learned_apart_for_each_sort_of_work(common: Stack) -> None:
     """By what comes of it, and by what people say of it, the last word of each run."""
-    solve = stack.client.solve
+    solve = common.client.solve
     runs = solve.many(["x"] * 6, ["bad", "shout"], work="one", retry=ONCE)
     assert {run.get(timeout=2 * SOON_S).strategy for run in runs} == {"shout"}
     # Which way is tried first is drawn: on a slow machine one may be learned to be good at once.
@@ -47,23 +56,23 @@ def test_who_serves_is_learned_apart_for_each_sort_of_work(stack: Stack) -> None
     scored = solve.learned("one")[0].records[0]
     share = 0.8 / best.attempts  # that of one success among all
     assert scored.reward == pytest.approx(best.reward - share, abs=0.005)
-    shown = celery("-A", "app", "agents", "learned", "--json", env=stack.env)
+    shown = celery("-A", "app", "agents", "learned", "--json", env=common.env)
     assert json.loads(shown.stdout)[0]["work"] == "one"
 
 
-def test_a_score_is_of_an_answer(stack: Stack) -> None:
-    ask = stack.client.ask("noop", 1)
+def test_a_score_is_of_an_answer(common: Stack) -> None:
+    ask = common.client.ask("noop", 1)
     assert ask.get(timeout=SOON_S) == 1
     for run_id in (ask.id, "nobody"):
         with pytest.raises(InvalidPayloadError, match="no run"):
-            stack.client.solve.handle(run_id).feedback(1.0)
+            common.client.solve.handle(run_id).feedback(1.0)
     with pytest.raises(InvalidPayloadError, match="score"):
-        stack.client.solve.handle(ask.id).feedback(1.5)
+        common.client.solve.handle(ask.id).feedback(1.5)
 
 
-def test_an_agent_selects_among_a_pattern_and_an_agent(stack: Stack) -> None:
+def test_an_agent_selects_among_a_pattern_and_an_agent(common: Stack) -> None:
     panel = Vote.model_validate({"voters": ["noop", "shout"], "rule": "plurality"})
-    solve = stack.client.solve
+    solve = common.client.solve
     short = solve("Yes", [panel, "shout"], select="by_length").get(timeout=SOON_S)
     assert (short.strategy, short.selected) == ("vote(noop, shout)", True)
     assert Decision.model_validate(short.value).option == "yes"
@@ -71,12 +80,12 @@ def test_an_agent_selects_among_a_pattern_and_an_agent(stack: Stack) -> None:
     assert (long.strategy, long.value, long.selected) == ("shout", "CERTAINLY", True)
 
 
-def test_it_survives_its_worker_and_learns_of_each_request_once(stack: Stack) -> None:
+def test_it_survives_its_worker_and_learns_of_each_request_once(own: Stack) -> None:
     patient = {"options": {"agent": "takes_a_second", "retry": {"max_attempts": 9}}, "verb": "ask"}
-    run = stack.client.solve("x", [patient], work="kill")
-    eventually(lambda: stack.members(run.id), "the strategy begins")
-    stack.workers[-1].kill()
-    stack.worker()
+    run = own.client.solve("x", [patient], work="kill")
+    eventually(lambda: own.members(run.id), "the strategy begins")
+    own.workers[-1].kill()
+    own.worker()
     assert run.get(timeout=2 * SOON_S).value == "x"
-    (lessons,) = stack.client.solve.learned("kill")
+    (lessons,) = own.client.solve.learned("kill")
     assert (lessons.requests, lessons.records[0].attempts) == (1, 1.0)

@@ -12,7 +12,7 @@ import pytest
 from celery_agents import AgentSpec, RetryPolicy, TeamReport, TeamRun
 from celery_agents.errors import AgentsError
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
 
 AGENTS = """
 [agents.boss]
@@ -36,20 +36,42 @@ base_url = "{url}/v1"
 QUICK = RetryPolicy(base_delay_s=0.05, max_attempts=20)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def team(
-    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
-) -> Iterator[Stack]:
-    config = tmp_path / "agents.toml"
+def begun(where: Location, model: ModelServer) -> Stack:
+    """A stack with a worker, whose agents write what they do into the file ``team``."""
+    config = where.directory / "agents.toml"
     config.write_text(AGENTS.format(url=model.url))
-    url = request.getfixturevalue(f"{request.param}_journal_url")
     env = {
         "AGENTS_CONFIG": str(config),
         "AGENTS_MODULES": '["tests.support.agents", "tests.support.team"]',
-        "TEAM": str(tmp_path / "team"),
+        "TEAM": str(where.directory / "team"),
     }
-    made = Stack(redis_url, url, tmp_path, FAST | env)
+    made = Stack(*where, FAST | env)
     made.worker()
+    return made
+
+
+@pytest.fixture(scope="module")
+def _common(location: Location, model: ModelServer) -> Iterator[Stack]:
+    made = begun(location, model)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def team(_common: Stack) -> Stack:
+    """A stack for tests that harm it not, whose files are not there yet."""
+    for name in ("team", "team.go"):
+        (_common.directory / name).unlink(missing_ok=True)
+    return _common
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def mortal(
+    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
+) -> Iterator[Stack]:
+    """A stack of the test's own, which kills its workers."""
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    made = begun(Location(redis_url, url, tmp_path), model)
     yield made
     made.close()
 
@@ -62,12 +84,12 @@ def tools_of(body: Any) -> list[str]:
     return [tool["function"]["name"] for tool in body.get("tools", ())]
 
 
-def test_a_function_says_the_members_and_their_sub_teams(team: Stack, tmp_path: Path) -> None:
+def test_a_function_says_the_members_and_their_sub_teams(mortal: Stack, tmp_path: Path) -> None:
     """Workers die between; each has a row, and what has ended is not done again."""
-    run = team.client.team("conductor", "sea sky", members="staffing", retry=QUICK)
+    run = mortal.client.team("conductor", "sea sky", members="staffing", retry=QUICK)
     eventually(lambda: lines(tmp_path / "team"), "somebody writes")
-    team.workers[-1].kill()
-    team.worker()
+    mortal.workers[-1].kill()
+    mortal.worker()
     report = run.get(timeout=2 * SOON_S)
     assert report.value == "<sea<Doubt it.>> <sky<Doubt it.>>"
     first, lead, *rest = told(report)
@@ -143,13 +165,13 @@ def test_no_team_is_made_of_more_than_there_is(team: Stack, model: ModelServer) 
         run.get(timeout=SOON_S)
 
 
-def test_the_same_is_asked_once_in_a_team(team: Stack, tmp_path: Path) -> None:
+def test_the_same_is_asked_once_in_a_team(mortal: Stack, tmp_path: Path) -> None:
     """By whomever: one under way is waited for, though its worker dies."""
-    run = team.client.team("twice", "it", retry=QUICK)
+    run = mortal.client.team("twice", "it", retry=QUICK)
     eventually(lambda: len(looked(tmp_path)) == 1, "the clerk looks")
-    eventually(lambda: waits(team, run), "another one waits for it")
-    team.workers[-1].kill()
-    team.worker()
+    eventually(lambda: waits(mortal, run), "another one waits for it")
+    mortal.workers[-1].kill()
+    mortal.worker()
     (tmp_path / "team.go").touch()
     report = run.get(timeout=2 * SOON_S)
     assert report.value == ["it!"] * 3
@@ -158,8 +180,8 @@ def test_the_same_is_asked_once_in_a_team(team: Stack, tmp_path: Path) -> None:
     assert (first.same_as, [part.same_as for part in others]) == (None, [first.step_id] * 2)
 
 
-def looked(tmp_path: Path) -> list[str]:
-    return [line for line in lines(tmp_path / "team") if line.startswith("looked")]
+def looked(folder: Path) -> list[str]:
+    return [line for line in lines(folder / "team") if line.startswith("looked")]
 
 
 def waits(team: Stack, run: TeamRun) -> bool:
@@ -168,8 +190,8 @@ def waits(team: Stack, run: TeamRun) -> bool:
     return status is not None and [s["agent"] for s in status["steps"]].count("clerk") > 1
 
 
-def test_a_team_may_ask_the_same_each_time(team: Stack, tmp_path: Path) -> None:
-    (tmp_path / "team.go").touch()
+def test_a_team_may_ask_the_same_each_time(team: Stack) -> None:
+    (team.directory / "team.go").touch()
     report = team.client.team("twice", "it", repeats="ask").get(timeout=SOON_S)
-    assert (report.value, len(looked(tmp_path))) == (["it!"] * 3, 3)
+    assert (report.value, len(looked(team.directory))) == (["it!"] * 3, 3)
     assert {part.same_as for part in report.parts} == {None}

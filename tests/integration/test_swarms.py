@@ -14,7 +14,7 @@ import pytest
 
 from celery_agents import Client, Swarm
 from celery_agents.errors import InvalidPayloadError
-from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
 
 MODULES = json.dumps(["tests.support.agents", "tests.support.swarming"])
 WIDE = ["--concurrency", "100", "--without-mingle", "--without-gossip"]
@@ -29,69 +29,82 @@ def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Ite
     made.close()
 
 
+@pytest.fixture(scope="module")
+def _common(location: Location) -> Iterator[Stack]:
+    made = Stack(*location, FAST | {"AGENTS_MODULES": MODULES})
+    made.worker(WIDE)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def client(stack: Stack) -> Client:
-    stack.worker(WIDE)
-    return stack.client
+def client(common: Stack) -> Client:
+    return common.client
+
+
+@pytest.fixture
+def name(common: Stack) -> str:
+    """The name of a swarm that no other test has."""
+    return f"fraud-{common.tenant}"
 
 
 def workers_of(count: int) -> dict[str, str]:
     return {f"m{n}": "works" for n in range(count)}
 
 
-def test_members_stand_in_the_journal(client: Client, stack: Stack) -> None:
-    swarm = client.swarm("fraud", ["noop", "shout"])
+def test_members_stand_in_the_journal(client: Client, common: Stack, name: str) -> None:
+    swarm = client.swarm(name, ["noop", "shout"])
     assert swarm.members() == {"noop": "noop", "shout": "shout"}
-    with Client(stack.redis_url) as other:
-        again = other.swarm("fraud", {"second": "noop"})
+    with Client(common.redis_url) as other:
+        again = other.swarm(name, {"second": "noop"})
         assert [*again.members()] == ["noop", "shout", "second"]
         assert [*again.leave("shout", "nobody")] == ["noop", "second"]
     assert [*swarm.members()] == ["noop", "second"]
-    assert client.swarm("other").members() == {}
-    assert client.swarm("fraud", tenant="acme").members() == {}
+    assert client.swarm(f"{name}-other").members() == {}
+    assert client.swarm(name, tenant="acme").members() == {}
     swarm.join({"second": "shout"})
     assert swarm.members() == {"noop": "noop", "second": "shout"}
     for wrong in ("one text", [""], {"a": ""}):
         with pytest.raises(InvalidPayloadError):
-            client.swarm("fraud", wrong)
+            client.swarm(name, wrong)
     with pytest.raises(InvalidPayloadError, match="has no members"):
-        client.swarm("other").broadcast("hello")
+        client.swarm(f"{name}-other").broadcast("hello")
     with pytest.raises(InvalidPayloadError, match="more than the members"):
         swarm.request_consensus("?", required_votes=3)
 
 
-def test_how_it_stands_is_told(client: Client) -> None:
-    assert client.swarm.status("fraud") is None
-    swarm = client.swarm("fraud", {"a": "hangs", "b": "noop"})
+def test_how_it_stands_is_told(client: Client, common: Stack) -> None:
+    assert client.swarm.status("fraud", tenant=common.tenant) is None
+    swarm = client.swarm("fraud", {"a": "hangs", "b": "noop"}, tenant=common.tenant)
     run = swarm.distribute_work(["x"], strategy="round_robin")
 
     def status() -> Any:
-        return client.swarm.status("fraud")
+        return client.swarm.status("fraud", tenant=common.tenant)
 
     eventually(lambda: [one.units for one in status().work] == [1])
     assert status().members == {"a": "hangs", "b": "noop"}
     assert [one.run_id for one in status().work] == [run.id]
-    assert [one.name for one in client.swarm.list(timeout=SOON_S)] == ["fraud"]
+    assert [one.name for one in client.swarm.list(**common.mine)] == ["fraud"]
     assert client.swarm.list(tenant="acme", timeout=SOON_S) == []
     run.cancel()
     eventually(lambda: status().work == ())
 
 
-def test_many_join_at_once(client: Client, stack: Stack) -> None:
+def test_many_join_at_once(client: Client, common: Stack, name: str) -> None:
     def join(n: int) -> None:
-        with Client(stack.redis_url) as other:
-            other.swarm("fraud", {f"m{n}": "noop"})
+        with Client(common.redis_url) as other:
+            other.swarm(name, {f"m{n}": "noop"})
 
     threads = [threading.Thread(target=join, args=(n,)) for n in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(client.swarm("fraud").members()) == [f"m{n}" for n in range(5)]
+    assert sorted(client.swarm(name).members()) == [f"m{n}" for n in range(5)]
 
 
-def test_all_are_told_the_same(client: Client) -> None:
-    swarm = client.swarm("fraud", {"a": "noop", "b": "shout", "c": "bad", "d": "hangs"})
+def test_all_are_told_the_same(client: Client, name: str) -> None:
+    swarm = client.swarm(name, {"a": "noop", "b": "shout", "c": "bad", "d": "hangs"})
     run = swarm.broadcast("look at T-1", sender="supervisor", member_timeout_s=5.0)
     found = run.get(timeout=2 * SOON_S)
     assert found.answers == {"a": "look at T-1", "b": "LOOK AT T-1"}
@@ -100,9 +113,9 @@ def test_all_are_told_the_same(client: Client) -> None:
     assert message.body == {"input": "look at T-1", "sender": "supervisor", "run_id": run.id}
 
 
-def test_consensus_of_fifty_without_five_who_hang(client: Client) -> None:
+def test_consensus_of_fifty_without_five_who_hang(client: Client, name: str) -> None:
     said = {f"y{n}": "yes" for n in range(41)} | {f"n{n}": "no" for n in range(4)}
-    swarm = client.swarm("fraud", {f"h{n}": "hangs" for n in range(5)} | said)
+    swarm = client.swarm(name, {f"h{n}": "hangs" for n in range(5)} | said)
     found = swarm.request_consensus("Block it?", required_votes=40).get(timeout=2 * SOON_S)
     assert (found.reached, found.option, found.members) == (True, "yes", 50)
     assert found.votes["yes"] >= 40
@@ -110,8 +123,8 @@ def test_consensus_of_fifty_without_five_who_hang(client: Client) -> None:
     assert (found.reached, found.required_votes) == (True, 26)
 
 
-def test_no_consensus(client: Client) -> None:
-    swarm = client.swarm("fraud", {"a": "yes", "b": "no", "c": "bad"})
+def test_no_consensus(client: Client, name: str) -> None:
+    swarm = client.swarm(name, {"a": "yes", "b": "no", "c": "bad"})
     found = swarm.request_consensus("?", required_votes=2).get(timeout=SOON_S)
     assert (found.reached, found.votes) == (False, {"yes": 1, "no": 1})
     swarm.leave("c")
@@ -130,8 +143,8 @@ def orders(path: Path, count: int, **more: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("strategy", ["round_robin", "least_busy", "priority"])
-def test_work_is_shared(client: Client, tmp_path: Path, strategy: Any) -> None:
-    swarm, path = client.swarm("fraud", workers_of(4)), tmp_path / "lines"
+def test_work_is_shared(client: Client, name: str, tmp_path: Path, strategy: Any) -> None:
+    swarm, path = client.swarm(name, workers_of(4)), tmp_path / "lines"
     told = orders(path, 12)
     told[5]["fails"] = True
     told[11]["priority"] = 0
@@ -146,12 +159,12 @@ def test_work_is_shared(client: Client, tmp_path: Path, strategy: Any) -> None:
     assert sorted(map(int, lines(path))) == [n for n in range(12) if n != 5]
 
 
-def test_who_joins_and_leaves_meanwhile(client: Client, tmp_path: Path) -> None:
-    swarm, go = client.swarm("fraud", workers_of(2)), tmp_path / "go"
+def test_who_joins_and_leaves_meanwhile(client: Client, name: str, tmp_path: Path) -> None:
+    swarm, go = client.swarm(name, workers_of(2)), tmp_path / "go"
     told = orders(tmp_path / "lines", 9)
     told[0]["after"] = told[1]["after"] = str(go)
     run = swarm.distribute_work(told)
-    eventually(lambda: client.runs.list(timeout=SOON_S).runs)
+    eventually(lambda: client.runs.known(run.id, timeout=SOON_S))
     eventually(lambda: [*run.history(timeout=SOON_S)])
     swarm.join({"new": "works"})
     eventually(lambda: len(lines(tmp_path / "lines")) >= 2)  # the new one's; others wait

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from celery_agents import RetryPolicy, TeamReport
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import AgentFailedError, LimitReachedError, StepCancelledError
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
 
 LEAD = """
 [agents.lead]
@@ -53,32 +54,56 @@ BESIDE = Does(
 )
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def team(
-    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
-) -> Iterator[Stack]:
-    config = tmp_path / "agents.toml"
+def begun(where: Location, model: ModelServer) -> Stack:
+    """A stack with a worker, whose agents write what they do into the file ``team``."""
+    config = where.directory / "agents.toml"
     config.write_text(LEAD.format(url=model.url))
-    url = request.getfixturevalue(f"{request.param}_journal_url")
     env = {
         "AGENTS_CONFIG": str(config),
         "AGENTS_MODULES": '["tests.support.agents", "tests.support.team"]',
-        "TEAM": str(tmp_path / "team"),
+        "TEAM": str(where.directory / "team"),
     }
-    made = Stack(redis_url, url, tmp_path, FAST | env | {"AGENTS_MAX_HANDOFFS": "2"})
+    made = Stack(*where, FAST | env | {"AGENTS_MAX_HANDOFFS": "2"})
     made.worker()
+    return made
+
+
+@pytest.fixture(scope="module")
+def _common(location: Location, model: ModelServer) -> Iterator[Stack]:
+    made = begun(location, model)
     yield made
     made.close()
 
 
-def test_a_model_asks_an_agent_twice_at_once_beside_a_tool(
-    team: Stack, model: ModelServer, tmp_path: Path
-) -> None:
+@pytest.fixture
+def team(_common: Stack) -> Stack:
+    """A stack for tests that harm it not: its file is empty, its tenant has been nobody yet."""
+    (_common.directory / "team").unlink(missing_ok=True)
+    return _common.tenanted()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def mortal(
+    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
+) -> Iterator[Stack]:
+    """A stack of the test's own, which kills its workers."""
+    url = request.getfixturevalue(f"{request.param}_journal_url")
+    made = begun(Location(redis_url, url, tmp_path), model)
+    yield made
+    made.close()
+
+
+def acts(stack: Stack) -> list[str]:
+    """What agents did."""
+    return lines(stack.directory / "team")
+
+
+def test_a_model_asks_an_agent_twice_at_once_beside_a_tool(team: Stack, model: ModelServer) -> None:
     model.script(BESIDE, Does(text="Both are fine."))
     run = team.client.ask("lead", "Review one and two.")
     assert run.get(timeout=SOON_S) == "Both are fine."
-    acts = [line.split()[:2] for line in lines(tmp_path / "team")]
-    assert sorted(acts) == [["review", "one"], ["review", "two"], ["weigh", "one"]]
+    done = [line.split()[:2] for line in acts(team)]
+    assert sorted(done) == [["review", "one"], ["review", "two"], ["weigh", "one"]]
     told = str(model.requests[-1].body)
     assert "one is fine" in told
     assert "two is fine" in told
@@ -96,25 +121,23 @@ NEEDED = ["plan", "print"] + [f"{act}-{part}" for act in ("draft", "text") for p
 
 
 @pytest.mark.parametrize("kills", [0, 3])
-def test_a_function_asks_and_nothing_finished_is_paid_twice(
-    team: Stack, tmp_path: Path, kills: int
-) -> None:
+def test_a_function_asks_and_nothing_finished_is_paid_twice(mortal: Stack, kills: int) -> None:
     """Workers die between; what was in flight then may be paid anew, and nothing else."""
 
     def paid() -> list[str]:
-        return [line.split()[1] for line in lines(tmp_path / "team")]
+        return [line.split()[1] for line in acts(mortal)]
 
-    run = team.client.ask("editor", "x", retry=QUICK)
+    run = mortal.client.ask("editor", "x", retry=QUICK)
     for number in range(kills):
         eventually(lambda: len(paid()) > 2 * number, "another act")  # noqa: B023 - at once
-        team.workers[-1].kill()
-        team.worker()
+        mortal.workers[-1].kill()
+        mortal.worker()
     words = "plan. draft-first.text-first. draft-left.text-left. draft-right.text-right. print."
     assert run.get(timeout=2 * SOON_S) == words
     assert sorted(set(paid())) == sorted(NEEDED)
     assert len(paid()) <= len(NEEDED) + 2 * kills  # two are in flight at the most
-    assert team.read(reads.calls_made_twice) == 0
-    keys = {tuple(line.split()[1:]) for line in lines(tmp_path / "team")}
+    assert mortal.read(reads.calls_made_twice) == 0
+    keys = {tuple(line.split()[1:]) for line in acts(mortal)}
     assert len(keys) == len(NEEDED)  # the same key for the same act, each time
     status = run.status()
     assert status is not None
@@ -122,7 +145,7 @@ def test_a_function_asks_and_nothing_finished_is_paid_twice(
 
 
 def test_a_handover_beside_other_calls_loses_neither_result(
-    team: Stack, model: ModelServer, tmp_path: Path
+    team: Stack, model: ModelServer
 ) -> None:
     """And goes from one provider to the next: who is handed over to, hands over once more."""
     two = (("ask_reviewer", {"input": "one"}), ("ask_reviewer", {"input": "two"}))
@@ -160,23 +183,23 @@ def test_nobody_is_handed_over_for_ever(team: Stack, model: ModelServer) -> None
     assert outcome.agent == "desk"
 
 
-def test_a_circle_ends(team: Stack, tmp_path: Path) -> None:
+def test_a_circle_ends(team: Stack) -> None:
     run = team.client.ask("ping", 0)
     with pytest.raises(AgentFailedError, match=r"pong failed: ping failed: .* \(max_depth\)"):
         run.get(timeout=SOON_S)
-    turns = {int(line.split()[1]) for line in lines(tmp_path / "team")}
+    turns = {int(line.split()[1]) for line in acts(team)}
     assert turns == set(range(6))  # the one that was asked, and five below it
 
 
-def test_a_run_has_bounds_of_its_own(team: Stack, tmp_path: Path) -> None:
+def test_a_run_has_bounds_of_its_own(team: Stack) -> None:
     run = team.client.ask("ping", 0, max_depth=2)
     with pytest.raises(AgentFailedError, match=r"Agents ask agents 2 deep already"):
         run.get(timeout=SOON_S)
-    assert {int(line.split()[1]) for line in lines(tmp_path / "team")} == {0, 1, 2}
+    assert {int(line.split()[1]) for line in acts(team)} == {0, 1, 2}
 
 
 def test_nobody_is_asked_and_nothing_called_once_a_run_has_cost_enough(
-    team: Stack, model: ModelServer, tmp_path: Path
+    team: Stack, model: ModelServer
 ) -> None:
     """The first request costs all that there is: its model's two wishes are in vain."""
     model.script(BESIDE)
@@ -184,7 +207,7 @@ def test_nobody_is_asked_and_nothing_called_once_a_run_has_cost_enough(
     with pytest.raises(LimitReachedError, match=r"have cost 0.0001\d USD.*\(max_cost\)"):
         run.get(timeout=SOON_S)
     assert len(model.requests) == 1
-    assert not (tmp_path / "team").exists()
+    assert acts(team) == []
     outcome = run.outcome()
     assert outcome is not None
     assert outcome.usage.cost_usd == pytest.approx(140e-6)
@@ -230,23 +253,23 @@ def test_a_team_that_failed_reports_too(team: Stack) -> None:
     ]
 
 
-def test_a_team_outlives_its_workers(team: Stack, tmp_path: Path) -> None:
+def test_a_team_outlives_its_workers(mortal: Stack) -> None:
     """What has ended is not done again, and stands in the report once."""
-    run = team.client.team("editor", "x", retry=QUICK)
-    eventually(lambda: len(lines(tmp_path / "team")) > 2, "some acts")
-    team.workers[-1].kill()
-    team.worker()
+    run = mortal.client.team("editor", "x", retry=QUICK)
+    eventually(lambda: len(acts(mortal)) > 2, "some acts")
+    mortal.workers[-1].kill()
+    mortal.worker()
     report = run.get(timeout=2 * SOON_S)
     assert [p.agent for p in report.parts] == ["editor", *["writer"] * 3]
     assert sorted(p.task for p in report.parts[1:]) == sorted(PARTS)
-    assert len(lines(tmp_path / "team")) <= len(NEEDED) + 2
+    assert len(acts(mortal)) <= len(NEEDED) + 2
 
 
-def test_cancelling_reaches_everyone(team: Stack, tmp_path: Path) -> None:
+def test_cancelling_reaches_everyone(mortal: Stack) -> None:
     """Also who is born just then."""
-    team.worker()
-    run = team.client.ask("parent", 4)
-    eventually(lambda: len(lines(tmp_path / "team")) > 15, "some children")
+    mortal.worker()
+    run = mortal.client.ask("parent", 4)
+    eventually(lambda: len(acts(mortal)) > 15, "some children")
     run.cancel()
     with pytest.raises(StepCancelledError):
         run.get(timeout=SOON_S)
@@ -257,10 +280,10 @@ def test_cancelling_reaches_everyone(team: Stack, tmp_path: Path) -> None:
         return all(State(s["state"]).final for s in status["steps"])
 
     eventually(over, "nobody runs")
-    born = len(lines(tmp_path / "team"))
+    born = len(acts(mortal))
     time.sleep(2)  # recovery has looked twice
     assert over()
-    assert len(lines(tmp_path / "team")) == born
+    assert len(acts(mortal)) == born
 
 
 def test_who_waits_within_a_step_is_told_how_to_ask(team: Stack) -> None:
@@ -278,7 +301,8 @@ def test_who_was_handed_over_to_goes_on_in_the_session(team: Stack, model: Model
     """Until it is reset, or hands over itself; another session knows nothing of it."""
 
     def ask(question: str, session: str = "s", *, reset: bool = False) -> object:
-        run = team.client.ask("desk", question, session=session, reset_active=reset)
+        about: Any = {"session": session, "tenant": team.tenant}
+        run = team.client.ask("desk", question, reset_active=reset, **about)
         return run.get(timeout=SOON_S)
 
     model.script(
@@ -299,7 +323,7 @@ def test_who_was_handed_over_to_goes_on_in_the_session(team: Stack, model: Model
     told = str(model.requests[5].body)
     said = ("Money?", "Paid.", "When?", "It broke.", "Solved.", "Sure?")
     assert all(part in told for part in said)
-    found = list(team.client.sessions.read("s", timeout=SOON_S))
+    found = list(team.client.sessions.read("s", tenant=team.tenant, timeout=SOON_S))
     assert [(e.asked, e.active) for e in found] == [
         *(("desk", "billing"), ("desk", "billing"), ("desk", "tech"), ("desk", "tech")),
         ("desk", None),
@@ -317,13 +341,14 @@ def test_a_session_has_what_both_have_called(team: Stack, model: ModelServer) ->
         Does(text="Both."),
         Does(text="5 and 5."),
     )
-    run = team.client.ask("desk", "Weigh.", session="s")
+    run = team.client.ask("desk", "Weigh.", session="s", tenant=team.tenant)
     assert run.get(timeout=SOON_S) == "Both."
     outcome = run.outcome()
     assert outcome is not None
     assert outcome.turns == ()  # the session has them
-    assert team.client.ask("desk", "How much?", session="s").get(timeout=SOON_S) == "5 and 5."
-    first, _ = team.client.sessions.read("s", timeout=SOON_S)
+    run = team.client.ask("desk", "How much?", session="s", tenant=team.tenant)
+    assert run.get(timeout=SOON_S) == "5 and 5."
+    first, _ = team.client.sessions.read("s", tenant=team.tenant, timeout=SOON_S)
     calls = [call for message in first.messages for call in message.tool_calls]
     names = ["weigh", "transfer_to_billing", "transfer_to_desk", "weigh"]
     assert [call.name for call in calls] == names
@@ -335,18 +360,18 @@ def test_a_session_has_what_both_have_called(team: Stack, model: ModelServer) ->
     assert all(part in told for part in ("heavy", "light", "How much?"))
 
 
-def test_who_is_active_outlives_a_killed_worker(team: Stack, model: ModelServer) -> None:
+def test_who_is_active_outlives_a_killed_worker(mortal: Stack, model: ModelServer) -> None:
     """One in the midst of the run that hands over, one in that of the run that goes on."""
     first, hangs = Does(tool=("transfer_to_billing", {})), Does(hang=True)
     for question, does in (("Money?", [first, hangs]), ("When?", [hangs])):
         model.script(*does)
-        run = team.client.ask("desk", question, session="s", retry=QUICK)
+        run = mortal.client.ask("desk", question, session="s", retry=QUICK)
         eventually(lambda: len(model.requests) == len(does), "billing is asked")  # noqa: B023 - at once
         assert paths(model)[-1] == "billing"
         model.script(Does(text=f"{question} Yes."))
-        team.workers[-1].kill()
-        team.worker()
+        mortal.workers[-1].kill()
+        mortal.worker()
         assert run.get(timeout=2 * SOON_S) == f"{question} Yes."
         assert paths(model) == ["billing"]
-    found = list(team.client.sessions.read("s", timeout=SOON_S))
+    found = list(mortal.client.sessions.read("s", timeout=SOON_S))
     assert [(e.agent, e.active) for e in found] == [("billing", "billing")] * 2

@@ -28,8 +28,8 @@ def tenants(stack: Stack, run_id: str) -> list[str]:
     return stack.read(lambda c: [t for query in whose for t in c.execute(query).scalars()])
 
 
-def test_every_row_says_whose_it_is(either: Stack) -> None:
-    client = either.client
+def test_every_row_says_whose_it_is(common: Stack) -> None:
+    client = common.client
     undone = {"agent": "yes", "compensation": "noop"}
     asked: list[tuple[Any, int]] = [
         (client.ask("noop", 1, tenant="acme"), 1),
@@ -37,24 +37,24 @@ def test_every_row_says_whose_it_is(either: Stack) -> None:
         (client.vote(["yes", "no", "yes"], "?", tenant="acme", stop="none"), 4),
         (client.vote([undone], "?", choices=["x", "y"], tenant="acme"), 4),  # it is undone
     ]
-    eventually(lambda: all(len(tenants(either, run.id)) == 1 + steps for run, steps in asked))
+    eventually(lambda: all(len(tenants(common, run.id)) == 1 + steps for run, steps in asked))
     for run, _ in asked:
-        assert set(tenants(either, run.id)) == {"acme"}
+        assert set(tenants(common, run.id)) == {"acme"}
         status = client.runs.status(run.id)
         assert status is not None
         assert status["tenant"] == "acme"
     nobodys = client.ask("noop", 1)
     assert nobodys.get(timeout=SOON_S) == 1
-    assert tenants(either, nobodys.id) == ["", ""]
+    assert tenants(common, nobodys.id) == ["", ""]
 
 
-def test_links_of_a_canvas_say_their_own(either: Stack) -> None:
+def test_links_of_a_canvas_say_their_own(common: Stack) -> None:
     links = chain(
-        either.client.ask.s("noop", tenant="acme"), either.client.ask.s("noop", tenant="other")
+        common.client.ask.s("noop", tenant="acme"), common.client.ask.s("noop", tenant="other")
     ).delay("x")
     assert links.get(timeout=SOON_S) == "x"
-    assert tenants(either, links.parent.id) == ["acme"] * 2
-    assert tenants(either, links.id) == ["other"] * 2
+    assert tenants(common, links.parent.id) == ["acme"] * 2
+    assert tenants(common, links.id) == ["other"] * 2
 
 
 def test_messages_that_lost_their_way_keep_it(either: Stack) -> None:

@@ -12,7 +12,7 @@ from celery import chain, chord, group
 from celery_agents import Client
 from celery_agents.sealing import KEYS
 from tests.integration.conftest import SHOP
-from tests.integration.harness import FAST, SOON_S, Stack, eventually
+from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually
 from tests.support.fernet import fernet_key
 
 CONFIG = """
@@ -26,11 +26,11 @@ PRIVATE = fernet_key("here")
 class Trusting(Stack):
     """A stack whose agents read what others wrote, and keep what they are told."""
 
-    def __init__(self, redis_url: str, url: str, at: Path, *keys: str) -> None:
+    def __init__(self, redis_url: str, url: str, at: Path, *keys: str, **more: str) -> None:
         config = at / "agents.toml"
         config.write_text(CONFIG)
         env = {"AGENTS_MODULES": '["tests.support.trusting"]', "AGENTS_CONFIG": str(config)}
-        super().__init__(redis_url, url, at, FAST | env | {KEYS: ",".join(keys)})
+        super().__init__(redis_url, url, at, FAST | env | more | {KEYS: ",".join(keys)})
         self.client.close()
         self.client = Client(redis_url, fernet_keys=keys)
         self.worker()
@@ -46,8 +46,24 @@ class Trusting(Stack):
         return {memory.text: memory.trust for memory in found}
 
 
+@pytest.fixture(scope="module")
+def _common(location: Location) -> Iterator[Trusting]:
+    made = Trusting(*location, AGENTS_CACHE_LOCAL_MAX="0")  # it could not be emptied
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stack(_common: Trusting) -> Trusting:
+    """A stack that tests share, with nothing in its memory and in its cache."""
+    _common.client.memory.forget("customers", everything=True, timeout=SOON_S)
+    for key in _common.redis.scan_iter("agents:cache:*"):
+        _common.redis.delete(key)
+    return _common
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Trusting]:
+def own(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Trusting]:
     url = request.getfixturevalue(f"{request.param}_journal_url")
     made = Trusting(redis_url, url, tmp_path)
     yield made
@@ -99,10 +115,10 @@ def test_behind_a_task_of_another_app_too(stack: Trusting) -> None:
     assert stack.kept() == {"shop says: x": 1, "shop says: Y": 1, "shop says: Z": 2}
 
 
-def test_an_answer_out_of_a_cache_is_trusted_as_who_gave_it(stack: Trusting) -> None:
+def test_an_answer_out_of_a_cache_is_trusted_as_who_gave_it(own: Trusting) -> None:
     def ask(of: str, text: str, run: str, **more: Any) -> None:
         order: Any = {"of": of, "text": text, "run": run}
-        stack.client.ask("caching", order, **more).get(timeout=SOON_S)
+        own.client.ask("caching", order, **more).get(timeout=SOON_S)
 
     runs = ("one", "two", "three")
     for run in runs:
@@ -111,10 +127,10 @@ def test_an_answer_out_of_a_cache_is_trusted_as_who_gave_it(stack: Trusting) -> 
         ask("known", "known", run)
     trusted = {"READ": 1, "heard": 1, "Known": 2}
     wanted = {f"{t} of {r}": trust for t, trust in trusted.items() for r in runs}
-    assert stack.kept() == wanted
+    assert own.kept() == wanted
 
     def hits() -> dict[str, int]:
-        states = stack.client.cache.list(timeout=SOON_S)
+        states = own.client.cache.list(timeout=SOON_S)
         return {s.name: s.shared_hits + s.local_hits for s in states}
 
     eventually(lambda: hits() == {"heard": 2, "known": 2, "looked_up": 2}, "all others were served")

@@ -14,7 +14,7 @@ from celery_agents import Workflow, WorkflowStep
 from celery_agents.client.options import RetryFields
 from celery_agents.errors import AgentFailedError, InvalidPayloadError
 from tests.integration.conftest import SHOP
-from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
 from tests.support import sample_app
 
 MODULES = {"AGENTS_MODULES": json.dumps(["tests.support.agents", "tests.support.lasting"])}
@@ -29,6 +29,15 @@ def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Ite
     made.close()
 
 
+@pytest.fixture(scope="module")
+def _common(location: Location) -> Iterator[Stack]:
+    made = Stack(*location, FAST | MODULES)
+    made.worker(SHOP, app="tests.support.sample_app", ready=False)
+    made.worker()
+    yield made
+    made.close()
+
+
 def noted(stack: Stack, path: Path, value: str, **order: Any) -> Any:
     """What writes a line, and gives it; of a canvas it takes nothing."""
     told = {"path": str(path), "value": value, **order}
@@ -38,39 +47,36 @@ def noted(stack: Stack, path: Path, value: str, **order: Any) -> Any:
     return stack.client.ask.s("noted", told, retry=retry).set(immutable=True)
 
 
-def test_agents_and_tasks_of_another_app_in_one_canvas(stack: Stack, tmp_path: Path) -> None:
-    stack.worker()
+def test_agents_and_tasks_of_another_app_in_one_canvas(common: Stack, tmp_path: Path) -> None:
     first = sample_app.add.s(1, 2)
-    first.link(stack.client.ask.s("noop"))
+    first.link(common.client.ask.s("noop"))
     canvas = chain(
         first,
-        group(sample_app.add.s(10), stack.client.ask.s("noop")),
-        stack.client.ask.s("noop"),
+        group(sample_app.add.s(10), common.client.ask.s("noop")),
+        common.client.ask.s("noop"),
     )
-    run = stack.client.run(canvas, id="canvas-1")
+    run = common.client.run(canvas, id="canvas-1")
     assert run.get(timeout=2 * SOON_S) == [13, 3]
-    assert stack.client.run(canvas, id="canvas-1").id == run.id
+    assert common.client.run(canvas, id="canvas-1").id == run.id
     keys = {line.key for line in run.history(timeout=SOON_S)}
     assert keys == {"", "add:1", "ask:2", "add:3", "ask:4", "ask:5"}
-    added = stack.members(run.id)["add:1"]
-    assert [call.name for call in stack.calls(added.id)] == ["celery:shop.add"]
+    added = common.members(run.id)["add:1"]
+    assert [call.name for call in common.calls(added.id)] == ["celery:shop.add"]
 
 
-def test_one_that_fails_is_told_and_the_others_run_on(stack: Stack, tmp_path: Path) -> None:
-    stack.worker()
+def test_one_that_fails_is_told_and_the_others_run_on(common: Stack, tmp_path: Path) -> None:
     path, told = tmp_path / "lines", tmp_path / "told"
-    broken = noted(stack, path, "broken", fails=True)
-    canvas = chord([broken, noted(stack, path, "beside")], noted(stack, path, "body"))
-    canvas = canvas.on_error(noted(stack, told, "sorry"))
-    run = stack.client.run(canvas)
+    broken = noted(common, path, "broken", fails=True)
+    canvas = chord([broken, noted(common, path, "beside")], noted(common, path, "body"))
+    canvas = canvas.on_error(noted(common, told, "sorry"))
+    run = common.client.run(canvas)
     with pytest.raises(AgentFailedError, match="it fails"):
         run.get(timeout=2 * SOON_S)
     assert sorted({*lines(path)}) == ["beside", "broken"]
     assert lines(told) == ["sorry"]
 
 
-def test_a_workflow_as_data(stack: Stack, tmp_path: Path) -> None:
-    stack.worker()
+def test_a_workflow_as_data(common: Stack, tmp_path: Path) -> None:
     plan = Workflow(
         steps=(
             WorkflowStep.of(
@@ -80,24 +86,23 @@ def test_a_workflow_as_data(stack: Stack, tmp_path: Path) -> None:
                 needs=("before",),
                 args=(4,),
             ),
-            WorkflowStep.of("before", noted(stack, tmp_path / "lines", "first")),
+            WorkflowStep.of("before", noted(common, tmp_path / "lines", "first")),
             WorkflowStep.of("parse", sample_app.add.s(1, 2).set(queue="shop"), needs=("before",)),
         ),
         result=["sum", "before"],
     )
-    run = stack.client.run(plan)
+    run = common.client.run(plan)
     assert run.get(timeout=2 * SOON_S) == [7, "first"]
 
 
-def test_one_that_is_cancelled_begins_nothing_more(stack: Stack, tmp_path: Path) -> None:
-    stack.worker()
+def test_one_that_is_cancelled_begins_nothing_more(common: Stack, tmp_path: Path) -> None:
     path = tmp_path / "stopped"
-    canvas = chain(stack.client.ask.s("dawdle", {"path": str(path)}), noted(stack, path, "more"))
-    run = stack.client.run(canvas)
-    eventually(lambda: stack.members(run.id))
+    canvas = chain(common.client.ask.s("dawdle", {"path": str(path)}), noted(common, path, "more"))
+    run = common.client.run(canvas)
+    eventually(lambda: common.members(run.id))
     run.cancel()
-    eventually(lambda: stack.state(run.id) == "cancelled")
-    assert [*stack.members(run.id)] == ["ask:1"]
+    eventually(lambda: common.state(run.id) == "cancelled")
+    assert [*common.members(run.id)] == ["ask:1"]
 
 
 def test_each_body_is_taken_once_through_kills_and_lost_messages(
@@ -125,19 +130,18 @@ def test_each_body_is_taken_once_through_kills_and_lost_messages(
     assert stack.calls_made_twice() == 0
 
 
-def test_a_fork_makes_nothing_again_that_came_before(stack: Stack, tmp_path: Path) -> None:
-    stack.worker()
+def test_a_fork_makes_nothing_again_that_came_before(common: Stack, tmp_path: Path) -> None:
     path, told = tmp_path / "lines", tmp_path / "told"
-    fails = noted(stack, told, "x", unless=str(tmp_path / "mended"))
-    run = stack.client.run(chain(noted(stack, path, "a"), fails, noted(stack, path, "b")))
+    fails = noted(common, told, "x", unless=str(tmp_path / "mended"))
+    run = common.client.run(chain(noted(common, path, "a"), fails, noted(common, path, "b")))
     with pytest.raises(AgentFailedError, match="it fails"):
         run.get(timeout=2 * SOON_S)
     (tmp_path / "mended").touch()
-    again = stack.client.fork(run, id="again")
+    again = common.client.fork(run, id="again")
     assert again.get(timeout=2 * SOON_S) == "b"
     assert lines(path) == ["a", "b"]
-    last = stack.client.fork(again.id, after="ask:2")
+    last = common.client.fork(again.id, after="ask:2")
     assert last.get(timeout=2 * SOON_S) == "b"
     assert lines(path) == ["a", "b", "b"]
     with pytest.raises(InvalidPayloadError, match="no command of that key"):
-        stack.client.fork(run, after="nobody")
+        common.client.fork(run, after="nobody")

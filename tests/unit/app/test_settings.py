@@ -10,8 +10,10 @@ import pytest
 from celery import Celery
 from celery.bin.celery import celery
 from pydantic import SecretStr, ValidationError
+from pydantic_settings import EnvSettingsSource
 
 from app.embedding import install
+from app.environment import SetVariables
 from app.settings import Settings, read_settings
 from celery_agents.errors import ConfigurationError
 from celery_agents.sealing import key_id
@@ -53,6 +55,22 @@ def test_every_setting_has_a_name_in_the_environment(monkeypatch: pytest.MonkeyP
     for name, field in Settings.model_fields.items():
         if field.annotation in {int, float}:
             assert getattr(found, name) == 77, name
+
+
+def test_variables_are_read_as_pydantic_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are set: in any case of their letters, as JSON, as lists, empty ones."""
+    for name, value in {
+        "REDIS_URL": "redis://localhost/7",
+        "agents_lease_s": "9",
+        "AGENTS_MODULES": '["a.b", "c"]',
+        "AGENTS_JWT_KEYS": "x,y",
+        "AGENTS_CONFIG": "",
+        "AGENTS_PLUGIN_DIRS": "/a",
+    }.items():
+        monkeypatch.setenv(name, value)
+    found = SetVariables(Settings)()
+    assert found == EnvSettingsSource(Settings)()
+    assert len(found) == 5
 
 
 def test_the_defaults_hold_together() -> None:
