@@ -210,16 +210,24 @@ def commands(
     records: dict[str, str] = {}
     times: dict[str, float] = {}
     rings: dict[str, list[tuple[str, str]]] = {}
+    keys: dict[tuple[str, int], str] = {}
+    now = time.time()
     for queue, message in messages:
-        body = kombu_json(message)
-        key, headers = key_of(queue, message), message["headers"]
+        body, headers = kombu_json(message), message["headers"]
+        place = queue, message["properties"].get("priority")
+        if type(place[1]) is not int:
+            key = key_of(queue, message)
+        elif (known := keys.get(place)) is None:
+            key = keys[place] = key_of(queue, message)
+        else:
+            key = known
         if (tenant := headers.get(names.TENANT)) and is_ours(headers):
             rings.setdefault(queue, []).append((key, tenant))
             key = tenants_list(key, tenant)
         lists.setdefault(key, []).append(body)
         if headers.get(names.INTAKE) and not headers.get("retries"):
             records[headers["id"]] = body
-            times[headers["id"]] = _due(headers)
+            times[headers["id"]] = _due(headers, now)
     found: list[Command] = []
     if records:
         pairs = [text for record in records.items() for text in record]
@@ -270,13 +278,14 @@ def headers_of(record: bytes | str | None) -> dict[str, Any] | None:
     return None if record is None else json.loads(record).get("headers")
 
 
-def _due(headers: dict[str, Any]) -> float:
+def _due(headers: dict[str, Any], now: float) -> float:
     """Return when a message may be on its way no longer: counted from now, or from its ``eta``."""
+    if (eta := headers.get("eta")) is None:
+        return now
     try:
-        eta = datetime.fromisoformat(headers.get("eta") or "").timestamp()
+        return max(datetime.fromisoformat(eta or "").timestamp(), now)
     except (TypeError, ValueError):
-        return time.time()
-    return max(eta, time.time())
+        return now
 
 
 class Transport(RedisTransport):

@@ -26,6 +26,8 @@ DIGITS = 4_300
 #: The keys of kombu's own notation for dates, UUIDs and other types.
 TAG = frozenset({"__type__", "__value__"})
 _LARGEST = 10**DIGITS
+_SMALLEST = -_LARGEST
+_NUMBERS = frozenset({int, float})
 _SIMPLE = frozenset({str, bool, type(None)})
 
 
@@ -125,7 +127,7 @@ def _is_plain(value: Any, depth: int) -> bool:
         return depth > 0 and _are_plain(value, depth - 1)
     if kind is dict:
         return depth > 0 and _is_object(value, depth - 1)
-    return kind in {int, float} and _number_problem(value) is None
+    return kind in _NUMBERS and _number_problem(value) is None
 
 
 def _are_plain(items: Iterable[Any], depth: int) -> bool:
@@ -146,7 +148,7 @@ def _is_object(value: dict[Any, Any], depth: int) -> bool:
 def _number_problem(value: float) -> str | None:
     if isinstance(value, int):
         return (
-            None if -_LARGEST < value < _LARGEST else f"an integer of more than {DIGITS:,} digits"
+            None if _SMALLEST < value < _LARGEST else f"an integer of more than {DIGITS:,} digits"
         )
     if value - value == 0.0:
         return None

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
 from celery import Signature
 from celery.result import AsyncResult
+from celery.states import SUCCESS
 from typing_extensions import TypeVar
 
 from celery_agents import names
 from celery_agents.client.answers import AnswerType
 from celery_agents.client.overview.bar import bar
 from celery_agents.client.overview.exports import export
-from celery_agents.client.waiting import AGAIN_S
+from celery_agents.client.waiting import AGAIN_S, refuse_to_block
 from celery_agents.contracts.approval import Wish
 from celery_agents.contracts.base import JsonValue
 from celery_agents.contracts.compensation import compensation_id
@@ -74,23 +75,37 @@ class Run(Generic[T]):
         self._answer = answer
         self.id = run_id
         self.message = message  # what was sent, to be sent again while somebody waits
+        self._meta: dict[str, Any] | None = None  # the result, once it was read
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
 
     @cached_property
     def result(self) -> AsyncResult:
-        """Celery's own handle."""
-        return self._reader.result(self.id)
+        """Celery's own handle. It is made on first use: it costs more than reading a result."""
+        made = self._reader.result(self.id)
+        if self._meta is not None:
+            made._maybe_set_cache(self._meta)  # noqa: SLF001 - as Celery's backends do
+        return made
+
+    @property
+    def _made(self) -> AsyncResult | None:
+        """Celery's handle, if it was made."""
+        return vars(self).get("result")
 
     @property
     def known(self) -> bool:
         """True when its result was read already."""
-        return self.result._cache is not None  # noqa: SLF001 - where Celery's backends put it
+        if self._meta is not None:
+            return True
+        made = self._made
+        return made is not None and made._cache is not None  # noqa: SLF001 - where backends put it
 
     def take(self, meta: dict[str, Any]) -> None:
         """Keep the result that was read."""
-        self.result._maybe_set_cache(meta)  # noqa: SLF001 - as Celery's backends do
+        self._meta = meta
+        if (made := self._made) is not None:
+            made._maybe_set_cache(meta)  # noqa: SLF001 - as Celery's backends do
 
     def get(self, timeout: float | None = None) -> T:
         """The value, once it is there. For many runs see :meth:`Runs.collect`.
@@ -101,9 +116,15 @@ class Run(Generic[T]):
             BadAnswerError: it is not of the type that was asked for as ``answer``.
             AgentsError: the run failed; the error is of the class that the worker raised.
         """
-        self._reader.wait([self], timeout)
-        self._refuse_other(self.result._get_task_meta())  # noqa: SLF001 - which was read already
-        return self.read(self.result.get())
+        if self._meta is None:
+            self._reader.wait([self], timeout)
+        else:
+            refuse_to_block()
+        meta: dict[str, Any] = self._meta or self.result._get_task_meta()  # noqa: SLF001 - read already
+        self._refuse_other(meta)
+        if meta["status"] == SUCCESS:
+            return self.read(meta["result"])
+        return self.read(self.result.get())  # raises
 
     def _refuse_other(self, meta: dict[str, Any]) -> None:
         known_as = getattr(self.message, "known_as", None)
@@ -142,7 +163,7 @@ class Run(Generic[T]):
 
     def ready(self) -> bool:
         """Return whether it ended, one way or the other."""
-        return bool(self.result.ready())
+        return self._meta is not None or bool(self.result.ready())
 
     def outcome(self) -> Outcome | None:
         """How it ended, with attempts and cost; None while it has not. Its value is JSON."""
@@ -196,6 +217,7 @@ class Run(Generic[T]):
 
     def forget(self) -> None:
         """Free the stored result."""
+        self._meta = None
         self.result.forget()
 
 

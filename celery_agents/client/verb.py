@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
-from celery import Signature
+from celery import Signature, signals
 
 from celery_agents import traces
 from celery_agents.client.answers import AnswerType, typed
@@ -29,6 +29,8 @@ class Verb(Generic[R]):
 
     #: Options that are not the payload's.
     own: ClassVar[tuple[str, ...]] = ("id", "priority", "tenant")
+    #: Whether options are right or wrong with any input: then they are checked once.
+    kept: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class Verb(Generic[R]):
         self._task = task
         self._request = request
         self._run = run
+        self._drafts: dict[tuple[Any, ...], Draft] = {}
 
     def _enqueue(self, value: JsonValue, options: dict[str, Any]) -> R:
         return self._enqueue_many([value], options)[0]
@@ -98,18 +101,53 @@ class Verb(Generic[R]):
         draft: Draft | None = None
         for args in inputs:
             if draft is None:  # the options are the same for all
-                request = self._request.from_message(args, given, names=self.own)
-                request.within(self._connection.ballots_max)
-                draft = self._connection.draft(self._task, request.message_options(), **about)
+                draft = self._draft(args, given, about)
             elif problem(args[0]) is not None:
                 self._request.from_message(args, given)
             yield draft.message(args, run_id)
+
+    def _draft(self, args: list[JsonValue], given: dict[str, Any], about: dict[str, Any]) -> Draft:
+        """The draft of options that are right with this input; one of plain options is kept."""
+        key = self._key_of(given, about) if self.kept and args else None
+        if key is not None and (kept := self._drafts.get(key)) and problem(args[0]) is None:
+            return kept
+        request = self._request.from_message(args, given, names=self.own)
+        request.within(self._connection.ballots_max)
+        options = request.message_options()
+        draft = self._connection.draft(self._task, options, **about)
+        if key is not None and _is_plain(options) and draft.size <= _KEPT_CHARACTERS:
+            if len(self._drafts) >= _KEPT:
+                self._drafts.clear()
+            self._drafts[key] = draft
+        return draft
+
+    def _key_of(self, given: dict[str, Any], about: dict[str, Any]) -> tuple[Any, ...] | None:
+        """The key of a draft among those that are kept; None where each call has one of its own.
+
+        Hooks may change the options that they are shown.
+        """
+        if not _is_plain(given) or "trace" in about or signals.before_task_publish.receivers:
+            return None
+        told = {**given, **about}
+        where = self._connection
+        place = (where.queue, where.payload_limit_bytes, where.seals)
+        return *place, *told.items(), *map(type, told.values())  # True is no 1
 
     def _signature(self, args: Sequence[JsonValue], options: dict[str, Any]) -> Signature:
         self._typed(options)
         (message,) = self._messages([[*args]], options)
         signature = message.signature(self._connection.celery)
         return signature if message.known_as is None else signature.set(task_id=message.id)
+
+
+#: Drafts that a verb keeps, and characters of their options at the most.
+_KEPT, _KEPT_CHARACTERS = 128, 2_000
+_PLAIN = frozenset({str, int, float, bool})
+
+
+def _is_plain(options: dict[str, Any]) -> bool:
+    """Return whether nothing is within them that could be changed."""
+    return _PLAIN.issuperset(map(type, options.values()))
 
 
 def _priority_of(value: object) -> int:

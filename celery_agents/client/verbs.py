@@ -56,6 +56,7 @@ class AskVerb(Verb[Run[Any]]):
     """``agents.ask(agent, input)``: one agent's turn."""
 
     own = (*Verb.own, "answer")
+    kept = True
 
     @overload
     def __call__(

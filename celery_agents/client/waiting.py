@@ -49,8 +49,8 @@ class Awaited(Protocol):
 R = TypeVar("R", bound=Awaited)
 Publish = Callable[[Iterable["Message | Signature"]], None]
 
-#: Keys that one command looks for.
-LOOK = 500
+#: Keys that one command looks for, at the most and at the least.
+LOOK, _LEAST = 500, 64
 #: So few runs are listened to, each. Above it a subscription to each costs more than looking.
 NEAR = 8
 #: Seconds until the next look when nothing is heard: a lost connection may have lost a result; of
@@ -58,6 +58,11 @@ NEAR = 8
 _LOOK_AGAIN_S, _LOOK_SOON_S = 1.0, 0.05
 #: Looking takes at most this part of the time.
 _LOOKING = 0.2
+#: The next look is when about so many more have ended, after so many seconds at the least.
+_AT_ONCE, _PAUSE_S = 32, 0.01
+#: More are looked for where more than one in so many had ended, of the oldest and of the others.
+#: Runs end about in their order: most of the others would be looked for in vain.
+_NEAR_SHARE, _FAR_SHARE = 2, 32
 #: Seconds after which runs that somebody waits for are sent again, first and at the longest.
 AGAIN_S = (5.0, 300.0)
 #: Subscriptions to runs that ended, which are given up together: by itself each is a round trip.
@@ -148,9 +153,12 @@ class Waiting:
             listener.close()
 
     def look(self, ids: Sequence[str]) -> dict[str, Meta]:
-        """The results that are there, of up to ``LOOK`` runs."""
-        keys = [self._backend.get_key_for_task(i) for i in ids]
-        return self._backend.ended(self._backend.client.mget(keys)) if keys else {}
+        """The results that are there."""
+        keys = [*map(self._backend.get_key_for_task, ids)]
+        found: dict[str, Meta] = {}
+        for start in range(0, len(keys), LOOK):
+            found |= self._backend.ended(self._backend.client.mget(keys[start : start + LOOK]))
+        return found
 
     def wake(self, runs: Iterable[Awaited]) -> None:
         """Send runs again: a Redis that was emptied may have lost their messages, or results.
@@ -193,7 +201,8 @@ class _Wait:
         self._pause = AGAIN_S[0]
         self._again = time.monotonic() + self._pause
         self._far = 0  # where among the pending ones the next look goes on
-        self._looked = 0.0
+        self._oldest = self._others = LOOK  # so many of each are looked for
+        self._looked = self._rests_until = 0.0
         self.pending: dict[str, Any] = {run.id: run for run in runs}
         self.known = [run for run in self.pending.values() if run.known]
         for run in self.known:
@@ -203,13 +212,7 @@ class _Wait:
     def next(self, listener: Listener) -> list[Any]:
         """Look or listen once; the runs that ended meanwhile."""
         few = len(self.pending) <= NEAR
-        new = listener.listen(islice(self.pending, NEAR if few else 1))
-        began = time.monotonic()
-        ended: list[Any] = []
-        if new or not few or began >= self._looked + _LOOK_AGAIN_S:
-            ended = self._look()
-            self._looked = time.monotonic()
-        took = time.monotonic() - began
+        ended = self._look_at_few(listener) if few else self._look_at_many(listener)
         if not ended:
             self.check_time()
             next_s = _LOOK_AGAIN_S if few else _LOOK_SOON_S
@@ -222,8 +225,6 @@ class _Wait:
             self._waiting.wake([*islice(self.pending.values(), NEAR)])
             self._pause = min(2 * self._pause, AGAIN_S[1])
             self._again = time.monotonic() + self._pause
-        if not few:
-            time.sleep(min(took / _LOOKING, _LOOK_SOON_S))
         return ended
 
     def check_time(self, needed_s: float = 0.0) -> None:
@@ -241,17 +242,47 @@ class _Wait:
             f"No result of {which} within {self._timeout} s. {goes}; is a worker up?"
         )
 
+    def _look_at_few(self, listener: Listener) -> list[Any]:
+        """Listen to all, and look for them where that is new, or was long ago."""
+        if not listener.listen(self.pending) and time.monotonic() < self._looked + _LOOK_AGAIN_S:
+            return []
+        self._looked = time.monotonic()
+        return self._take(self._waiting.look([*self.pending]))
+
+    def _look_at_many(self, listener: Listener) -> list[Any]:
+        """Look for some, in their turn; where none of them ended, listen to the first.
+
+        That one may have ended before it is listened to.
+        """
+        if (rest := min(self._rests_until, self._give_up) - time.monotonic()) > 0:
+            time.sleep(rest)
+        began = time.monotonic()
+        ended = self._look()
+        over = time.monotonic()
+        pause = max(
+            (over - began) / _LOOKING, _AT_ONCE * (began - self._looked) / (len(ended) or 1)
+        )
+        self._looked, self._rests_until = began, over + min(max(pause, _PAUSE_S), _LOOK_SOON_S)
+        if not ended:
+            first = next(iter(self.pending))
+            if listener.listen([first]):
+                ended = self._take(self._waiting.look([first]))
+        return ended
+
     def _look(self) -> list[Any]:
         """Look for the oldest ones, and for some of the others in turn."""
-        ended = self._take(self._waiting.look([*islice(self.pending, LOOK)]))
-        if len(self.pending) > LOOK:
-            if self._far >= len(self.pending):
-                self._far = 0
-            self._far = max(self._far, LOOK)
-            some = [*islice(self.pending, self._far, self._far + LOOK)]
-            found = self._take(self._waiting.look(some))
-            self._far += LOOK - len(found)
-            ended += found
+        pending = self.pending
+        oldest = [*islice(pending, self._oldest)]
+        if self._far >= len(pending):
+            self._far = 0
+        self._far = max(self._far, len(oldest))
+        others = [*islice(pending, self._far, self._far + self._others)]
+        ended = self._take(self._waiting.look([*oldest, *others]))
+        first = len(oldest) - sum(map(pending.__contains__, oldest))
+        self._far += len(others) - len(ended)
+        self._oldest = _adapted(self._oldest, first, _NEAR_SHARE)
+        # With nothing to do it costs nobody anything to look at many.
+        self._others = _adapted(self._others, len(ended) - first, _FAR_SHARE) if ended else LOOK
         return ended
 
     def _take(self, found: dict[str, Meta]) -> list[Any]:
@@ -262,6 +293,13 @@ class _Wait:
                 run.take(meta)
                 runs.append(run)
         return runs
+
+
+def _adapted(width: int, found: int, share: int) -> int:
+    """How many are looked for next, when so many of the last ones had ended."""
+    if found * share > width:
+        return min(2 * width, LOOK)
+    return max(width // 2, _LEAST) if 3 * found * share < width else width
 
 
 def refuse_to_block() -> None:

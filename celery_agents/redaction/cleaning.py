@@ -43,6 +43,8 @@ def brief(value: Any, name: str = "") -> JsonValue:
 
     No more of it is looked at than can be shown.
     """
+    if not name and isinstance(value, str):
+        return _hidden_in(value)  # no name tells of it
     told = hide_by_name({name: _begin(value, _LEVELS)})
     return told[name] if isinstance(told, dict) else told
 

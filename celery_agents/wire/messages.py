@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from json import JSONEncoder
+from operator import attrgetter
 from typing import Any
 
 from celery import Celery, Signature, signals
@@ -98,15 +99,20 @@ class Message:
             "kwargsrepr": self.kwargsrepr,
         }
         args, kwargs = self._sealed(CANVAS)
-        return StepSignature(self.task, args, kwargs, options, app=app)
+        return StepSignature(self.task, args, {**kwargs}, options, app=app)  # others share them
 
     def _carried(self) -> tuple[list[Any], dict[str, Any], str | None]:
         """The arguments that it has, and its body where that is known as JSON."""
-        if self.journaled:  # its row has them
-            return [], {}, "[[],{},{}]"
+        if self.journaled:
+            return [], {}, self.body
         if self.seals is not None:
             return *self._sealed(self.id), None
-        return self.args, self.kwargs, f"{self.payload[:-1]},{{}}]"  # none follows
+        return self.args, self.kwargs, self.body
+
+    @property
+    def body(self) -> str:
+        """Its body as JSON, of one that is not sealed. None follows it; a row has the arguments."""
+        return "[[],{},{}]" if self.journaled else f"{self.payload[:-1]},{{}}]"
 
     def _sealed(self, place: str) -> tuple[list[Any], dict[str, Any]]:
         """Return what it carries, as it travels."""
@@ -187,6 +193,43 @@ def compose(
     }
 
 
+#: What a message has in common with others of its draft; of sealed ones the bodies differ in all.
+_COMMON = attrgetter(
+    *("task", "queue", "priority", "kwargsrepr", "tenant", "actor", "role", "trace"),
+    *("recorded", "journaled", "seals"),
+)
+
+
+class Composer:
+    """Composes messages of one sender; the common part of those of one draft is made once.
+
+    Nothing is kept where hooks may change it, and of what is asked within a task.
+    """
+
+    def __init__(self, app: Celery, parent: Any) -> None:
+        self._app = app
+        self._parent = parent
+        self._common: tuple[Any, ...] | None = None
+
+    def envelope(self, message: Message) -> Envelope:
+        """The message as kombu's channel puts it."""
+        hooked = signals.before_task_publish.receivers
+        if hooked or self._parent is not None or message.seals is not None:
+            return message.envelope(self._app, self._parent)
+        if (common := _COMMON(message)) != self._common:
+            made = message.envelope(self._app, None)
+            self._common, self._made = common, made
+            self._headers, self._properties = {**made["headers"]}, {**made["properties"]}
+            return made
+        own = {"id": message.id, "root_id": message.id, "argsrepr": message.argsrepr}
+        return {
+            **self._made,
+            "body": message.body,
+            "headers": {**self._headers, **own, names.PAYLOAD: message.fingerprint},
+            "properties": {**self._properties, "correlation_id": message.id},
+        }
+
+
 def tell_sent(messages: Iterable[Composed]) -> None:
     """Say to Celery's signal that composed messages were sent."""
     if not signals.after_task_publish.receivers:
@@ -233,6 +276,11 @@ class Draft:
         self._work = self._kwargs if _WATCHED not in kwargs else to_json(_work(kwargs))
         self._limit_bytes = limit_bytes
 
+    @property
+    def size(self) -> int:
+        """Characters of the options."""
+        return len(self._kwargs)
+
     def message(self, args: list[Any], id: str | None = None) -> Message:  # noqa: A002 - Celery's word
         """The message with these arguments, under a new id unless one is given.
 
@@ -266,7 +314,8 @@ class Draft:
         """
         as_written = f"{self._task}[{told},{self._work}]"
         if not chosen:
-            return self._marks(as_written)[0], None
+            seals = self._seals
+            return _fingerprint(as_written) if seals is None else seals.mark(as_written), None
         work = _work(self._about["kwargs"])
         marks = self._marks(f"{self._task}[{_to_sorted_json(args)},{_to_sorted_json(work)}]")
         return marks[0], frozenset({*self._marks(as_written), *marks})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 
@@ -24,6 +25,8 @@ from celery_agents.sealing import RESULT, Seals, opened
 _PLACE = frozenset({"host", "port", "db", "username", "password"})
 #: Of the process that this one was forked from: not to be closed here.
 _LEFT: list[Any] = []
+#: How a result is written, and what stands in JSON that only kombu reads.
+_JSON, _TYPED = "application/json", b"__type__"
 
 
 class AddressBackend(RedisBackend):
@@ -104,10 +107,22 @@ class ResultBackend(AddressBackend):
 
     def decode(self, payload: Any) -> Any:
         """As Celery's; a result that looks like a type which kombu does not know stays as it is."""
+        if (plain := self._plain(payload)) is not None:
+            return opened_result(self.seals, plain)
         try:
             return super().decode(payload)
         except DecodeError:
             return opened_result(self.seals, json.loads(payload))
+
+    def _plain(self, payload: Any) -> Any:
+        """A payload read as JSON, where it has no types of kombu's in it, as nearly all; else None.
+
+        Kombu makes a decoder for each, and asks in Python about each object in it.
+        """
+        if type(payload) is bytes and payload[:1] == b"{" and _TYPED not in payload:
+            with suppress(ValueError):
+                return json.loads(payload.decode()) if self.content_type == _JSON else None
+        return None
 
     def known(self, task_id: str) -> dict[str, Any]:
         """Return what is stored of a task, by one look; empty when nothing is."""

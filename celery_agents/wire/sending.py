@@ -9,7 +9,7 @@ from celery import Celery, Signature
 
 from celery_agents import names
 from celery_agents.wire.canvas import message_of
-from celery_agents.wire.messages import Composed, Message, post, tell_sent
+from celery_agents.wire.messages import Composed, Composer, Message, post, tell_sent
 from celery_agents.wire.routing import name_queues
 
 #: Messages in one write, and the bytes after which it is sent though they are fewer.
@@ -29,27 +29,28 @@ class Sender:
         self._producer = producer
         self._task = app.current_worker_task
         self._parent = None if self._task is None else self._task.request
+        self._composer = Composer(app, self._parent)
         self._composed: list[Composed] = []
         self._count = self._bytes = 0
 
     def add(self, thing: Message | Signature) -> None:
         """Send it with others, or by Celery when it is more than a chain of steps."""
-        if not isinstance(thing, Message):
-            name_queues(thing, self._app)
         if isinstance(thing, Message):
             self.gather(thing)
-        elif (message := message_of(self._app, thing, self._parent)) is not None:
-            self._composed.append(self._told(message))
-            self._count += CANVAS
         else:
-            thing.apply_async(producer=self._producer)
-        if self.full:
+            name_queues(thing, self._app)
+            if (message := message_of(self._app, thing, self._parent)) is not None:
+                self._composed.append(self._told(message))
+                self._count += CANVAS
+            else:
+                thing.apply_async(producer=self._producer)
+        if self._count >= BATCH or self._bytes >= BATCH_BYTES:
             self.flush()
 
     def gather(self, message: Message) -> None:
         """Compose one, to be sent with the others."""
-        composed = message.queue, message.envelope(self._app, self._parent)
-        self._composed.append(self._told(composed))
+        composed = message.queue, self._composer.envelope(message)
+        self._composed.append(composed if self._parent is None else self._told(composed))
         self._count += 1
         self._bytes += len(message.payload)
 
@@ -90,8 +91,13 @@ def send(app: Celery, producer: Any, things: Iterable[Message | Signature]) -> N
     Raises:
         kombu.exceptions.OperationalError: some may have been delivered all the same.
     """
-    sender = Sender(app, producer)
-    with producer.batch(max_size=BATCH):  # of what Celery sends
-        for thing in things:
+    sender, rest = Sender(app, producer), iter(things)
+    for thing in rest:
+        if isinstance(thing, Message):
             sender.add(thing)
+            continue
+        with producer.batch(max_size=BATCH):  # of what Celery sends
+            sender.add(thing)
+            for other in rest:
+                sender.add(other)
     sender.flush()

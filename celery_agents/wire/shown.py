@@ -15,13 +15,15 @@ SHOWN = 80
 TEXT = 20_000
 #: What people see of an encrypted value.
 HIDDEN, _SEALED = "(encrypted)", f"{MARK}: "
+#: Types whose values hold no secret, and those of which parts may be one.
+_SHOWN_AS_IS, _SEARCHED = frozenset({type(None), bool, float}), (dict, list, str)
 #: How Celery ends a text that it cut, some brackets and quotes after it; and what is no word.
 _CUT, _TAIL, _BETWEEN = "...", 12, " \t\n,;"
 
 
 def shown_args(args: Iterable[Any]) -> str:
     """Positional arguments, each cut."""
-    return f"({', '.join(_short(a) for a in args)})"
+    return f"({', '.join([_short(a) for a in args])})"
 
 
 def shown_kwargs(kwargs: Mapping[str, Any]) -> str:
@@ -43,9 +45,9 @@ def shown_text(text: str) -> str:
 def _short(value: Any, name: str = "") -> str:
     if name == _SEALED or is_sealed(value):
         return HIDDEN
-    if value is None or type(value) in {bool, float}:
+    if type(value) in _SHOWN_AS_IS:
         return f"{name}{value!r}"
-    if isinstance(value, dict | list | str):
+    if isinstance(value, _SEARCHED):
         value = brief(value, name.removesuffix(": "))
     return redact(f"{name}{value!r}", limit=len(name) + SHOWN)
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
+import random
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from celery.result import denied_join_result
 
 from celery_agents.client.client import Client
 from celery_agents.client.run import AggregateRun, Run
-from celery_agents.client.waiting import LOOK, NEAR
+from celery_agents.client.waiting import LOOK, NEAR, Waiting
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import AgentFailedError, ResultTimeoutError
 from tests.support.redis_server import RedisServer
@@ -60,6 +63,51 @@ def test_many_cost_few_commands(client: Client, store: redis.Redis) -> None:
     assert spent.get("get", 0) == 0
     client.runs.collect(runs, timeout=0)  # read already
     assert commands(store)["mget"] == after["mget"]
+
+
+def end(client: Client, store: redis.Redis, numbers: Iterable[int]) -> None:
+    """Store the results of some runs, each its number."""
+    with store.pipeline(transaction=False) as pipe:
+        for n in numbers:
+            meta = {"status": "SUCCESS", "result": n, "task_id": f"r{n}"}
+            pipe.set(client.celery.backend.get_key_for_task(f"r{n}"), json.dumps(meta))
+        pipe.execute()
+
+
+@pytest.mark.parametrize(("shuffled", "most"), [(False, 10), (True, 25)])
+def test_those_that_go_on_are_hardly_looked_for(
+    client: Client, store: redis.Redis, monkeypatch: pytest.MonkeyPatch, shuffled: bool, most: int
+) -> None:
+    """Forty end between two looks, in their order or in none."""
+    count = 4 * LOOK
+    order = [*range(count)]
+    if shuffled:
+        random.Random(7).shuffle(order)
+    left = iter(order)
+    keys: list[int] = []
+    look = Waiting.look
+
+    def counted(self: Waiting, ids: Sequence[str]) -> Any:
+        end(client, store, islice(left, 40))
+        keys.append(len(ids))
+        return look(self, ids)
+
+    monkeypatch.setattr(Waiting, "look", counted)
+    assert client.runs.collect(runs_of(client, count), timeout=60) == list(range(count))
+    assert sum(keys) <= most * count
+
+
+def test_one_among_many_is_found_wherever_it_stands(client: Client, store: redis.Redis) -> None:
+    """Though nothing was found for a while."""
+    count = 4 * LOOK
+    seen = client.runs.as_completed(runs_of(client, count), timeout=60)
+    end(client, store, range(LOOK))
+    assert {next(seen).id for _ in range(LOOK)} == {f"r{n}" for n in range(LOOK)}
+    for number in (count - 1, LOOK, count // 2):
+        threading.Timer(0.3, end, (client, store, [number])).start()
+        assert next(seen).id == f"r{number}"
+    assert isinstance(seen, Generator)
+    seen.close()
 
 
 def test_one_is_a_single_look_and_a_subscription(client: Client, store: redis.Redis) -> None:
