@@ -21,6 +21,7 @@ from tests.support.fixtures import _broker_at
 from tests.support.ports import free_port
 from tests.support.postgres import Databases
 from tests.support.redis_server import RedisServer
+from tests.support.workers import WorkerProcess
 
 SHOP = ["--pool", "threads", "--concurrency", "4", "-Q", "shop"]
 
@@ -134,10 +135,10 @@ def stack(
     _migrated_sqlite: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
-    """One worker with every agent, and one of another app, for a file's tests that harm neither.
+    """One worker with every agent, for a file's tests that do not harm it.
 
-    Not for all files of a runner: most of them use neither, and to start both costs less than to
-    have them idle meanwhile.
+    Not for all files of a runner: most of them do not use it, and to start one costs less than to
+    have it idle meanwhile.
     """
     directory = tmp_path_factory.mktemp("shared")
     shutil.copyfile(_migrated_sqlite, directory / "journal.db")
@@ -153,14 +154,17 @@ def stack(
             "AGENTS_WAKE_GRACE_S": "2",
         },
     )
-    ours = made.worker(ready=False)
-    theirs = made.worker(SHOP, app="tests.support.sample_app", ready=False)
     try:
-        ours.wait_ready()
-        theirs.wait_ready()
+        made.worker()
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack) -> WorkerProcess:
+    """A worker of another app beside the one of ``stack``; it ends with that."""
+    return stack.worker(SHOP, app="tests.support.sample_app")
 
 
 @pytest.fixture(

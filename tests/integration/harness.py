@@ -183,9 +183,11 @@ class Stack:
 
     def flower(self, env: Mapping[str, str]) -> str:
         """Start Flower as the Procfile says; its address. It is ended with the stack."""
-        port = free_port()
-        env = {**self.env, "FLOWER_PORT": str(port), **env}
-        process = WorkerProcess("flower", SERVICE.line("flower"), env=env, directory=self.directory)
+        port = str(free_port())
+        command = SERVICE.line("flower", {"FLOWER_PORT": port})  # a fork: no shell fills it in
+        process = WorkerProcess(
+            "flower", command, env={**self.env, **env}, directory=self.directory
+        )
         self.workers.append(process)
         process.start()
         return f"http://{LOOPBACK}:{port}"

@@ -34,7 +34,7 @@ TWICE = RetryPolicy(max_attempts=2, base_delay_s=0.05)
 def goes_on(stack: Stack) -> Iterator[None]:
     """Whatever a test sends, the same worker answers the next question."""
     yield
-    (worker, _) = stack.workers[:2]
+    (worker,) = stack.workers
     assert worker.running
     assert stack.client.ask("shout", "still here").get(timeout=SOON_S) == "STILL HERE"
 

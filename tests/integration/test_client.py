@@ -252,6 +252,7 @@ class TestCanvas:
         decision, shouted = chord(header)(client.ask.s("noop")).get(timeout=SOON_S)
         assert (decision["option"], shouted) == ("yes", "B")
 
+    @pytest.mark.usefixtures("shop")
     def test_ends_with_another_apps_task(self, client: Client) -> None:
         answer = client.celery.signature("shop.answer", queue="shop")
         whole = client.ask.s("noop", "is it so?") | client.vote.s(["yes", "no", "yes"]) | answer

@@ -71,7 +71,7 @@ def test_what_was_done_is_undone_in_reverse_order(
     assert steps[run.compensation.id]["task"] == "agents.compensate"
     eventually(lambda: sagas.unsettled() == [])
     assert sagas.calls_made_twice() == 0
-    assert f"[{run.compensation.id}] received" in worker.logs()
+    worker.wait_for_log(f"[{run.compensation.id}] received")
 
 
 def test_a_run_that_succeeds_is_left_as_it_is(sagas: Stack, counted: Path) -> None:
@@ -102,7 +102,7 @@ def test_what_cannot_be_undone_is_a_dead_letter(sagas: Stack, counted: Path) -> 
         run.compensation.get(timeout=SOON_S)
     assert told(caught.value.details, "compensated") == ["hotel"]
     assert told(caught.value.details, "failed") == ["flight"]
-    assert "could not be undone" in worker.logs()
+    worker.wait_for_log("could not be undone")
     undoing = compensation_id(run.id)
     eventually(lambda: sagas.unsettled() == [])
     assert [d["id"] for d in sagas.client.dead_letters.list()] == [undoing]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -26,10 +24,10 @@ from celery_agents import Client, RetryPolicy, StreamEvent
 from celery_agents.errors import UnreadableValueError
 from celery_agents.sealing import KEYS, key_id
 from deploy.local.servers import LOOPBACK
-from deploy.local.state import ROOT
-from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually, watching
+from tests.integration.harness import FAST, SOON_S, Location, Stack, celery, eventually, watching
 from tests.support.api import Asked, in_process, made_key, settings
 from tests.support.fernet import fernet_key
+from tests.support.nested import run_tests
 from tests.support.postgres import binaries
 from tests.support.receiver import SECRET as HOOK_SECRET
 from tests.support.receiver import receiving
@@ -41,10 +39,12 @@ OLD, NEW = fernet_key("old"), fernet_key("new")
 
 
 class Sealed(Stack):
-    """A stack whose workers and client have keys."""
+    """A stack whose workers and client have keys, and one for webhooks."""
 
     def __init__(self, redis_url: str, database_url: str, directory: Path, *keys: str) -> None:
         env = {**FAST, "AGENTS_MODULES": '["tests.support.agents", "tests.support.discreet"]'}
+        env |= {"AGENTS_WEBHOOK_SECRETS": "HOOK", "HOOK": HOOK_SECRET}
+        env |= {"AGENTS_PRIVATE_HOSTS": LOOPBACK}
         super().__init__(redis_url, database_url, directory, {**env, KEYS: ",".join(keys)})
         self.client.close()
         self.client = Client(redis_url, fernet_keys=keys)
@@ -54,6 +54,15 @@ class Sealed(Stack):
 def sealed(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Sealed]:
     url = request.getfixturevalue(f"{request.param}_journal_url")
     made = Sealed(redis_url, url, tmp_path, OLD)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def discreet(location: Location) -> Iterator[Sealed]:
+    """One with a worker, for tests that look for what nobody is to see."""
+    made = Sealed(*location, OLD)
+    made.worker()
     yield made
     made.close()
 
@@ -114,6 +123,7 @@ class Flower:
         self._http = requests.Session()
         self._http.trust_env = False
         self._asked: list[str] = []
+        self.process = stack.workers[-1]
         eventually(lambda: self._hears(stack), "Flower hears")
 
     def _hears(self, stack: Stack) -> bool:
@@ -184,43 +194,42 @@ def ask_in_every_way(client: Client) -> list[str]:
     return [watched.id, *(run.id for run in runs), lasting.id, person.id]
 
 
-def test_nobody_without_a_key_sees_what_is_asked_and_answered(sealed: Sealed) -> None:
-    sealed.worker()
-    flower = Flower(sealed)
-    with overhearing(sealed) as heard, watching(sealed) as seen:
-        ids = ask_in_every_way(sealed.client)
-        shown = [sealed.client.runs.show(i, answers=True, timeout=SOON_S) for i in ids]
+def test_nobody_without_a_key_sees_what_is_asked_and_answered(discreet: Sealed) -> None:
+    flower = Flower(discreet)
+    with overhearing(discreet) as heard, watching(discreet) as seen:
+        ids = ask_in_every_way(discreet.client)
+        shown = [discreet.client.runs.show(i, answers=True, timeout=SOON_S) for i in ids]
         eventually(lambda: {e["uuid"] for e in seen if e["type"] == "task-succeeded"} >= {*ids})
         told_by_flower = flower.all(ids)
     assert SECRET in repr(shown)  # those with the key see it all the same
-    eventually(lambda: not sealed.unsettled())
+    eventually(lambda: not discreet.unsettled())
     places = {
         "redis, as it is sent": "\n".join(heard),
-        "redis, its dump": redis_of(sealed),
+        "redis, its dump": redis_of(discreet),
         "events": repr(seen),
         "flower": told_by_flower,
-        "journal": journal_of(sealed),
-        "logs": "".join(process.logs() for process in sealed.workers),
+        "journal": journal_of(discreet),
+        "logs": "".join(process.logs() for process in discreet.workers),
     }
     assert all(len(told) > 1_000 for told in places.values())
     assert all("$enc" in places[place] for place in ("redis, its dump", "journal"))
     # As it is, and as JSON or Base64 of a longer text would hold it.
     hits = [place for place, told in places.items() if SECRET.casefold() in told.casefold()]
     assert hits == []
+    flower.process.kill()
 
 
-def test_inputs_in_pages_are_seen_by_nobody_either(sealed: Sealed) -> None:
-    sealed.worker()
+def test_inputs_in_pages_are_seen_by_nobody_either(discreet: Sealed) -> None:
     texts = [f"{SECRET} {n}".ljust(400) for n in range(800)]
-    with overhearing(sealed) as heard:
+    with overhearing(discreet) as heard:
         about: Any = {"max_concurrent": 20, "assign": "least_busy"}
-        run = sealed.client.map(["noop", "noop"], iter(texts), **about)
+        run = discreet.client.map(["noop", "noop"], iter(texts), **about)
         assert run.get(timeout=120).succeeded == len(texts)
         assert [outcome.value for _, outcome in run.results()] == texts
     assert "put_inputs" in "".join(heard)
     assert not [line for line in heard if SECRET in line]
-    assert SECRET not in journal_of(sealed)
-    panel = sealed.client.map(sealed.client.fallback.s(["noop"]), ["a"])
+    assert SECRET not in journal_of(discreet)
+    panel = discreet.client.map(discreet.client.fallback.s(["noop"]), ["a"])
     assert panel.get(timeout=SOON_S).results == ("a",)
 
 
@@ -294,29 +303,26 @@ def test_a_key_that_is_missing_is_told_by_worker_client_and_result(sealed: Seale
     assert OLD not in wrong.logs()
 
 
-def test_a_step_whose_row_was_tampered_with_fails_and_says_so(sealed: Sealed) -> None:
+def test_a_step_whose_row_was_tampered_with_fails_and_says_so(discreet: Sealed) -> None:
     """The others go on."""
-    runs = [sealed.client.ask("same", {"n": n}) for n in range(3)]
-    sealed.worker()
+    runs = [discreet.client.ask("same", {"n": n}) for n in range(3)]
     assert [run.get(timeout=SOON_S) for run in runs] == [{"n": n} for n in range(3)]
-    one, other = (sealed.row(run.id) for run in runs[:2])
-    with sealed.engine.begin() as c:
+    one, other = (discreet.row(run.id) for run in runs[:2])
+    with discreet.engine.begin() as c:
         c.execute(update(Step).where(Step.id == one.id).values(outcome=other.outcome))
-    sealed.redis.delete(f"celery-task-meta-{one.id}")
-    shown = [sealed.client.runs.show(r.id, answers=True, timeout=SOON_S) for r in runs[:2]]
+    discreet.redis.delete(f"celery-task-meta-{one.id}")
+    shown = [discreet.client.runs.show(r.id, answers=True, timeout=SOON_S) for r in runs[:2]]
     assert "(unreadable: An encrypted value stands where it does not belong" in repr(shown[0])
     assert "'n': 1" in repr(shown[1])
 
 
-def test_a_webhook_has_the_answer(sealed: Sealed) -> None:
+def test_a_webhook_has_the_answer(discreet: Sealed) -> None:
     """Whoever is to be told it is told it in the clear, over TLS; its row has it encrypted."""
-    hook = {"AGENTS_WEBHOOK_SECRETS": "HOOK", "HOOK": HOOK_SECRET}
-    sealed.worker(env={**hook, "AGENTS_PRIVATE_HOSTS": LOOPBACK})
     with receiving() as receiver:
-        run = sealed.client.ask("same", SECRET, webhook={"url": receiver.url, "value": True})
+        run = discreet.client.ask("same", SECRET, webhook={"url": receiver.url, "value": True})
         told: Any = eventually(lambda: receiver.told.get(run.id))
     assert told["data"]["value"] == SECRET
-    assert SECRET not in journal_of(sealed)
+    assert SECRET not in journal_of(discreet)
 
 
 def test_the_api_reads_what_no_worker_has_begun(sealed: Sealed, tmp_path: Path) -> None:
@@ -347,17 +353,16 @@ def test_the_api_reads_what_no_worker_has_begun(sealed: Sealed, tmp_path: Path) 
 
 
 def test_what_is_made_and_tried_over_the_api_is_seen_by_nobody_without_a_key(
-    sealed: Sealed,
+    discreet: Sealed,
 ) -> None:
     """Instructions of an agent, and an SDK's request, whose retry attaches to its run."""
-    sealed.worker()
-    given = settings(sealed.redis_url, sealed.database_url, fernet_keys=(OLD,))
+    given = settings(discreet.redis_url, discreet.database_url, fernet_keys=(OLD,))
     entry = {"kind": "http", "url": "https://example.com/", "instructions": SECRET}
     asked = {"model": "same", "input": SECRET, "background": True}
-    with overhearing(sealed) as heard, in_process(given) as http:
-        admin = Asked(http, made_key(sealed.database_url, Role.ADMIN, tenant=None))
+    with overhearing(discreet) as heard, in_process(given) as http:
+        admin = Asked(http, made_key(discreet.database_url, Role.ADMIN, tenant=None))
         admin("POST", "/agents", {"name": "posted", "entry": entry}, status=201)
-        user = Asked(http, made_key(sealed.database_url, Role.USER))
+        user = Asked(http, made_key(discreet.database_url, Role.USER))
 
         def offered() -> set[str]:
             return {one["name"] for one in user("GET", "/agents", status=200)["items"]}
@@ -367,10 +372,14 @@ def test_what_is_made_and_tried_over_the_api_is_seen_by_nobody_without_a_key(
             user("POST", "/v1/responses", asked, headers={COUNT: str(n)}, status=200)["id"]
             for n in range(2)
         ]
-        [name] = sealed.redis.scan_iter("agents:api:tries:*")
+        [name] = discreet.redis.scan_iter("agents:api:tries:*")
     assert tries[0] == tries[1]
     assert len(name.rpartition(":")[2]) == 32, "a keyed digest"
-    places = {"redis": redis_of(sealed), "sent": "\n".join(heard), "journal": journal_of(sealed)}
+    places = {
+        "redis": redis_of(discreet),
+        "sent": "\n".join(heard),
+        "journal": journal_of(discreet),
+    }
     assert [place for place, told in places.items() if SECRET in told] == []
     assert "posted" in places["journal"]
 
@@ -397,8 +406,5 @@ PART = (
 @pytest.mark.timeout(600)
 def test_a_part_of_the_tests_with_keys() -> None:
     """As ``AGENTS_FERNET_KEYS=… ./run test`` runs them: clients, workers, commands, the API."""
-    part = [f"tests/integration/{tests}" for tests in PART]
-    env = {**os.environ, KEYS: OLD}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *part]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-5_000:]
+    code, said = run_tests(*(f"tests/integration/{tests}" for tests in PART), env={KEYS: OLD})
+    assert code == 0, said[-5_000:]

@@ -197,7 +197,7 @@ class TestLostMessages:
         eventually(lambda: fast.state(result.parent.id) == "succeeded" and not fast.unsettled())
         assert fast.drop_messages("later") == 1
         assert fast.client.celery.control.add_consumer("later", reply=True)
-        assert result.get(timeout=15) == "X"
+        assert result.get(timeout=2 * SOON_S) == "X"
 
     @pytest.mark.parametrize("pool", [COROUTINES, PREFORK], ids=["coroutines", "prefork"])
     def test_redis_flushed_between_two_steps(
@@ -215,7 +215,7 @@ class TestLostMessages:
             assert stack.state(second) == "ready"
             own_broker.wipe()
             assert stack.client.celery.control.add_consumer("later", reply=True)
-            assert result.get(timeout=15) == "X"
+            assert result.get(timeout=2 * SOON_S) == "X"
         finally:
             stack.close()
 
@@ -242,7 +242,7 @@ class TestCelerysOwnWays:
         run_id = str(uuid.uuid4())
         revoke(fast, derived_id(run_id, "no"))
         run = fast.client.vote(["yes", "yes", "no"], "?", stop="none", id=run_id)
-        assert run.get(timeout=15).option == "yes"
+        assert run.get(timeout=2 * SOON_S).option == "yes"
 
     def test_revoked_run(self, fast: Stack) -> None:
         fast.worker()
@@ -257,9 +257,7 @@ class TestCelerysOwnWays:
         sent = fast.client.ask.s("count", {"path": str(counted)}).apply_async(expires=0.2)
         time.sleep(0.5)
         fast.worker()
-        eventually(
-            lambda: fast.state(sent.id) == "cancelled" and not fast.unsettled(), timeout_s=10
-        )
+        eventually(lambda: fast.state(sent.id) == "cancelled" and not fast.unsettled())
         assert lines(counted) == []
 
     def test_countdown(self, fast: Stack, counted: Path) -> None:

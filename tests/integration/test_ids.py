@@ -153,7 +153,7 @@ class TestOther:
         plain.send_task(
             "agents.ask", [1], {"agent": "noop"}, queue="agents", task_id=run.id, link=follows
         )
-        (ours, _) = stack.workers[:2]
+        (ours,) = stack.workers
         ours.wait_for_log(f"{run.id} names another call")
         eventually(lambda: not stack.depth() and not stack.unacked())
         assert client.runs.handle(run.id).get(timeout=SOON_S) == {"a": 1, "b": 2}

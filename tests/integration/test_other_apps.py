@@ -12,14 +12,17 @@ from celery_agents import Client, RetryPolicy
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
 from tests.integration.harness import SOON_S, Stack
 from tests.support import sample_app
+from tests.support.workers import WorkerProcess
+
+pytestmark = pytest.mark.usefixtures("shop")
 
 
-def test_answers(client: Client, stack: Stack) -> None:
+def test_answers(client: Client, stack: Stack, shop: WorkerProcess) -> None:
     run = client.ask("shop", "hello")
     assert run.get(timeout=SOON_S) == "shop says: hello"
     (call,) = stack.calls(run.id)
     assert call.name == "celery:shop.answer"
-    assert f"[{call.idempotency_key}] succeeded" in stack.workers[1].logs()
+    shop.wait_for_log(f"[{call.idempotency_key}] succeeded")  # told once its result is kept
 
 
 def test_its_failure_is_the_agents(client: Client) -> None:

@@ -48,6 +48,7 @@ class TestPlainCelery:
         sent = plain.send_task("agents.vote", ["?"], voters, queue="agents")
         assert sent.get(timeout=SOON_S)["option"] == "yes"
 
+    @pytest.mark.usefixtures("shop")
     def test_signatures_by_name(self, plain: Celery) -> None:
         ask = plain.signature("agents.ask", ["a"], {"agent": "shout"}, queue="agents")
         answer = plain.signature("shop.answer", queue="shop")

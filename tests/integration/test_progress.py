@@ -48,7 +48,7 @@ def test_fields_of_celerys_own_names_are_left_out(
     run = client.ask("reports", {"uuid": "mine", "type": "other"})
     assert run.get(timeout=SOON_S) == "done"
     eventually(lambda: len(progress_of(events, run.id)) == 3)
-    assert "goes without type, uuid" in stack.workers[0].logs()
+    stack.workers[0].wait_for_log("goes without type, uuid")
 
 
 def test_streamed_text_arrives_as_it_grows(

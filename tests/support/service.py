@@ -7,6 +7,7 @@ The environment variable :data:`INSTALLED` names the folder of the latter, as
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from deploy.local.state import ROOT
 from tests.support import INSTALLED
 
 #: Characters by which a shell does more than to split words.
-_SHELLS = "$|&;<>()`\"'\\*?#~="
+_SHELLS = "$|&;<>()`\"'\\*?#~"
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,18 @@ class Service:
         """A command of Celery in its environment."""
         return [str(self.python), "-m", "celery", *argv]
 
-    def line(self, name: str) -> list[str]:
+    def line(self, name: str, env: Mapping[str, str] | None = None) -> list[str]:
         """A line of the Procfile, without a shell where that would do no more.
 
         In words of the wheel, as docs/installing.md has them.
+
+        Args:
+            name: the line's.
+            env: variables whose values stand in it; the shell fills in all others.
         """
         line = procfile.read(ROOT / "Procfile")[name]
+        for variable, value in (env or {}).items():
+            line = re.sub(rf"\$\{{{variable}(:-[^}}]*)?\}}", shlex.quote(value), line)
         if self is not CHECKOUT:
             conf = f'"$(python -m {self.app}.deploy.flowerconfig)"'
             line = line.replace("-A app", f"-A {self.app}").replace("-m api", f"-m {self.app}.api")
