@@ -56,7 +56,7 @@ def rewrite(source: str, filename: str = "<source>") -> str:
         UnplaceableError: ``import app.settings`` binds ``app``, which no import below does.
     """
     lines = source.splitlines(keepends=True)
-    nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Import | ast.ImportFrom)]
+    nodes = [n for n in statements(ast.parse(source)) if isinstance(n, ast.Import | ast.ImportFrom)]
     for node in sorted(nodes, key=lambda n: (n.lineno, n.col_offset), reverse=True):
         if isinstance(node, ast.ImportFrom) and _is_placed(node):
             _insert(lines, node.lineno, node.col_offset + len("from "), f"{HOME}.")
@@ -71,6 +71,20 @@ def rewrite(source: str, filename: str = "<source>") -> str:
                     )
                 _insert(lines, alias.lineno, alias.col_offset, f"{HOME}.")
     return "".join(lines)
+
+
+def statements(tree: ast.Module) -> list[ast.AST]:
+    """Return a module and its statements, wherever they stand, and not what those are made of.
+
+    They are a tenth of the nodes, and all that imports and definitions can be.
+    """
+    found: list[ast.AST] = [tree]
+    for node in found:
+        for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+            inner = getattr(node, field, None)
+            if isinstance(inner, list):  # a lambda's body is an expression
+                found += inner
+    return found
 
 
 def _is_placed(node: ast.ImportFrom) -> bool:

@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support import forking, forks
+from tests.support import engines, forking, forks
 from tests.support.drawn import FULL
 from tests.support.scratch import scratch
 from tests.support.service import CHECKOUT, SERVICE
 
 pytest_plugins = ["tests.support.fixtures", "tests.support.parallel"]
+
+# Until all tests are collected (below): what is imported and collected stays, and to look through
+# it again and again was a part of the time of that.
+gc.disable()
 
 # A busy machine is no error; what fails is shown once and does not depend on the day.
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
@@ -24,6 +28,7 @@ settings.load_profile("tests")
 # Where pytest makes the folders of tests, unless somebody has said where.
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch()))
 
+engines.share()
 forks.nursery = forks.Nursery()
 forking.know_redis()
 if SERVICE is not CHECKOUT:
@@ -76,3 +81,4 @@ def pytest_collection_finish() -> None:
     """Leave what was collected out of what the garbage collector looks through, again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -36,7 +36,7 @@ def replaced(source: str) -> Iterator[str]:
             root, _, rest = ast.unparse(node).partition(".")
             if root in names:
                 yield f"{names[root]}.{rest}"
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr":
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setattr":
             root = ast.unparse(node.args[0]).partition(".")[0]
             if root in names:
                 yield names[root]

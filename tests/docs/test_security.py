@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,13 +48,16 @@ def complaint(named: str, root: Path = ROOT) -> str | None:
     if not path.exists():
         return "there is no such file"
     files = sorted(path.rglob("test_*.py")) if path.is_dir() else [path]
-    found = [
-        test for file in files for test in named_within(ast.parse(file.read_text()), "", False)
-    ]
+    found = [test for file in files for test in _tests_of(file)]
     mine = [left_out for test, left_out in found if name in {"", test}]
     if not mine:
         return "it has no such test"
     return "it is left out" if all(mine) else None
+
+
+@cache
+def _tests_of(file: Path) -> tuple[tuple[str, bool], ...]:
+    return tuple(named_within(ast.parse(file.read_text()), "", False))
 
 
 def named_within(tree: ast.AST, within: str, left_out: bool) -> Iterator[tuple[str, bool]]:

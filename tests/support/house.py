@@ -7,6 +7,8 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
+from deploy.wheel import statements
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("api", "app", "agents", "celery_agents", "tasks", "deploy", "beat_schedules")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -46,7 +48,7 @@ def sizes(*kinds: type[ast.AST]) -> list[tuple[int, str]]:
     return [
         (lines(node), f"{path}:{node.name}")
         for path, tree in trees()
-        for node in ast.walk(tree)
+        for node in statements(tree)
         if isinstance(node, Definition) and isinstance(node, kinds)
     ]
 

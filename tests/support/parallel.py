@@ -3,13 +3,15 @@
 Each process of pytest-xdist starts anew and collects all tests, which costs 48 s of CPU in a fresh
 checkout. A fork has what was imported and collected, and shares its memory. A worker takes the next
 file when it is done with one; what it tells goes through the hooks of the process that collected:
-reports, options and the exit code are those of any run.
+reports, options and the exit code are those of any run. Of each test it tells at its end and at
+once: a message each for its five parts took a third of what a short test does.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import struct
 import sys
 import time
 import traceback
@@ -18,6 +20,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import groupby
+from mmap import mmap
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
@@ -68,6 +71,25 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     return True
 
 
+class Begun:
+    """How many tests a runner has begun: a number in memory that outlives it."""
+
+    _FORM = struct.Struct("q")
+
+    def __init__(self) -> None:
+        self._memory = mmap(-1, self._FORM.size)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        count: int = self._FORM.unpack_from(self._memory)[0]
+        return count
+
+    def add(self) -> None:
+        """Know of one more."""
+        self._FORM.pack_into(self._memory, 0, self.count + 1)
+
+
 class FileRunner:
     """A fork that runs files, from the side of the process that collected.
 
@@ -75,30 +97,37 @@ class FileRunner:
         number: its place among those that run at once.
         pid: its process.
         channel: on which it tells what it does, and is given files.
+        begun: how many tests it has begun.
     """
 
-    def __init__(self, number: int, pid: int, channel: Connection) -> None:
+    def __init__(self, number: int, pid: int, channel: Connection, begun: Begun) -> None:
         self.number = number
         self.channel = channel
-        self.left: range | None = None  # tests of its file that it has not begun, by their places
-        self.test = ""  # the one that it runs
-        self.began = False  # it has begun a test
+        self.tests: range | None = None  # those of its file, by their places
+        self.begun = begun
+        self.finished = 0  # tests of which it has told
+        self._before = 0  # tests of the files before this one
         self._pid = pid
         self._code: int | None = None
 
     def give(self, tests: range | None) -> None:
         """Give it the tests of the next file; None ends it."""
-        self.left = tests
+        self.tests = tests
+        self._before = self.finished = self.begun.count
         with suppress(ConnectionError):  # its end is read next
             self.channel.send(tests)
 
-    def notes(self, hook: str, about: dict[str, Any]) -> None:
-        """Know which test it runs."""
-        if hook == "pytest_runtest_logstart":
-            assert self.left is not None
-            self.test, self.left, self.began = about["nodeid"], self.left[1:], True
-        elif hook == "pytest_runtest_logfinish":
-            self.test = ""
+    @property
+    def left(self) -> range | None:
+        """Tests of its file that it has not begun; None: it has no file."""
+        return None if self.tests is None else self.tests[self.begun.count - self._before :]
+
+    @property
+    def amid(self) -> int | None:
+        """The place of the test that it has begun, and has not told of."""
+        if not self.tests or self.begun.count == self.finished:
+            return None
+        return self.tests[self.begun.count - self._before - 1]
 
     def wait(self) -> int:
         """Wait for its end, and return its exit code."""
@@ -141,6 +170,7 @@ def _forked(
     config: Any = session.config
     config._tmp_path_factory.getbasetemp()  # the folder in which each one has its own
     ours, theirs = Pipe()
+    begun = Begun()
     sys.stdout.flush()  # a fork would write what waits, too
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # numpy's threads are no hindrance
@@ -149,10 +179,10 @@ def _forked(
     if not pid:
         for channel in (ours, *others):
             channel.close()
-        _Running(session, theirs).run(number, ahead)
+        _Running(session, theirs, begun).run(number, ahead)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     theirs.close()
-    return FileRunner(number, pid, ours)
+    return FileRunner(number, pid, ours, begun)
 
 
 class RollCall:
@@ -250,11 +280,12 @@ class FilesAtOnce:
     def _join(self, runner: FileRunner) -> bool:
         """Hear one that runs a file ahead, unless the file is not among what was collected."""
         file = self._config.rootpath / self._config.option.ahead
-        runner.left = next((t for t in self._files if self._session.items[t[0]].path == file), None)
-        if runner.left is None:
+        tests = next((t for t in self._files if self._session.items[t[0]].path == file), None)
+        if tests is None:
             runner.break_off()
             return False
-        self._files.remove(runner.left)
+        self._files.remove(tests)
+        runner.tests = tests
         self._runners[runner.channel] = runner
         return True
 
@@ -265,20 +296,20 @@ class FilesAtOnce:
         # Not while that is handled: errors of tests of one that is forked then would have it, too.
         if told is None:
             self._ended(runner)
-        elif told[0]:
-            self._told(runner, *told)
         else:
-            knows = runner is not self._session.stash.get(_AHEAD, None)
-            runner.give(self._files.popleft() if self._files and knows else None)
+            for hook, about in told:
+                self._told(runner, hook, about)
         if self._session.shouldfail:
             raise self._session.Failed(self._session.shouldfail)
         if self._session.shouldstop:
             raise self._session.Interrupted(self._session.shouldstop)
 
     def _told(self, runner: FileRunner, hook: str, about: dict[str, Any]) -> None:
-        runner.notes(hook, about)
-        if hook == "pytest_runtest_logstart":
-            return  # the terminal's line of a test is written with its result
+        if not hook:  # its file is done
+            knows = runner is not self._session.stash.get(_AHEAD, None)
+            runner.give(self._files.popleft() if self._files and knows else None)
+            return
+        runner.finished += hook == "pytest_runtest_logfinish"
         if hook == "pytest_runtest_logreport":
             about["report"] = self._config.hook.pytest_report_from_serializable(
                 config=self._config, data=about["report"]
@@ -296,13 +327,14 @@ class FilesAtOnce:
         code = runner.wait()
         if runner.left is not None or code:
             self._fails(runner, code)
-        left = runner.left if runner.began else None  # the next one would end so, too
+        left = runner.left if runner.begun.count else None  # the next one would end so, too
         left = left or (self._files.popleft() if self._files else None)
         if left:
             self._start(runner.number, left)
 
     def _fails(self, runner: FileRunner, code: int) -> None:
-        test = runner.test or f"runner {runner.number}"
+        amid = runner.amid
+        test = f"runner {runner.number}" if amid is None else self._session.items[amid].nodeid
         self._roll.forget(test)
         self._fail(test, f"The process that ran {test} ended with {code}.")
 
@@ -332,11 +364,13 @@ def _interrupted(*_: object) -> None:
 class _Running:
     """The other side: runs the tests of the files that it is given, and tells of them."""
 
-    def __init__(self, session: pytest.Session, channel: Connection) -> None:
+    def __init__(self, session: pytest.Session, channel: Connection, begun: Begun) -> None:
         self._session = session
         self._config: Any = session.config
         self._channel = channel
+        self._begun = begun
         self._settled = False
+        self._untold: list[tuple[str, dict[str, Any]]] = []
 
     def run(self, number: int, ahead: str | None = None) -> NoReturn:
         """Run until nothing is left, or the one that gives files has gone.
@@ -354,6 +388,8 @@ class _Running:
                 self._serve(ahead)
             signal.signal(signal.SIGINT, _ignored)
             self._tear_down()
+            with suppress(ConnectionError):
+                self._tell()
             code = 0
         except BaseException:  # noqa: BLE001 # nothing of it may run what the other side is to run
             traceback.print_exc()
@@ -366,10 +402,16 @@ class _Running:
         if ahead:
             self._session.perform_collect([ahead])
             self._run(range(len(self._session.items)))
-            self._channel.send(("", {}))
+            self._tell(("", {}))
         while (tests := self._channel.recv()) is not None:
             self._run(tests)
-            self._channel.send(("", {}))
+            self._tell(("", {}))
+
+    def _tell(self, *last: tuple[str, dict[str, Any]]) -> None:
+        """Tell all that is not told yet."""
+        told, self._untold = [*self._untold, *last], []
+        if told:
+            self._channel.send(told)
 
     def _settle(self, number: int) -> None:
         """Have output, temporary files and reports of its own."""
@@ -396,20 +438,20 @@ class _Running:
     def _tear_down(self) -> None:
         self._session._setupstate.teardown_exact(None)
 
-    def pytest_runtest_logstart(self, nodeid: str, location: object) -> None:
-        """Tell that a test begins."""
-        about = {"nodeid": nodeid, "location": location}
-        self._channel.send(("pytest_runtest_logstart", about))
+    def pytest_runtest_logstart(self) -> None:
+        """Know that a test begins: the terminal's line of it is written with its result."""
+        self._begun.add()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Tell how it went."""
+        """Know how it went."""
         data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
-        self._channel.send(("pytest_runtest_logreport", {"report": data}))
+        self._untold.append(("pytest_runtest_logreport", {"report": data}))
 
     def pytest_runtest_logfinish(self, nodeid: str, location: object) -> None:
-        """Tell that it ended."""
+        """Tell of it."""
         about = {"nodeid": nodeid, "location": location}
-        self._channel.send(("pytest_runtest_logfinish", about))
+        self._untold.append(("pytest_runtest_logfinish", about))
+        self._tell()
 
     def pytest_warning_recorded(
         self, warning_message: warnings.WarningMessage, when: str, nodeid: str, location: object
@@ -422,4 +464,4 @@ class _Running:
             str(w.message), w.category, w.filename, w.lineno, line=w.line
         )
         about = {"warning_message": told, "when": when, "nodeid": nodeid, "location": location}
-        self._channel.send(("pytest_warning_recorded", about))
+        self._untold.append(("pytest_warning_recorded", about))

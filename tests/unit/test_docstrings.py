@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from deploy.wheel import statements
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
@@ -22,9 +25,9 @@ MISSING_MAX = 0.1
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def begins_with_clause(source: str) -> list[str]:
+def begins_with_clause(tree: ast.Module) -> list[str]:
     documented = ast.Module | Definition
-    found = (ast.get_docstring(n) for n in ast.walk(ast.parse(source)) if isinstance(n, documented))
+    found = (ast.get_docstring(n) for n in statements(tree) if isinstance(n, documented))
     return [doc for doc in found if doc and CLAUSE.match(doc)]
 
 
@@ -40,25 +43,35 @@ def public(body: list[ast.stmt]) -> Iterator[Definition]:
             yield from public(node.body)
 
 
-def sources(package: str) -> dict[str, str]:
-    files = sorted((ROOT / package).rglob("*.py"))
-    assert files
-    return {str(file.relative_to(ROOT)): file.read_text() for file in files}
+class Docstrings:
+    """Those of a package: what begins with a clause, by file, and all public things."""
+
+    def __init__(self, package: str) -> None:
+        self.clauses: dict[str, list[str]] = {}
+        self.things: list[tuple[str, str | None]] = []
+        files = sorted((ROOT / package).rglob("*.py"))
+        assert files
+        for file in files:
+            self._read(str(file.relative_to(ROOT)), ast.parse(file.read_text()))
+
+    def _read(self, name: str, tree: ast.Module) -> None:
+        if found := begins_with_clause(tree):
+            self.clauses[name] = found
+        for node in public(tree.body):
+            self.things.append((f"{name}:{node.lineno} {node.name}", ast.get_docstring(node)))
+
+
+docstrings = cache(Docstrings)
 
 
 @pytest.mark.parametrize("package", [*PACKAGES, "tests/support", "tests/chaos"])
 def test_no_docstring_begins_with_a_clause(package: str) -> None:
-    found = {name: begins_with_clause(source) for name, source in sources(package).items()}
-    assert {name: docs for name, docs in found.items() if docs} == {}
+    assert docstrings(package).clauses == {}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_public_things_have_docstrings(package: str) -> None:
-    things = [
-        (f"{name}:{node.lineno} {node.name}", ast.get_docstring(node))
-        for name, source in sources(package).items()
-        for node in public(ast.parse(source).body)
-    ]
+    things = docstrings(package).things
     missing = [place for place, doc in things if not doc]
     assert len(missing) <= MISSING_MAX * len(things), missing
 
@@ -72,10 +85,10 @@ def test_public_things_have_docstrings(package: str) -> None:
     ],
 )
 def test_a_clause_is_found_wherever_it_stands(source: str) -> None:
-    assert len(begins_with_clause(source)) == 1
+    assert len(begins_with_clause(ast.parse(source))) == 1
 
 
 def test_plain_docstrings_private_names_and_overloads_are_left_alone() -> None:
     source = '"""Whole values."""\n@overload\ndef f(): ...\ndef _g(): ...\nclass A:\n    x = 1'
-    assert begins_with_clause(source) == []
+    assert begins_with_clause(ast.parse(source)) == []
     assert [node.name for node in public(ast.parse(source).body)] == ["A"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 
@@ -162,7 +163,10 @@ def swallowed(source: str, file: str) -> Iterator[Place]:
 
 
 def _suppresses(node: ast.AST) -> bool:
-    if not isinstance(node, ast.Call) or not ast.unparse(node.func).endswith("suppress"):
+    if not isinstance(node, ast.Call):
+        return False
+    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    if not name.endswith("suppress"):
         return False
     return not {ast.unparse(kind) for kind in node.args} <= ANSWERS
 
@@ -190,6 +194,7 @@ def _is_log(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("log.", "logging."))
 
 
+@cache
 def places() -> list[Place]:
     files = [p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))]
     return [

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.state import ROOT
-from deploy.wheel import HOME, PACKAGES, UnplaceableError, place, rewrite
+from deploy.wheel import HOME, PACKAGES, UnplaceableError, place, rewrite, statements
 
 #: Text that names a module of the service, as Celery takes it.
 _PATH = re.compile(rf"({'|'.join(PACKAGES)})(\.\w+)+:\w+")
@@ -31,7 +31,7 @@ def placed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _trees(folder: Path) -> Iterator[tuple[Path, ast.AST]]:
+def _trees(folder: Path) -> Iterator[tuple[Path, ast.Module]]:
     for file in folder.rglob("*.py"):
         yield file, ast.parse(file.read_text("utf-8"))
 
@@ -71,7 +71,7 @@ def test_what_binds_a_package_of_the_checkout_is_refused(source: str) -> None:
 
 def test_no_import_of_the_wheel_is_of_the_top_level(placed: Path) -> None:
     for file, tree in _trees(placed / "celery_agents"):
-        for node in ast.walk(tree):
+        for node in statements(tree):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
@@ -82,10 +82,11 @@ def test_modules_named_in_text_are_qualified() -> None:
     """Those are not rewritten, so the source has to make their names."""
     for package in sorted(PACKAGES - {"deploy"}):
         for file, tree in _trees(ROOT / package):
-            calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+            nodes = [n for n in ast.walk(tree) if isinstance(n, ast.Call | ast.Constant)]
+            calls = [n for n in nodes if isinstance(n, ast.Call)]
             named = [c for c in calls if getattr(c.func, "id", "") == "qualified"]
             good = {id(argument) for call in named for argument in call.args}
-            for node in ast.walk(tree):
+            for node in nodes:
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     found = _PATH.fullmatch(node.value)
                     assert not found or id(node) in good, f"{file}: {node.value}"

@@ -1,0 +1,43 @@
+"""Engines of one kind that share what SQLAlchemy learns of a statement: a process has one in use.
+
+Tests make hundreds, one after another, and each would put all its statements together anew: that
+took most of the time of a test of the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from sqlalchemy import Engine
+
+from app.journal.schema import engine as schema
+
+
+def share() -> None:
+    """Have the engines of the journal share it, in this process and its forks."""
+    schema._postgres = _sharing(schema._postgres)
+    schema._sqlite = _sharing(schema._sqlite)
+
+
+def _sharing(make: Callable[..., Engine]) -> Callable[..., Engine]:
+    first: Engine | None = None
+
+    @wraps(make)
+    def made(*args: Any, **kwargs: Any) -> Engine:
+        nonlocal first
+        engine = make(*args, **kwargs)
+        if first is None or not _has_met_its_server(first):
+            first = engine
+        else:
+            # Its pool keeps its own: that tells connections apart.
+            engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
+        return engine
+
+    return made
+
+
+def _has_met_its_server(engine: Engine) -> bool:
+    """Return whether its dialect knows the version of the server, which it is asked for once."""
+    return engine.dialect.server_version_info is not None
