@@ -128,8 +128,10 @@ class May(SecurityBase):
     model = _BEARER.model
     scheme_name = _BEARER.scheme_name
 
-    def __init__(self, permission: Permission) -> None:
+    def __init__(self, permission: Permission, *, asks: bool = False) -> None:
         self.permission = permission
+        #: Each of its requests asks for a run, which is counted with the request itself.
+        self._asks = asks
 
     async def __call__(self, request: Request) -> Principal:
         """The principal that asks.
@@ -142,6 +144,8 @@ class May(SecurityBase):
         who = request.state.who = await identify(request, services, given)
         if not who.may(self.permission):
             raise forbidden(f"It needs the permission {self.permission}.")
+        if self._asks:
+            request.state.run_counted = services.rates.count(who, "runs", who.runs_per_s)
         await services.rates.take(who, "requests", who.requests_per_s)
         return who
 

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks: a connection that was lost may have lost a result.
 _LOOK_S = 1.0
 _AWAY_S = 0.25
+#: Subscriptions to runs that nobody waits for, which are given up together: each by itself is a
+#: command and its reply.
+_STALE = 32
 
 
 class Endings:
@@ -29,6 +32,7 @@ class Endings:
         self._redis = redis
         self._backend = backend
         self._waiting: defaultdict[bytes, set[asyncio.Future[Meta]]] = defaultdict(set)
+        self._stale: set[bytes] = set()
         self._pubsub: Any = None
         self._connecting = asyncio.Lock()  # two who connect it at once take two connections
         self._reader: asyncio.Task[None] | None = None
@@ -46,8 +50,9 @@ class Endings:
         until = time.monotonic() + timeout_s
         key: bytes = self._backend.get_key_for_task(run_id)
         heard: asyncio.Future[Meta] = asyncio.get_running_loop().create_future()
-        listens = bool(self._waiting[key])
+        listens = bool(self._waiting[key]) or key in self._stale
         self._waiting[key].add(heard)
+        self._stale.discard(key)
         try:
             while (left := until - time.monotonic()) > 0:
                 pause_s = _LOOK_S
@@ -68,8 +73,15 @@ class Endings:
             self._waiting[key].discard(heard)
             if not self._waiting[key]:
                 del self._waiting[key]
-                with noting(log, "api_look", "An end is still listened for", RedisError, OSError):
-                    await self._pubsub.unsubscribe(key)
+                self._stale.add(key)
+                if len(self._stale) > _STALE:
+                    await self._give_up()
+
+    async def _give_up(self) -> None:
+        """Give up subscriptions that nobody waits for any more, all at once."""
+        stale, self._stale = self._stale, set()
+        with noting(log, "api_look", "Some ends are still listened for", RedisError, OSError):
+            await self._pubsub.unsubscribe(*stale)
 
     async def close(self) -> None:
         """Close the subscription."""

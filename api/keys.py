@@ -35,6 +35,7 @@ class KeyRing:
     ) -> None:
         self._keys, self._call, self._clock = keys, call, clock
         self._known: dict[str, tuple[float, asyncio.Future[dict[str, Any] | None]]] = {}
+        self._looks: set[asyncio.Future[None]] = set()
         self._used: set[str] = set()
 
     async def check(self, given: str) -> Principal | None:
@@ -60,17 +61,19 @@ class KeyRing:
             self._known[key_id] = (now + KNOWN_S, found)
             while len(self._known) > _KNOWN_MAX:
                 del self._known[next(iter(self._known))]
-            await self._look(key_id, found)
+            look = asyncio.ensure_future(self._look(key_id, found))  # who asks first may go away
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
         return await asyncio.shield(found)
 
     async def _look(self, key_id: str, found: asyncio.Future[dict[str, Any] | None]) -> None:
         try:
             row = await self._call(self._keys.find, key_id)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
             self._known.pop(key_id, None)
-            found.set_exception(error if isinstance(error, Exception) else TimeoutError())
-            found.exception()  # whoever waits beside us is told; nobody may
-            raise
+            found.set_exception(error)
+            found.exception()  # nobody may wait any more
+            return
         left = None if row is None else row["left_s"]
         if left is not None and left < KNOWN_S:
             self._known[key_id] = (self._clock() + left, found)

@@ -48,12 +48,24 @@ class KeyRates:
         Raises:
             ProblemError: it is one too many (429).
         """
+        await self.check(self.count(who, kind, most), kind, most)
+
+    def count(self, who: Principal, kind: str, most: int | None) -> asyncio.Future[int] | None:
+        """Begin to count one; those of the same turn of the loop go together."""
         if most is None:
-            return
+            return None
         name = f"{_KEY}{who.id}:{kind}:{int(time.time())}"
         taken = _Taken(name, asyncio.get_running_loop().create_future())
         self._turn.add(taken)
-        if await taken.place > most:
+        return taken.place
+
+    async def check(self, place: asyncio.Future[int] | None, kind: str, most: int | None) -> None:
+        """Refuse one that was counted, and is one too many.
+
+        Raises:
+            ProblemError: it is (429).
+        """
+        if place is not None and most is not None and await place > most:
             text = f"This key may make {most} {kind} a second."
             headers = {"Retry-After": "1", "RateLimit": f'"{kind}";r=0;t=1'}
             raise ProblemError(429, "rate_limited", text, headers)

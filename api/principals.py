@@ -11,6 +11,7 @@ from app.access.permissions import Permission, Principal
 
 _P = Permission
 CreatesRuns = Annotated[Principal, Depends(May(_P.RUNS_CREATE))]
+AsksForRun = Annotated[Principal, Depends(May(_P.RUNS_CREATE, asks=True))]
 ReadsRuns = Annotated[Principal, Depends(May(_P.RUNS_READ))]
 CancelsRuns = Annotated[Principal, Depends(May(_P.RUNS_CANCEL))]
 SignalsRuns = Annotated[Principal, Depends(May(_P.RUNS_SIGNAL))]

@@ -80,6 +80,14 @@ class ProblemError(Exception):
         self.param = param  # the part of the request that is wrong
 
 
+class RefusedBodyError(HTTPException):
+    """A body is refused while it is read: FastAPI hands on no other errors of that."""
+
+    def __init__(self, problem: ProblemError) -> None:
+        super().__init__(problem.status, problem.detail)
+        self.problem = problem
+
+
 def not_found(what: str) -> ProblemError:
     """Return the error of something that is not there, or that is somebody else's."""
     return ProblemError(HTTPStatus.NOT_FOUND, "not_found", f"There is no {what}.")
@@ -161,7 +169,8 @@ def install(
         return told(request.url.path, _of_body(error))
 
     async def http(request: Request, error: Any) -> Response:
-        problem = _of_http(error)
+        known = isinstance(error, RefusedBodyError)
+        problem = error.problem if known else _of_http(error)
         if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:  # of one route, where several are
             problem.headers["allow"] = ", ".join(sorted(methods_of(request.url.path)))
         return told(request.url.path, problem)

@@ -1,8 +1,9 @@
 """Runs that are asked for at the same time are accepted together, in few round trips.
 
-A run whose request has an ``Idempotency-Key`` has an id that follows from it. The fingerprint of
-what was asked stands in Redis for a day, and with the run's row in the journal: so a key is one run
-even where Redis was emptied, and another body under it is refused.
+A run whose request has an ``Idempotency-Key`` has an id that follows from it. Whoever makes its row
+was first, and another body under the key is refused: what was asked stands in the row. Where runs
+are accepted before they have one, the fingerprint of what was asked stands in Redis, too, for a
+day; so a key is one run even where Redis was emptied.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import hashlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -30,13 +31,13 @@ from celery_agents.errors import (
     AgentsError,
     BrokerUnavailableError,
     IdInUseError,
+    JournalUnavailableError,
     UnreadableValueError,
 )
-from celery_agents.noted import note, noting
+from celery_agents.noted import noting
 from celery_agents.wire.messages import Message, fingerprint
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 #: Seconds for which Redis knows what was asked under a key.
 IDEMPOTENT_S = 24 * 3600
@@ -44,6 +45,9 @@ IDEMPOTENT_S = 24 * 3600
 _BATCH = 500
 #: Batches under way: one waits for the disk, one is looked up, one is put together.
 _AT_ONCE = 3
+#: Runs that wait to be accepted, and the seconds for which one does: a journal that does not answer
+#: is away.
+_WAITING, _ACCEPTED_S = 5_000, 30.0
 #: Seconds between two looks at how many runs nobody has begun.
 _LOOK_S = 1.0
 _SEEN = "agents:api:asked:"
@@ -64,8 +68,6 @@ class Posting:
     message: Message
     request: StepOptions
     keyed: bool
-    #: Redis could not tell what was asked under its key.
-    unseen: bool = field(default=False, init=False)
     accepted: asyncio.Future[bool] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -73,6 +75,11 @@ class Posting:
     def row(self) -> NewStep:
         """Its row in the journal."""
         return NewStep.of_message(self.request, self.message)
+
+    @property
+    def fingerprints(self) -> Collection[str]:
+        """Those of the same request, under each of the keys that encrypt."""
+        return self.message.known_as or {self.message.fingerprint}
 
     def tell(self, *, replayed: bool) -> None:
         """Say that it is accepted, or was before."""
@@ -120,50 +127,96 @@ class Sending:
         Raises:
             ProblemError: too many are waiting.
             IdInUseError: something else was asked under its key.
-            JournalUnavailableError, BrokerUnavailableError: it is not accepted.
+            JournalUnavailableError, BrokerUnavailableError: it is not accepted, or not yet.
         """
+        if self._turn.waiting >= _WAITING:
+            raise busy("Too many runs wait to be accepted.")
         self._turn.add(order)
-        return await order.accepted
+        try:
+            async with asyncio.timeout(_ACCEPTED_S):
+                return await order.accepted
+        except TimeoutError:
+            if order.accepted.done() and not order.accepted.cancelled():
+                raise
+            text = "It is not known whether the run is accepted: the journal does not answer."
+            raise JournalUnavailableError(text) from None
 
     async def close(self) -> None:
         """Accept what is under way."""
         await self._turn.close()
 
-    async def _accept(self, orders: list[Posting]) -> None:
-        known = await self._known([o for o in orders if o.keyed])
+    async def _accept(self, batch: list[Posting]) -> None:
         await self._look()
-        new = [o for o in orders if not o.accepted.done()]
+        orders = [o for o in batch if not o.accepted.done()]  # who gave up waits for none
         if self._full:
-            await self._forget([o for o in new if o.message.id not in known])
-            text = "Too many runs wait to be begun; are workers up?"
-            for order in new:
-                order.refuse(busy(text, "backlog", 5))
-            return
-        written = await self._write(new) if self._journaled else new
-        messages = [o.message for o in written]
-        if self._journaled:
-            messages = [replace(m, journaled=True, recorded=False) for m in messages]
-            text = "Runs were accepted whose messages may not have been sent: recovery sends them"
-            with noting(log, "api_publish", text, BrokerUnavailableError):
-                await self._client.publish_async(messages)
+            await self._turn_away(orders)
+        elif self._journaled:
+            await self._accept_rows(orders)
         else:
+            await self._accept_messages(orders)
+
+    async def _turn_away(self, orders: list[Posting]) -> None:
+        """Refuse all but those that were accepted before."""
+        keyed = [o for o in orders if o.keyed]
+        if self._journaled:
+            await self._answer_by_rows(keyed)
+        else:
+            known = await self._known(keyed)
+            new = [o for o in keyed if not o.accepted.done() and o.message.id not in known]
+            await self._forget(new)
+        for order in orders:
+            order.refuse(busy("Too many runs wait to be begun; are workers up?", "backlog", 5))
+
+    async def _accept_rows(self, orders: list[Posting]) -> None:
+        """Accept by rows: what was asked under a key is what its row was asked."""
+        first: dict[str, Posting] = {}
+        for order in orders:
+            first.setdefault(order.message.id, order)
+        new = await self._write([*first.values()])
+        messages = [replace(o.message, journaled=True, recorded=False) for o in new]
+        text = "Runs were accepted whose messages may not have been sent: recovery sends them"
+        with noting(log, "api_publish", text, BrokerUnavailableError):
             await self._client.publish_async(messages)
-        for order in written:
+        for order in new:
+            order.tell(replayed=False)
+        old = [o for o in orders if not o.accepted.done()]
+        await self._answer_by_rows(old)
+        for order in old:  # its row was another one's, and is gone again
+            order.refuse(busy("What was asked under this key is not known now."))
+
+    async def _accept_messages(self, orders: list[Posting]) -> None:
+        """Accept by messages: Redis knows what was asked under a key, and so does its row."""
+        known = await self._known([o for o in orders if o.keyed])
+        new = [o for o in orders if not o.accepted.done()]
+        await self._client.publish_async([o.message for o in new])
+        for order in new:
             order.tell(replayed=order.message.id in known)
 
     async def _write(self, orders: Sequence[Posting]) -> list[Posting]:
-        """Write their rows; returns those of which there is one."""
-        futures = [on_loop(self._desk.accept(o.row())) for o in orders]
-        results = await asyncio.gather(*futures, return_exceptions=True)
-        written = []
-        for order, result in zip(orders, results, strict=True):
-            if isinstance(result, Exception):
-                order.refuse(result)
+        """Write their rows; returns those that are new."""
+        new = []
+        replies = self._desk.accept(o.row() for o in orders)
+        for order, made in zip(orders, await outcomes(replies), strict=True):
+            if isinstance(made, Exception):
+                order.refuse(made)
+            elif made or not order.keyed:
+                new.append(order)
+        return new
+
+    async def _answer_by_rows(self, orders: Sequence[Posting]) -> None:
+        """Answer those of orders under keys that have a row."""
+        if not orders:
+            return
+        rows = await self._call(self._desk.asked, [*{o.message.id for o in orders}])
+        for order in orders:
+            if (row := rows.get(order.message.id)) is None:
+                continue
+            if isinstance(row, UnreadableValueError):
+                order.refuse(row)  # nobody knows whether the same was asked
+            elif self._fingerprint(row) in order.fingerprints:
+                order.tell(replayed=True)
             else:
-                written.append(order)
-        if unseen := [o for o in written if o.unseen]:
-            await self._refuse_others(unseen)
-        return [o for o in written if not o.accepted.done()]
+                order.refuse(IdInUseError(_IN_USE))
 
     async def _known(self, orders: Sequence[Posting]) -> set[str]:
         """Answer orders under keys that are known; returns the ids of those to be sent again.
@@ -173,47 +226,24 @@ class Sending:
         """
         if not orders:
             return set()
-        ids = list({o.message.id for o in orders})
-        work = self._seen(orders), self._call(self._desk.asked, ids)
-        before, rows = await asyncio.gather(*work)
+        before, _ = await asyncio.gather(self._seen(orders), self._answer_by_rows(orders))
         again: set[str] = set()
         for order, told in zip(orders, before, strict=True):
-            message = order.message
-            known: str | None = None if told is None else told.decode()
-            row = rows.get(message.id)
-            if isinstance(row, UnreadableValueError):
-                order.refuse(row)  # nobody knows whether the same was asked
+            if told is None or order.accepted.done():
                 continue
-            if row is not None:
-                known = self._fingerprint(row)
-            if known is None:
-                continue
-            if known not in (message.known_as or {message.fingerprint}):
-                order.refuse(IdInUseError(_IN_USE))
-            elif row is not None:
-                order.tell(replayed=True)
+            if told.decode() in order.fingerprints:
+                again.add(order.message.id)
             else:
-                again.add(message.id)
+                order.refuse(IdInUseError(_IN_USE))
         return again
 
     async def _seen(self, orders: Sequence[Posting]) -> list[bytes | None]:
-        """Tell what Redis knows of keys, and let it know them from now on.
-
-        While it is away rows tell what was asked under a key, where runs are accepted by these.
-        """
+        """Tell what Redis knows of keys, and let it know them from now on."""
         pipe = self._redis.pipeline(transaction=False)
         for order in orders:
             asked = order.message.fingerprint
             pipe.set(f"{_SEEN}{order.message.id}", asked, nx=True, get=True, ex=IDEMPOTENT_S)
-        try:
-            before: list[bytes | None] = await pipe.execute()
-        except (RedisError, OSError) as error:
-            if not self._journaled:
-                raise
-            note(log, "api_keys", "Keys of requests are known by rows alone", error=error)
-            before = [None] * len(orders)
-            for order in orders:
-                order.unseen = True
+        before: list[bytes | None] = await pipe.execute()
         return before
 
     async def _forget(self, orders: Sequence[Posting]) -> None:
@@ -221,18 +251,6 @@ class Sending:
         if keys := [f"{_SEEN}{o.message.id}" for o in orders if o.keyed]:
             with noting(log, "api_keys", "Keys of refused runs are kept", RedisError, OSError):
                 await self._redis.delete(*keys)
-
-    async def _refuse_others(self, orders: Sequence[Posting]) -> None:
-        """Refuse those whose row was another request's, under the same key at the same moment."""
-        rows = await self._call(self._desk.asked, [o.message.id for o in orders])
-        for order in orders:
-            row, message = rows.get(order.message.id), order.message
-            if isinstance(row, UnreadableValueError):
-                order.refuse(row)
-            elif row is not None and self._fingerprint(row) not in (
-                message.known_as or {message.fingerprint}
-            ):
-                order.refuse(IdInUseError(_IN_USE))
 
     def _fingerprint(self, row: tuple[str, Mapping[str, Any]]) -> str:
         """The fingerprint of what a row was asked."""
@@ -252,17 +270,29 @@ class Sending:
         self._full = waiting >= self._backlog_max
 
 
-def on_loop(reply: Future[T]) -> asyncio.Future[T]:
-    """The same future for the running event loop."""
+async def outcomes(replies: Sequence[Future[bool]]) -> list[bool | Exception]:
+    """Wait for replies that come together; the last one wakes the loop for nearly all."""
+    for reply in reversed(replies):
+        if not reply.done():
+            await _arrival(reply)
+    return [_outcome(reply) for reply in replies]
+
+
+def _outcome(reply: Future[bool]) -> bool | Exception:
+    try:
+        return reply.result()
+    except Exception as error:  # noqa: BLE001 - it is handed on
+        return error
+
+
+async def _arrival(reply: Future[Any]) -> None:
+    """Wait until a reply of another thread is there."""
     loop = asyncio.get_running_loop()
-    made: asyncio.Future[T] = loop.create_future()
+    there: asyncio.Future[None] = loop.create_future()
+    reply.add_done_callback(lambda _: loop.call_soon_threadsafe(_tell, there))
+    await there
 
-    def take() -> None:
-        if not made.done():
-            try:
-                made.set_result(reply.result())
-            except Exception as error:  # noqa: BLE001 - it is handed on
-                made.set_exception(error)
 
-    reply.add_done_callback(lambda _: loop.call_soon_threadsafe(take))
-    return made
+def _tell(there: asyncio.Future[None]) -> None:
+    if not there.done():  # else who waited was cancelled
+        there.set_result(None)

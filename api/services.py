@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,9 @@ from api.limits import KeyRates
 from api.mcp.flows import read_flows
 from api.mcp.sealing.secrets import SharedSecrets
 from api.openai.catalog import ModelCatalog
+from api.problems import busy
 from api.sending import Sending
+from api.serving.threads import BoundedThreads
 from api.under_way import OpenResponses
 from app.access.permissions import Principal
 from app.access.tokens import AccessTokens
@@ -54,6 +55,10 @@ T = TypeVar("T")
 #: Threads that read the journal: no more than it has connections. And those that ask workers, for
 #: some seconds each.
 _READERS, _ASKERS = 8, 16
+#: Calls that these have at a time, with those that wait for a thread; and the seconds after which
+#: nobody waits for one any more. A worker is given ten to answer.
+_READS, _READ_S = 2_000, 30.0
+_ASKS, _ASK_S = 300, 60.0
 #: Seconds after which somebody's first refusal is written down.
 _DENIALS_S = 1.0
 #: Seconds for which a transaction may stand still: a frozen process would hold up workers.
@@ -68,8 +73,12 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.tokens = AccessTokens(settings)
-        self._readers = ThreadPoolExecutor(_READERS, "api-journal")
-        self._askers = ThreadPoolExecutor(_ASKERS, "api-workers")
+        self._readers = BoundedThreads(
+            _READERS, "api-journal", most=_READS, within_s=_READ_S, refusal=_no_journal
+        )
+        self._askers = BoundedThreads(
+            _ASKERS, "api-workers", most=_ASKS, within_s=_ASK_S, refusal=_no_worker
+        )
         engine = connect_as(settings, idle_s=_IDLE_S)
         self.desk = Desk(
             engine,
@@ -137,7 +146,7 @@ class Services:
         """
         text = "Whether all keys are here is not known: the journal is away"
         with noting(log, "api_encryption", text, JournalUnavailableError):
-            await self.read(self.encryption.begin)
+            await asyncio.to_thread(self.encryption.begin)  # it may look at all values
 
     async def close(self) -> None:
         """Finish what is under way, and close the connections."""
@@ -150,7 +159,7 @@ class Services:
         await self.redis.aclose()
         await self.client.aclose()
         self._readers.shutdown()
-        self._askers.shutdown(cancel_futures=True)
+        self._askers.shutdown(cancel=True)
         self.desk.close()
 
     async def record(
@@ -164,8 +173,14 @@ class Services:
         await self.read(self.audit.record, Act(who.id, action, target, tenant, data))
 
     async def read(self, work: Callable[..., T], *args: Any) -> T:
-        """Run a function that blocks on the journal."""
-        return await self._in_thread(self._readers, partial(work, *args))
+        """Run a function that blocks on the journal.
+
+        In the request's context: lines of the log name who asks.
+
+        Raises:
+            JournalUnavailableError: it does not answer.
+        """
+        return await self._readers.run(partial(copy_context().run, work, *args))
 
     async def ask(self, who: Principal, work: Callable[..., T], *args: Any, **options: Any) -> T:
         """Run a function that waits for a worker, which writes down who asks."""
@@ -174,12 +189,7 @@ class Services:
             with acting_as(who.id, who.role):
                 return work(*args, **options)
 
-        return await self._in_thread(self._askers, ask)
-
-    async def _in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        """Run it with the request's context: its lines of the log name who asks."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(threads, copy_context().run, work)
+        return await self._askers.run(partial(copy_context().run, ask))
 
     async def _offered(self) -> list[dict[str, Any]]:
         return await self.read(self.posted.offered)
@@ -210,6 +220,14 @@ class Services:
     async def _note_denials(self, *, last: bool = False) -> None:
         with noting(log, "api_denials", "Who was denied is not written down", AgentsError):
             await self.denials.flush(all_of_them=last)
+
+
+def _no_journal() -> Exception:
+    return JournalUnavailableError("The journal does not answer.")
+
+
+def _no_worker() -> Exception:
+    return busy("Workers do not answer, or too slowly for all who ask.", "result_timeout")
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

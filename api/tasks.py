@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from typing import Annotated, Any
@@ -16,13 +17,14 @@ from agents.net.outside import PrivateHosts
 from api.access import Parts, forbidden, services_of
 from api.bodies import TASKS, ChoiceBody, TaskBody, options_of
 from api.headers import PARAMETERS, AskHeaders
-from api.principals import ApprovesRuns, CancelsRuns, CreatesRuns, ReadsRuns, WritesLetters
+from api.principals import ApprovesRuns, AsksForRun, CancelsRuns, ReadsRuns, WritesLetters
 from api.problems import JsonResponse, Problem, ProblemError, not_found
 from api.runs import RunId, find, of_meta, of_tree, queued
 from api.sending import Posting, id_of_key
 from api.services import Services
 from api.views import AcceptedView, ListView, RunView
 from app.access.permissions import Principal
+from app.concurrency.cancelling import let_go
 from celery_agents import names
 from celery_agents.client.waiting import Meta
 from celery_agents.contracts.ask import StepOptions
@@ -206,7 +208,7 @@ def order_of(
     responses={200: {"model": RunView}, **problems(400, 413)},
     openapi_extra={"parameters": PARAMETERS},
 )
-async def create(*, body: TaskBody, request: Request, who: CreatesRuns) -> Response:
+async def create(*, body: TaskBody, request: Request, who: AsksForRun) -> Response:
     """Ask for a run. 202: it is accepted, and will be done.
 
     With ``Idempotency-Key`` the same key is the same run. With ``Prefer: wait=20`` the answer
@@ -219,23 +221,35 @@ async def create(*, body: TaskBody, request: Request, who: CreatesRuns) -> Respo
     asked = told_also(body, said.agents_webhook)
     order = order_of(services, who, asked, run_id, said.traceparent)
     await check_resumed(services, who, asked)
-    await services.rates.take(who, "runs", who.runs_per_s)
-    replayed = await services.sending.send(order)
+    await services.rates.check(request.state.run_counted, "runs", who.runs_per_s)
     run_id = order.message.id
     headers = {"Location": f"/tasks/{run_id}"}
-    if replayed:
-        headers["Idempotency-Replayed"] = "true"
     seconds = waits(said.prefer, services.settings.api_wait_max_s)
     meta: Meta | None = None
     if seconds:
-        meta = await services.endings.wait(run_id, seconds)
+        replayed, meta = await _sent_and_ended(services, order, seconds)
         headers["Preference-Applied"] = f"wait={seconds:.0f}"
-    elif replayed:
+    else:
+        replayed = await services.sending.send(order)
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    if replayed and not seconds:
         with noting(log, "api_look", "A run is answered as under way", RedisError, OSError):
             meta = await services.endings.look(run_id)
     if meta is not None:
         return JsonResponse(of_meta(order.message, meta), headers=headers)
     return JsonResponse(queued(order.message), 202, headers=headers)
+
+
+async def _sent_and_ended(
+    services: Services, order: Posting, seconds: float
+) -> tuple[bool, Meta | None]:
+    """Send a run, and wait for its end; its end is listened for while it is sent."""
+    ending = asyncio.ensure_future(services.endings.wait(order.message.id, seconds))
+    try:
+        return await services.sending.send(order), await ending
+    finally:
+        await let_go(ending)
 
 
 class RunsQuery(BaseModel):

@@ -30,6 +30,11 @@ class LoopTurn(Generic[T]):
         self._items: list[T] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for their batch to begin."""
+        return len(self._items)
+
     def add(self, item: T) -> None:
         """Serve it with the next batch."""
         self._items.append(item)

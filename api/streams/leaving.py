@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import sys
 from contextlib import suppress
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -40,6 +41,7 @@ def serve(app: FastAPI, host: str, port: int) -> None:
     # hold what belongs in no log.
     config = uvicorn.Config(
         app,
+        http=_protocol(),
         host=host,
         port=port,
         access_log=False,
@@ -52,3 +54,12 @@ def serve(app: FastAPI, host: str, port: int) -> None:
         server.run()
     if not server.started:
         sys.exit(3)  # as uvicorn.run does
+
+
+def _protocol() -> Any:
+    """How connections are read; without httptools by h11, which bounds heads by itself."""
+    try:
+        from api.serving.connections import BoundedProtocol
+    except ImportError:
+        return "auto"
+    return BoundedProtocol

@@ -85,7 +85,7 @@ class AccessTokens:
             who = _principal(claims)
             if claims["exp"] - claims["iat"] > self._settings.jwt_max_age_s:
                 return None
-        except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError) as error:
             log.debug("A token was refused: %s", type(error).__name__)
             return None
         self._verified[name] = (claims["exp"], who)

@@ -124,7 +124,6 @@ EXPLAINED = {
     ("api/mcp/mounting.py", "own_version"): "a checkout that is not installed has none",
     ("api/mcp/resources.py", "_run"): "the request is refused with an error of its own",
     ("api/ui/door.py", "handled"): "the page says it",
-    ("api/sending.py", "_write"): "each is told to whoever asked for its run",
     ("app/access/tokens.py", "check"): "anybody may send a bad token: the answer says so",
     ("celery_agents/tls.py", "usable"): "files that cannot be used are what was to be found out",
     ("celery_agents/client/earlier.py", "collect"): "whoever asks for the errors gets them",

@@ -48,11 +48,38 @@ class InsertStep(Operation[None]):
         return [None] * len(operations)
 
 
-class AcceptStep(InsertStep):
-    """The same for a run that was just asked for: whoever asked is told that it is accepted."""
+class AcceptStep(Operation[bool]):
+    """The same for a run that was just asked for: whoever asked is told that it is accepted.
+
+    It tells whether the run is new: something may have been asked for under its id before.
+    """
 
     order: ClassVar[int] = 26
-    final = True
+
+    def __init__(self, new: NewStep, wake_grace_s: float) -> None:
+        super().__init__()
+        self.new = new
+        self.wake_grace_s = wake_grace_s
+
+    @classmethod
+    def shot(cls, operations: Sequence[AcceptStep]) -> Shot | None:
+        ids = [o.new.id for o in operations]
+        if len(set(ids)) < len(ids):
+            return None  # one row would answer for all of them
+        payloads = [as_json(o.new.payload) for o in operations]
+        statement = prepared.ACCEPT_ONE if len(ids) == 1 else prepared.ACCEPT
+        values = made([o.new for o in operations], payloads, None, operations[0].wake_grace_s)
+        return Shot(statement, values, ids, lambda _place, _row: True)
+
+    @classmethod
+    def apply(cls, connection: Connection, operations: Sequence[AcceptStep]) -> list[bool]:
+        at = read_clock(connection)
+        first: dict[str, AcceptStep] = {}
+        for operation in operations:
+            first.setdefault(operation.new.id, operation)
+        rows = [row_of(o.new, at, o.wake_grace_s) for o in first.values()]
+        new = insert_steps(connection, rows)
+        return [o.new.id in new and first[o.new.id] is o for o in operations]
 
 
 def made(

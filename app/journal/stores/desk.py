@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -43,12 +43,13 @@ class Desk:
         """True where the database is a server, whose commits go on beside each other."""
         return self._engine.dialect.name == "postgresql"
 
-    def accept(self, new: NewStep) -> Future[None]:
-        """Make the row of a run, in a group commit, unless it has one."""
+    def accept(self, runs: Iterable[NewStep]) -> list[Future[bool]]:
+        """Make the rows of runs, in a group commit; False: it has one."""
         if self._writer is None:
             self._writer = Writer(self._engine, batch_max=self._batch_max)
-        row = sealed_step(sealed_by(self._engine), new)
-        return self._writer.submit(AcceptStep(row, self._wake_grace_s))
+        seals = sealed_by(self._engine)
+        rows = [sealed_step(seals, run) for run in runs]
+        return self._writer.submit_all([AcceptStep(row, self._wake_grace_s) for row in rows])
 
     def close(self) -> None:
         """Write what is queued, and close the connections."""

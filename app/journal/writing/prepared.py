@@ -76,7 +76,9 @@ _BIGINTS = "bigint[]"
 LEASED = f"EXISTS (SELECT FROM workers WHERE id = {{}} AND lease_until > {CLOCK})"
 
 
-def _making(name: str, *, claimed: bool, one: bool = False) -> Prepared:
+def _making(
+    name: str, *, claimed: bool = False, one: bool = False, answers: bool = False
+) -> Prepared:
     """Build the statement that makes missing rows: claimed at once, or ready to be claimed.
 
     After the columns come the worker that claims, and the seconds until recovery wakes them.
@@ -107,15 +109,18 @@ def _making(name: str, *, claimed: bool, one: bool = False) -> Prepared:
         )
         SELECT id FROM made
         """,  # noqa: S608 - of our own constants
-        answers=claimed,
+        answers=claimed or answers,
     )
 
 
 CLAIM = _making("claim_steps", claimed=True)
-INSERT = _making("insert_steps", claimed=False)
+INSERT = _making("insert_steps")
+#: Whether a run that is accepted is a new one is told.
+ACCEPT = _making("accept_steps", answers=True)
 #: The same for one: without arrays to be read it takes a quarter less.
 CLAIM_ONE = _making("claim_step", claimed=True, one=True)
-INSERT_ONE = _making("insert_step", claimed=False, one=True)
+INSERT_ONE = _making("insert_step", one=True)
+ACCEPT_ONE = _making("accept_step", one=True, answers=True)
 
 #: Of steps that stand in the journal and are due; one that another worker held is not among them.
 #: Rows that somebody has locked are left to the ordinary way, as in EXPAND: who holds several steps

@@ -69,6 +69,7 @@ def _making(like: Prepared, leased: str, own: dict[str, str]) -> Statements:
 _LEASED = "EXISTS (SELECT 1 FROM workers WHERE id = :one AND lease_until > :at)"
 _CLAIM = _making(prepared.CLAIM, _LEASED, claimed(":at"))
 _INSERT = _making(prepared.INSERT, "true", {})
+_ACCEPT = _making(prepared.ACCEPT, "true", {})
 _TAKE = Statements(
     prepared.TAKE,
     (
@@ -189,6 +190,8 @@ OF = {
 } | {
     prepared.CLAIM_ONE.name: _CLAIM,
     prepared.INSERT_ONE.name: _INSERT,
+    prepared.ACCEPT.name: _ACCEPT,
+    prepared.ACCEPT_ONE.name: _ACCEPT,
     prepared.FINISH_ONE.name: _FINISH,
 }
 

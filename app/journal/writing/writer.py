@@ -72,6 +72,11 @@ class Writer:
             self._gathered.add(operation)
         return operation.future
 
+    def submit_all(self, operations: list[Operation[R]]) -> list[Future[R]]:
+        """Queue writes that go together."""
+        self._put([*operations])
+        return [operation.future for operation in operations]
+
     def _write_alone(self, operation: Operation[Any]) -> bool:
         """Write it here and now, if nothing is queued that has to come before it."""
         with unbroken():

@@ -121,3 +121,29 @@ def test_a_look_that_failed_is_made_again(table: Table) -> None:
         assert await ring.check(key)
 
     asyncio.run(main())
+
+
+def test_who_asks_first_and_goes_away_takes_nobody_with_him(table: Table) -> None:
+    key = made(table)
+
+    async def main() -> None:
+        looking, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly(work: Any, *args: Any) -> Any:
+            looking.set()
+            await goes_on.wait()
+            return work(*args)
+
+        ring = KeyRing(table, slowly)  # type: ignore[arg-type]
+        first = asyncio.ensure_future(ring.check(key))
+        await looking.wait()
+        second = asyncio.ensure_future(ring.check(key))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait({first})
+        goes_on.set()
+        assert first.cancelled()
+        assert await second is not None
+        assert table.looks == 1
+
+    asyncio.run(main())

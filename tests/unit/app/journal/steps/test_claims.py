@@ -14,7 +14,7 @@ from app.journal.schema.models import Step
 from app.journal.schema.rows import Claimed, Finished, Refusal, Refused
 from app.journal.steps import claims
 from app.journal.steps.claims import ClaimStep
-from app.journal.steps.inserts import InsertStep
+from app.journal.steps.inserts import AcceptStep, InsertStep
 from app.journal.writing import prepared, sqlite
 from celery_agents.contracts.outcome import State
 from tests.unit.app.journal.support import (
@@ -121,6 +121,22 @@ def test_those_of_a_batch_that_are_new_are_made(world: World, journal: Journal) 
     journal._writer._commit(list(batch))
     assert [o.future.result(SOON) for o in batch] == [None] * 3
     assert [world.row(i).state for i in ("old", "a", "b")] == ["running", "ready", "ready"]
+
+
+def test_of_runs_that_are_accepted_it_is_told_which_are_new(world: World, journal: Journal) -> None:
+    """Of two under one id in a batch, the first one has made the row."""
+    claimed(journal, "old", step("old"))
+    for ids, new in (
+        (("a",), [True]),
+        (("b", "c"), [True, True]),
+        (("old", "d"), [False, True]),
+        (("e", "e", "a", "f"), [True, False, False, True]),
+        (("f",), [False]),
+    ):
+        batch = [AcceptStep(step(i, payload={"args": [n]}), 10) for n, i in enumerate(ids)]
+        journal._writer._commit(list(batch))
+        assert [o.future.result(SOON) for o in batch] == new
+    assert world.row("e").payload == {"args": [0]}
 
 
 def test_the_second_claim_is_refused(world: World, journal: Journal) -> None:

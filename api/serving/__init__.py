@@ -1,0 +1,1 @@
+"""The server of a process, below the app."""
