@@ -14,6 +14,7 @@ from app.execution.runtime import close_runtime, runtime_of
 from app.execution.shutdown import drain_later, listen
 from app.layout import qualified
 from app.maintenance.endpoint import Endpoint
+from app.maintenance.own_wakes import TakesOwnWakes
 from app.maintenance.projecting import Projector
 from app.maintenance.recovery import Recovery
 from app.messaging.json_codec import register_json
@@ -56,6 +57,7 @@ def serve(app: Serving) -> None:
     app.steps["worker"].add(AgentsService)
     app.steps["consumer"].add(Cancellations)
     app.steps["consumer"].add(Weights)
+    app.steps["consumer"].add(TakesOwnWakes)
     serve_patterns(app)
 
 

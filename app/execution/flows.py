@@ -34,6 +34,7 @@ from app.execution.acting.hearing import (
 )
 from app.execution.context import Step
 from app.execution.forks import begun_fork
+from app.execution.runtime import Runtime
 from app.journal.schema.rows import Claimed, NewEntry
 from app.journal.steps.joins import EARLY_S
 from app.journal.stores.flows import DIVERGED, NewEnd, News, ToldLine
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 #: A flow whose code differs from its history, or is not here, is tried again after so long: by
 #: then another worker, with other code, may take it.
 PARKED_S = 60.0
+#: Flows that a process remembers to have parked, the newest ones.
+PARKED_MAX = 10_000
 #: Kind of the event of a flow whose history is long.
 LONG = "long_history"
 #: Times that a flow may begin anew without waiting for anything.
@@ -92,7 +95,24 @@ class Instances:
     def __init__(self, most: int) -> None:
         self._most = most
         self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._parked: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, runtime: Runtime) -> Instances:
+        """Those of this process."""
+        return runtime.resource(cls, lambda: cls(runtime.settings.flows_max))
+
+    def park(self, step_id: str) -> None:
+        """Remember that a flow's code is not here as it has to be."""
+        with self._lock:
+            self._parked[step_id] = None
+            if len(self._parked) > PARKED_MAX:
+                self._parked.popitem(last=False)
+
+    def has_parked(self, step_id: str) -> bool:
+        """Return whether a flow's code was not here as it has to be."""
+        return step_id in self._parked
 
     def take(self, step_id: str) -> Kept | None:
         """The instance of a flow, if it is here."""
@@ -110,8 +130,8 @@ class Instances:
 
 def flow_step(step: Step, request: Flow) -> Expand | Outcome:
     """Let a flow go on with what has come for it."""
-    claim, journal, settings = step.claim, step.runtime.journal, step.runtime.settings
-    instances = step.runtime.resource(Instances, lambda: Instances(settings.flows_max))
+    claim, journal = step.claim, step.runtime.journal
+    instances = Instances.of(step.runtime)
     had_kept = instances.take(claim.id)
     seen = None if had_kept is None else _seen(step, request, had_kept)
     kept = _brought_up(had_kept, seen, step, request)
@@ -152,7 +172,7 @@ def _gone_on(
 ) -> Expand | Outcome:
     """Write what has come of an advance; ``told``: the lines that it had before, and the news."""
     (had, news), claim, settings = told, step.claim, step.runtime.settings
-    instances = step.runtime.resource(Instances, lambda: Instances(settings.flows_max))
+    instances = Instances.of(step.runtime)
     # What came behind the line that ended its code was not told: it is news for what comes next.
     heard = max((line.place for line in found.lines if line.place is not None), default=kept.heard)
     if is_actor(request) and failed(found) and claim.parent_id is None:
@@ -366,6 +386,7 @@ def _parked(step: Step, why: dict[str, Any]) -> Expand | Outcome:
     One that was cancelled ends: its code cannot clean up here.
     """
     store, claim = step.runtime.journal.flows, step.claim
+    Instances.of(step.runtime).park(claim.id)
     if any(one.kind == "cancel" for one in store.news(claim, [], -1).signals):
         step.lets_go = True
         return cancelled()

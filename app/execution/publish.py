@@ -9,6 +9,7 @@ from typing import Any
 from celery import Task
 from celery.result import AsyncResult
 from kombu.exceptions import OperationalError
+from kombu.message import Message
 
 from app.concurrency.fibers import in_fiber
 from app.execution.submission import Submission, as_sent, opened_args
@@ -114,6 +115,25 @@ def _write(
         composed.append((wake.queue, envelope))
     app.post(composed)
     tell_sent(composed)
+
+
+def own_message(app: AgentsCelery, wake: Wake) -> Message:
+    """The message of a row as Celery has it that has taken it; no broker knows of it."""
+    about = message_options(wake) | as_sent(wake.envelope or {})
+    if _seals(app) is not None:
+        about |= described(app, (), wake.payload.get("kwargs", {}))
+    headers, properties, body, _ = app.amqp.as_task_v2(name=wake.task, **about)
+    marks = {names.JOURNALED: 1} | ({names.TENANT: wake.tenant} if wake.tenant else {})
+    message = Message(
+        body=b"",
+        content_type="application/json",
+        content_encoding="utf-8",
+        delivery_info={"exchange": "", "routing_key": wake.queue, "priority": wake.priority},
+        properties={**properties, "priority": wake.priority},
+        headers={**headers, **marks},
+    )
+    message._decoded_cache = [*body]  # noqa: SLF001 - it is not read: there is no text of it
+    return message
 
 
 #: What may be said of a message that :func:`follow_on` sends; all else is Celery's business.

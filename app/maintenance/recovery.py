@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -21,6 +22,7 @@ from app.journal.schema.rows import NewStep, Wake
 from app.journal.schema.sealed import sealed_step
 from app.journal.stores.findings import Wanting
 from app.maintenance.dead_letters import dead_letters_of
+from app.maintenance.own_wakes import of_worker
 from app.maintenance.schedules import Dispatcher
 from app.maintenance.subscriptions import EventBus
 from app.messaging.intake import expired
@@ -35,6 +37,8 @@ _DUTY = 1.5
 _AFTER_S = 0.05
 #: Batches of those whose time has come that one look wakes; more have the next one's turn.
 _RINGS_MAX = 20
+#: Flows are woken in a worker's own slots for so long, then by messages that others take, too.
+_HERE_S = 1.5
 #: Who has not the duty wakes them so long after their time: whoever has it may have died since.
 _OTHERS_S = 0.25
 #: Between two looks whose time has come.
@@ -51,6 +55,7 @@ class Recovery:
         self._settings = runtime.settings
         self._intake = runtime.intake
         self._dispatcher, self._bus = Dispatcher(runtime), EventBus(runtime)
+        self._own = of_worker(runtime)
         self._has_duty = True
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="agents-recovery", daemon=True)
@@ -126,10 +131,21 @@ class Recovery:
 
     def _ring(self, batch: int) -> None:
         """Wake all whose time has come: many may sleep until one moment."""
+        self._ring_here()
         for _ in range(_RINGS_MAX):
             woken = self._findings.late_joins(batch)
             self._runtime.follow(woken)
             if len(woken.wakes) < batch:
+                return
+
+    def _ring_here(self) -> None:
+        """Wake flows in this worker's own slots, as long as it goes on with those before."""
+        until, own = time.monotonic() + _HERE_S, self._own
+        while (most := own.room) > 0:
+            woken = self._findings.late_flows(most, own.queues)
+            handed = own.take(self._runtime, woken.wakes)
+            self._runtime.follow(replace(woken, wakes=handed.others))
+            if len(woken.wakes) < most or not handed.wait(until - time.monotonic()):
                 return
 
     def _dispatch(self) -> None:

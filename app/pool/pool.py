@@ -97,6 +97,11 @@ class CoroutinePool(BasePool):
         """Steps that are taken beyond the slots, to be asked as soon as a call ends."""
         return self.limit // AHEAD
 
+    @property
+    def room(self) -> int:
+        """Steps that it would begin at once."""
+        return self.limit + self.ahead - len(self.slots.running) - self.slots.waiting
+
     def grow(self, n: int) -> None:
         """Add ``n`` slots."""
         self._resize(self.limit + n)

@@ -40,6 +40,12 @@ def with_a_group_twice(t: Make) -> Any:
 
 #: Canvases, with how often each step of them runs where that is not once.
 RUN: dict[str, tuple[Callable[[Make], Any], str]] = {
+    "1921": (
+        lambda t: chord(
+            group([chord(several(t, "abc"), t("d")), chord(several(t, "efg"), t("h"))]), t("i")
+        ),
+        "abcdefghi",
+    ),
     "5138": (of_thirteen, "abcdefghijklm"),
     "2573": (
         lambda t: chain(

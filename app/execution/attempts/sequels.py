@@ -50,7 +50,7 @@ def sequel(runtime: Runtime, claim: Claimed, outcome: Outcome, until: float) -> 
     """
     if not _may_go_on(runtime, claim, outcome, until):
         return None
-    instances = runtime.resource(Instances, lambda: Instances(runtime.settings.flows_max))
+    instances = Instances.of(runtime)
     assert claim.parent_id is not None, "it is a member"
     kept = instances.take(claim.parent_id)
     if kept is None or kept.flow is None or not _waits_for(kept, claim):

@@ -69,6 +69,20 @@ _LATE = (
     .order_by(Join.deadline_at)
     .limit(_MOST)
 )
+_LATE_FLOWS = (
+    select(Join.step_id)
+    .join(Step, Step.id == Join.step_id)
+    .where(
+        Join.state == "open",
+        Join.deadline_at <= now(),
+        Join.policy == "any",
+        Step.parent_id.is_(None),
+        Step.queue.in_(bindparam("queues", expanding=True)),
+    )
+    .order_by(Join.deadline_at)
+    .limit(_MOST)
+    .with_for_update(of=Join, skip_locked=True)
+)
 _NEXT_LATE = (
     select(Join.deadline_at - now())
     .where(Join.state == "open", Join.deadline_at.is_not(None))
@@ -118,6 +132,19 @@ def late_joins(connection: Connection, limit: int, rules: joins.Rules) -> Afterm
         if fired is not None:
             result.add(fired)
     return result
+
+
+def late_flows(
+    connection: Connection, limit: int, queues: Sequence[str], rules: joins.Rules
+) -> Aftermath:
+    """Let flows go on whose time has come, of these queues; others may do so with more of them.
+
+    What somebody holds is left to him: so nobody waits for a join, whose order of locks this is
+    not in. Members' joins are below others, and not among them.
+    """
+    about = {"most": limit, "queues": list(queues)}
+    late = list(connection.execute(_LATE_FLOWS, about).scalars())
+    return joins.ring(connection, late, rules)
 
 
 def next_late(connection: Connection) -> float | None:

@@ -21,6 +21,7 @@ from app.journal.steps.outcomes import Conclusion, conclude
 from app.journal.writing import prepared
 from app.journal.writing.operation import Operation
 from app.journal.writing.prepared import Shot
+from celery_agents.contracts.flows.entries import HISTORY
 from celery_agents.contracts.outcome import FREE, ErrorInfo, Outcome, State
 
 
@@ -61,8 +62,11 @@ class FinishStep(Operation[Aftermath]):
         )
         self.rules = rules
         # With the end of one that is told, the row that does so is written.
-        more = exchange is not None or entries or lets_go or told or memories or lesson
+        more = exchange is not None or lets_go or begins or told or memories or lesson
         self._shot = _Shot.NONE if more else _shot_for(claim, outcome)
+        if entries:
+            own = rules.seals is None and _are_lines_of(claim, entries)
+            self._shot = _Shot.FLOWS if own and self._shot is _Shot.ROOTS else _Shot.NONE
 
     @property
     def variety(self) -> int:
@@ -94,6 +98,8 @@ class FinishStep(Operation[Aftermath]):
                 return _of_roots(ends, grace_s)
             case _Shot.MEMBERS:
                 return _of_members(ends, grace_s)
+            case _Shot.FLOWS:
+                return _of_flows(ends, grace_s)
         return None
 
     @classmethod
@@ -106,7 +112,8 @@ class _Shot(IntEnum):
 
     ROOTS = 0
     MEMBERS = 1
-    NONE = 2
+    FLOWS = 2
+    NONE = 3
 
 
 def _shot_for(claim: Claimed, outcome: Outcome) -> _Shot:
@@ -117,16 +124,40 @@ def _shot_for(claim: Claimed, outcome: Outcome) -> _Shot:
     return _Shot.MEMBERS if plain else _Shot.NONE
 
 
+def _are_lines_of(claim: Claimed, entries: Sequence[NewEntry]) -> bool:
+    """Return whether entries are of the history of a flow, which nobody else adds to."""
+    own = (claim.tenant, HISTORY + claim.id)
+    return all((e.tenant, e.stream) == own and e.key is None for e in entries)
+
+
 def _of_roots(ends: Sequence[Conclusion], grace_s: float) -> Shot:
-    ids, state = [c.step_id for c in ends], State.RUNNING.value
-    tokens = [c.token for c in ends]
-    outcomes = [as_json(c.outcome.compact()) for c in ends]
-    usages = [as_json(u.compact()) if (u := c.outcome.usage) is not FREE else "{}" for c in ends]
+    many, ids = _roots(ends, grace_s), [c.step_id for c in ends]
     if len(ids) == 1:
-        one = (ids[0], tokens[0], state, outcomes[0], grace_s, usages[0])
+        one = tuple(v[0] if isinstance(v, list) else v for v in many)
         return Shot(prepared.FINISH_ONE, one, ids, lambda _place, _row: Aftermath())
-    many = (ids, tokens, state, outcomes, grace_s, usages)
     return Shot(prepared.FINISH, many, ids, lambda _place, _row: Aftermath())
+
+
+def _of_flows(ends: Sequence[Conclusion], grace_s: float) -> Shot:
+    lines = [
+        as_json([[e.kind, (data := as_json(e.data)), len(data)] for e in c.entries]) for c in ends
+    ]
+    streams = [c.entries[0].tenant for c in ends], [c.entries[0].stream for c in ends]
+    values = (*_roots(ends, grace_s), *streams, lines)
+    ids = [c.step_id for c in ends]
+    return Shot(prepared.FINISH_FLOWS, values, ids, lambda _place, _row: Aftermath())
+
+
+def _roots(ends: Sequence[Conclusion], grace_s: float) -> tuple[Any, ...]:
+    """Return the values of ends of roots, in the order of :data:`prepared.FINISH`."""
+    return (
+        [c.step_id for c in ends],
+        [c.token for c in ends],
+        State.RUNNING.value,
+        [as_json(c.outcome.compact()) for c in ends],
+        grace_s,
+        [as_json(u.compact()) if (u := c.outcome.usage) is not FREE else "{}" for c in ends],
+    )
 
 
 def _of_members(ends: Sequence[Conclusion], grace_s: float) -> Shot:

@@ -43,6 +43,10 @@ class Findings:
         """Fire joins past their deadline."""
         return in_transaction(self._engine, lambda c: due.late_joins(c, limit, self._rules))
 
+    def late_flows(self, limit: int, queues: Sequence[str]) -> Aftermath:
+        """Fire joins past their deadline of flows, of these queues."""
+        return in_transaction(self._engine, lambda c: due.late_flows(c, limit, queues, self._rules))
+
     def next_late(self) -> float | None:
         """For how many seconds no join is past its deadline; None: none has one."""
         return in_transaction(reading(self._engine), due.next_late)

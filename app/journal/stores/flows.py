@@ -233,12 +233,7 @@ class FlowStore:
 
 def _lines(connection: Connection, tenant: str, step_id: str, since: int) -> list[ToldLine]:
     where = (tenant, HISTORY + step_id)
-    query = (
-        select(_E.seq, _E.kind, cast(_E.data, Text))
-        .where(_E.tenant == tenant, _E.stream == where[1], _E.seq >= since)
-        .order_by(_E.seq)
-    )
-    rows = connection.execute(query).all()
+    rows = connection.execute(_LINES, _place(where, since)).all()
     data = json.loads(f"[{','.join(text for *_, text in rows)}]")
     seals = sealed_by(connection)
     return [
@@ -251,21 +246,32 @@ def _news(
     connection: Connection, claim: Claimed, keys: Sequence[str], heard: int, most: int | None
 ) -> News:
     where = (claim.tenant, SIGNALS + claim.id)
-    later = (
-        select(_E.seq, _E.kind, _E.data, _E.at)
-        .where(_E.tenant == where[0], _E.stream == where[1], _E.seq > heard)
-        .order_by(_E.seq)
-    )
-    queries = [later]
+    queries, given = [_NEWS], _place(where, heard + 1)
     if most is not None:
-        queries = [later.where(_E.kind != CANCEL).limit(most), later.where(_E.kind == CANCEL)]
+        queries, given = [_SOME_NEWS, _CANCEL_NEWS], {**given, "b_most": most}
     seals, found = sealed_by(connection), members(connection, claim.id, keys)
     ends = [_end(seals, row) for row in found if State(row.state).final]
-    rows = [r for query in queries for r in connection.execute(query)]
+    rows = [r for query in queries for r in connection.execute(query, given)]
     signals = [
         NewSignal(r.seq, r.at, r.kind, **opened_entry(seals, where, r.seq, r.data)) for r in rows
     ]
     return News(read_clock(connection), ends, signals)
+
+
+# Built once: to build one takes longer than to run it.
+_BEHIND = (
+    (_E.tenant == bindparam("b_tenant"))
+    & (_E.stream == bindparam("b_stream"))
+    & (_E.seq >= bindparam("b_since"))
+)
+_LINES = select(_E.seq, _E.kind, cast(_E.data, Text)).where(_BEHIND).order_by(_E.seq)
+_NEWS = select(_E.seq, _E.kind, _E.data, _E.at).where(_BEHIND).order_by(_E.seq)
+_SOME_NEWS = _NEWS.where(_E.kind != CANCEL).limit(bindparam("b_most"))
+_CANCEL_NEWS = _NEWS.where(_E.kind == CANCEL)
+
+
+def _place(where: tuple[str, str], since: int) -> dict[str, Any]:
+    return {"b_tenant": where[0], "b_stream": where[1], "b_since": since}
 
 
 def _untold(connection: Connection, step_id: str) -> dict[str, Any] | None:

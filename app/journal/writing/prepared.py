@@ -153,10 +153,7 @@ TAKE = Prepared(
 # with a value that is given, and its parent with COALESCE (else a partial index on them will do).
 
 #: Of roots that succeeded: nothing is to be counted, and nothing to be undone.
-FINISH = Prepared(
-    "finish_steps",
-    (_TEXTS, _INTEGERS, "text", _TEXTS, "double precision", _TEXTS),
-    f"""
+_FINISH = f"""
     WITH ended AS (
         UPDATE steps SET state = 'succeeded',
             outcome = CAST($4[array_position($1, CAST(id AS text))] AS json),
@@ -170,12 +167,42 @@ FINISH = Prepared(
             usage = CAST($6[array_position($1, CAST(id AS text))] AS json)
         WHERE id = ANY (ARRAY(SELECT id FROM ended))
     )
-    SELECT id FROM ended
-    """,  # noqa: S608 - of our own constant
+    """  # noqa: S608 - of our own constant
+_OF_ROOTS = (_TEXTS, _INTEGERS, "text", _TEXTS, "double precision", _TEXTS)
+FINISH = Prepared(
+    "finish_steps",
+    _OF_ROOTS,
+    f"{_FINISH} SELECT id FROM ended",  # noqa: S608 - of our own constant
     answers=True,
 )
 
-#: The same for one: without arrays to be joined it takes a third less.
+#: The same of flows, with the last lines of their histories: for each its tenant, its stream, and
+#: those lines as JSON, each with its kind, the text of its data, and the length of that. While a
+#: flow is claimed nobody else adds to its history, so the stream is not held.
+FINISH_FLOWS = Prepared(
+    "finish_flows",
+    (*_OF_ROOTS, _TEXTS, _TEXTS, _TEXTS),
+    f"""
+    {_FINISH}, told AS (
+        INSERT INTO entries (tenant, stream, seq, kind, run_id, data, size, tokens, at, xid)
+        SELECT v.tenant, v.stream, greatest(
+                coalesce((SELECT e.seq + 1 FROM entries AS e WHERE e.tenant = v.tenant
+                    AND e.stream = v.stream ORDER BY e.seq DESC LIMIT 1), 0),
+                coalesce((SELECT s.length FROM stream_ends AS s WHERE s.tenant = v.tenant
+                    AND s.stream = v.stream), 0)
+            ) + l.n - 1, l.line ->> 0, v.id, CAST(l.line ->> 1 AS json),
+            CAST(l.line ->> 2 AS integer), 0, {CLOCK},
+            CAST(CAST(pg_current_xact_id() AS text) AS bigint)
+        FROM unnest($1, $7, $8, $9) AS v(id, tenant, stream, lines),
+            LATERAL json_array_elements(CAST(v.lines AS json)) WITH ORDINALITY AS l(line, n)
+        WHERE v.id = ANY (ARRAY(SELECT CAST(id AS text) FROM ended))
+    )
+    SELECT id FROM ended
+    """,  # noqa: S608 - of our own constants
+    answers=True,
+)
+
+#: A root's end alone: without arrays to be joined it takes a third less.
 FINISH_ONE = Prepared(
     "finish_step",
     ("text", "integer", "text", "json", "double precision", "json"),

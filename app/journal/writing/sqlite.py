@@ -104,6 +104,23 @@ _FINISH = Statements(
         """,
     ),
 )
+_FINISH_FLOWS = Statements(
+    prepared.FINISH_FLOWS,
+    (
+        *_FINISH.texts,
+        """
+        INSERT INTO entries (tenant, stream, seq, kind, run_id, data, size, tokens, at, xid)
+        SELECT {4}, {5}, max(
+                coalesce((SELECT e.seq + 1 FROM entries AS e WHERE e.tenant = {4}
+                    AND e.stream = {5} ORDER BY e.seq DESC LIMIT 1), 0),
+                coalesce((SELECT s.length FROM stream_ends AS s WHERE s.tenant = {4}
+                    AND s.stream = {5}), 0)
+            ) + l.key, json_extract(l.value, '$[0]'), {0}, json_extract(l.value, '$[1]'),
+            json_extract(l.value, '$[2]'), 0, :at, 0
+        FROM json_each(:rows) AS v, json_each({6}) AS l
+        """,
+    ),
+)
 
 
 def _starting(like: Prepared, more: dict[str, int]) -> Statements:
@@ -184,8 +201,8 @@ _SETTLE = Statements(
 OF = {
     s.like.name: s
     for s in (
-        *(_CLAIM, _TAKE, _INSERT, _FINISH, _START_CALL, _START_RESERVED, _FINISH_CALL),
-        *(_FINISH_RESERVED, _SETTLE),
+        *(_CLAIM, _TAKE, _INSERT, _FINISH, _FINISH_FLOWS, _START_CALL, _START_RESERVED),
+        *(_FINISH_CALL, _FINISH_RESERVED, _SETTLE),
     )
 } | {
     prepared.CLAIM_ONE.name: _CLAIM,

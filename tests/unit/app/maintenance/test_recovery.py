@@ -65,6 +65,39 @@ def test_all_are_woken_whose_time_has_come_however_many_sleep(
     assert woken == [*range(2_345)]
 
 
+@pytest.mark.parametrize("quick", [True, False])
+def test_flows_are_woken_in_its_own_slots_as_long_as_those_before_go_on(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, quick: bool
+) -> None:
+    """Then by messages, which others take, too."""
+    left, sent, taken = [*range(150)], list[int](), list[int]()
+    made = Recovery(runtime)
+
+    def found(limit: int, *_: Any) -> Aftermath:
+        some, left[:] = left[:limit], left[limit:]
+        wakes: Any = some
+        return Aftermath(wakes=wakes)
+
+    class Own:
+        room, queues = 40, ("agents",)
+
+        def take(self, _: Runtime, wakes: list[int]) -> Any:
+            taken.extend(wakes[1:])
+            return SimpleNamespace(others=wakes[:1], wait=lambda left_s: quick and left_s > 0)
+
+    def follow(_: Runtime, after: Aftermath) -> None:
+        wakes: Any = after.wakes
+        sent.extend(wakes)
+
+    made._own = Own()  # type: ignore[assignment]
+    monkeypatch.setattr(made._findings, "late_flows", found)
+    monkeypatch.setattr(made._findings, "late_joins", found)
+    monkeypatch.setattr(Runtime, "follow", follow)
+    made._ring(500)
+    assert sorted([*taken, *sent]) == [*range(150)]
+    assert len(taken) == (146 if quick else 39)
+
+
 @pytest.mark.parametrize(("left_s", "pause_s"), [(0.0, 0.05), (0.5, 0.55), (60.0, 1.0)])
 def test_who_has_not_the_duty_looks_again_as_it_ends(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, left_s: float, pause_s: float

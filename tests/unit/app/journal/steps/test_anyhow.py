@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -218,6 +219,37 @@ class TestSignals:
         assert states == {"late-1": "ready", "early": "waiting", "told": "ready", "all": "ready"}
         assert world.row(derived_id("late-1", "a")).state == "ready", "it runs on"
         assert world.row(derived_id("all", "a")).state == "skipped"
+
+    def test_of_those_whose_time_has_come_a_worker_takes_flows_of_its_queues(
+        self, world: World, journal: Journal
+    ) -> None:
+        for name in ("mine", "second", "elsewhere", "early", "all"):
+            kind = "all" if name == "all" else "any"
+            queue = "others" if name == "elsewhere" else "agents"
+            claim = claimed(journal, name, step(name, task=names.FLOW, agent=None, queue=queue))
+            what = Expand(
+                members=(member("a"),),
+                join=JoinPolicy(kind=kind, timeout_s=600.0),
+                awaited=AwaitedAny(open=("a",)) if kind == "any" else None,
+            )
+            assert journal.expand(claim, what).result(SOON).applied
+        with world.engine.begin() as c:
+            c.execute(update(Join).where(Join.step_id != "early").values(deadline_at=1.0))
+        take = partial(journal.findings.late_flows, queues=["agents", "agents.control"])
+        assert len(take(1).wakes) == 1
+        assert len(take(10).wakes) == 1
+        assert take(10).wakes == []
+        assert journal.findings.late_flows(10, []).wakes == []
+        states = {n: world.row(n).state for n in ("mine", "second", "elsewhere", "early", "all")}
+        woken = {name for name, state in states.items() if state == "ready"}
+        assert woken == {"mine", "second"}
+        below = claimed(journal, derived_id("mine", "a"))
+        waits(journal, below, wants(timeout_s=600.0))
+        world.set_join(below.id, deadline_at=1.0)
+        assert take(10).wakes == [], "its join is below another one, and locked in its order"
+        assert sorted(ids(journal.findings.late_joins(10).wakes)) == sorted(
+            ["all", "elsewhere", below.id]
+        )
 
     def test_one_that_comes_late_is_told_so(self, journal: Journal) -> None:
         claim = claimed(journal, FLOW, new())

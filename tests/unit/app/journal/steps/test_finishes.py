@@ -3,15 +3,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import delete, insert, select
 
+from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal
 from app.journal.queries import reads
 from app.journal.schema.engine import now
-from app.journal.schema.models import Call
-from app.journal.schema.rows import Claimed
+from app.journal.schema.models import Call, Entry, StreamEnd
+from app.journal.schema.rows import Claimed, NewEntry
 from app.journal.steps.calls import Begun, FinishCall
 from app.journal.steps.finishes import FinishStep, PostponeStep, Settle
+from celery_agents import names
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Outcome, State, Usage
 from tests.unit.app.journal.support import (
     DONE,
@@ -22,6 +24,7 @@ from tests.unit.app.journal.support import (
     batch,
     claimed,
     expand,
+    ids,
     plan,
     step,
 )
@@ -240,3 +243,98 @@ def test_what_is_cancelled_as_it_is_postponed_ends(
     postponed = journal.postpone(claim, delay_s=delay_s, error=error).result(SOON)
     assert postponed.outcome is not None
     assert (postponed.outcome.state, world.row("s").state) == ("cancelled", "cancelled")
+
+
+class TestFlows:
+    """The ends of flows, with the last lines of their histories, by one statement for many."""
+
+    LINES = (("timer", {"key": "1", "at": 2.5}), ("done", {"key": "ü", "value": ['"\\', None]}))
+
+    @staticmethod
+    def _begun(journal: Journal, step_id: str, tenant: str) -> Claimed:
+        new = step(step_id, task=names.FLOW, agent=None, tenant=tenant)
+        first = [_line(tenant, step_id, "started", {"key": ""})]
+        what = Expand(
+            join=JoinPolicy(kind="any", timeout_s=0.0), awaited=AwaitedAny(open=("a",), heard=-1)
+        )
+        claim = claimed(journal, step_id, new)
+        assert journal.expand(claim, what, entries=first).result(SOON).applied
+        assert ids(journal.findings.late_joins(10).wakes) == [step_id]
+        return claimed(journal, step_id)
+
+    def _end(self, journal: Journal, claim: Claimed) -> FinishStep:
+        lines = [_line(claim.tenant, claim.id, kind, data) for kind, data in self.LINES]
+        return FinishStep(claim, DONE, journal.rules, entries=lines)
+
+    def test_they_are_as_those_that_end_by_themselves(self, world: World, journal: Journal) -> None:
+        ends = [self._end(journal, self._begun(journal, f"f{n}", f"t{n % 2}")) for n in range(4)]
+        shot = FinishStep.shot(ends[:3])
+        assert shot is not None
+        assert [*(journal._writer._final.shoot([shot]) or ())] == ["f0", "f1", "f2"]
+        with world.engine.begin() as c:
+            assert FinishStep.apply(c, ends[3:])[0].applied
+        written = [_told(world, f"f{n}", f"t{n % 2}") for n in range(4)]
+        assert written[:3] == written[3:] * 3
+        assert [(seq, kind) for seq, kind, *_ in written[0]] == [
+            (0, "started"),
+            (1, "timer"),
+            (2, "done"),
+        ]
+        assert {world.row(f"f{n}").state for n in range(4)} == {"succeeded"}
+        assert {world.run(f"f{n}").state for n in range(4)} == {"succeeded"}
+
+    def test_who_lost_its_lease_adds_no_line(self, world: World, journal: Journal) -> None:
+        ends = [self._end(journal, self._begun(journal, f"f{n}", "")) for n in range(2)]
+        world.set("f1", token=7)
+        assert [after.applied for after in _written(journal, *ends)] == [True, False]
+        assert [len(_told(world, f"f{n}", "")) for n in range(2)] == [3, 1]
+        assert world.row("f1").state == "running"
+
+    def test_their_places_follow_those_that_were_deleted(
+        self, world: World, journal: Journal
+    ) -> None:
+        end = self._end(journal, self._begun(journal, "f", ""))
+        with world.engine.begin() as c:
+            c.execute(delete(Entry).where(Entry.stream == "flow/f"))
+            c.execute(insert(StreamEnd).values(tenant="", stream="flow/f", length=5))
+        assert _written(journal, end)[0].applied
+        assert [seq for seq, *_ in _told(world, "f", "")] == [5, 6]
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"lets_go": True},
+            {"begins": 1},
+            {"told": True},
+            {"entries": [NewEntry("", "order/7", "paid", {})]},
+            {"entries": [NewEntry("", "flow/f", "done", {}, key="k")]},
+            {"entries": [NewEntry("other", "flow/f", "done", {})]},
+        ],
+    )
+    def test_what_does_more_is_written_the_long_way(
+        self, journal: Journal, more: dict[str, Any]
+    ) -> None:
+        claim = claimed(journal, "f", step("f", task=names.FLOW, agent=None))
+        given = {"entries": [_line("", "f", "done", {})], **more}
+        assert FinishStep.shot([FinishStep(claim, DONE, journal.rules, **given)]) is None
+        failed = FinishStep(claim, FAILED, journal.rules, entries=[_line("", "f", "done", {})])
+        assert FinishStep.shot([failed]) is None
+
+
+def _line(tenant: str, step_id: str, kind: str, data: dict[str, Any]) -> NewEntry:
+    return NewEntry(tenant, f"flow/{step_id}", kind, data, run_id=step_id)
+
+
+def _written(journal: Journal, *ends: FinishStep) -> list[Any]:
+    """What ends give that are one batch of the writer."""
+    journal._writer._commit([*ends])
+    return [end.future.result(SOON) for end in ends]
+
+
+def _told(world: World, step_id: str, tenant: str) -> list[Any]:
+    """The lines of a history, as they are written."""
+    of = (Entry.seq, Entry.kind, Entry.data, Entry.size, Entry.tokens, Entry.key)
+    query = select(*of, Entry.run_id == step_id, Entry.at > 1.0, Entry.xid.is_not(None))
+    query = query.where(Entry.stream == f"flow/{step_id}", Entry.tenant == tenant)
+    with world.engine.connect() as c:
+        return [tuple(row) for row in c.execute(query.order_by(Entry.seq))]

@@ -157,6 +157,7 @@ NOTHING = (
     "settle_steps('{s}', '{1}')",
     "finish_step('s', 9, 'running', '{}', 1, '{}')",
     "finish_steps('{s}', '{9}', 'running', '{1}', 1, '{1}')",
+    "finish_flows('{s}', '{9}', 'running', '{1}', 1, '{1}', '{t}', '{flow/s}', '{[]}')",
     "finish_calls('{s}', '{0}', '{9}', '{1}', '{1}', '{1}')",
 )
 
@@ -194,6 +195,10 @@ def test_plans_are_kept_with_their_indexes(postgres_journal_url: str) -> None:
         Shot(prepared.FINISH_MEMBERS, (["s"], [9], ["p"], ["failed"], ["{}"], "running", 10.0, [])),
         Shot(prepared.FINISH_ONE, ("s", 9, "running", "{}", 10.0, "{}")),
         Shot(prepared.FINISH, (["s"], [9], "running", ["{}"], 10.0, ["{}"])),
+        Shot(
+            prepared.FINISH_FLOWS,
+            (["s"], [9], "running", ["{}"], 10.0, ["{}"], ["t"], ["flow/s"], ["[]"]),
+        ),
         Shot(prepared.FINISH_CALL, (["s"], [0], [9], ["{}"], ["{}"], [None])),
     ):
         held.shoot([told])

@@ -1,0 +1,132 @@
+"""Wakes that a worker takes itself: Celery gets them as messages that no broker has carried.
+
+Thousands of flows may be due at one moment. By the broker each is a message that is written, taken,
+kept until it is acknowledged, and read: half of what a wake costs. Whoever finds that they are due
+has free slots as a rule, and is a worker of their queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from celery import bootsteps, signals
+from kombu.message import Message
+
+from app.execution.flows import Instances
+from app.execution.publish import own_message
+from app.execution.runtime import Runtime, runtime_of
+from app.journal.schema.rows import Wake
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
+
+#: Wakes that are handed over at once: their claims, reads and ends are written together.
+TOGETHER = 64
+#: The next ones come when so many are left of these: meanwhile the loop has something to do.
+LEFT = 16
+
+
+class Handed:
+    """Wakes that were handed to Celery; those that it has not done with yet are ``under_way``."""
+
+    def __init__(self, under_way: int, others: Sequence[Wake]) -> None:
+        #: Those that are better taken by somebody else, if there is anybody.
+        self.others = list(others)
+        self._under_way = under_way
+        self._few = threading.Event()
+        self._look()
+
+    def ended(self, *_: Any, **__: Any) -> None:
+        """Note that Celery has done with one: it acknowledges it, which no broker knows."""
+        self._under_way -= 1
+        self._look()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until few are under way; return whether they are."""
+        return self._few.wait(max(timeout_s, 0.0))
+
+    def _look(self) -> None:
+        if self._under_way <= LEFT:
+            self._few.set()
+
+
+class OwnWakes:
+    """Hands rows that are due to this worker's own pool, as far as slots are free in it.
+
+    To Celery they are messages as others are: its events, revoked ids, time limits, tracer and
+    results are as ever. Nothing is acknowledged. A row whose wake is lost with this process, or
+    given back, is found by recovery, as one whose message was lost.
+    """
+
+    def __init__(self) -> None:
+        self._consumer: Any = None
+
+    def begin(self, consumer: Any) -> None:
+        """Take them from now on."""
+        self._consumer = consumer
+
+    def end(self) -> None:
+        """Take no more: Celery's consumer stops, or begins anew."""
+        self._consumer = None
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that this worker serves."""
+        consumer = self._consumer
+        return [] if consumer is None else [*consumer.app.amqp.queues.consume_from]
+
+    @property
+    def room(self) -> int:
+        """So many it takes now; none where a hook of Celery's wants to see what is published."""
+        consumer = self._consumer
+        if consumer is None or consumer.hub is None or signals.before_task_publish.receivers:
+            return 0
+        return min(getattr(consumer.pool, "room", 0), TOGETHER)
+
+    def take(self, runtime: Runtime, wakes: Sequence[Wake]) -> Handed:
+        """Take wakes, but not those of flows that wait for a worker with other code."""
+        consumer, instances = self._consumer, Instances.of(runtime)
+        if consumer is None or runtime.stopping:
+            return Handed(0, wakes)
+        mine = [w for w in wakes if not instances.has_parked(w.id)]
+        handed = Handed(len(mine), [w for w in wakes if instances.has_parked(w.id)])
+        if mine:
+            messages = [own_message(runtime.app, wake) for wake in mine]
+            consumer.hub.call_soon(_deliver, consumer, messages, handed.ended)
+        return handed
+
+
+def _deliver(consumer: Any, messages: Sequence[Message], ended: Callable[..., None]) -> None:
+    """Hand messages to Celery, in its main thread."""
+    for message in messages:
+        try:
+            handle = consumer.strategies[message.headers["task"]]
+            handle(message, None, ended, ended, consumer.on_task_message)
+        except Exception as error:  # noqa: BLE001 - it is noted
+            ended()
+            text = "%s is not woken here, but by recovery"
+            note(log, "own_wake", text, message.headers["id"], error=error, trace=True)
+
+
+class TakesOwnWakes(bootsteps.StartStopStep):
+    """Has recovery know Celery's consumer, while that takes tasks."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, consumer: Any) -> None:
+        """Tell it."""
+        of_worker(runtime_of(consumer.app, consumer.hostname)).begin(consumer)
+
+    def stop(self, consumer: Any) -> None:
+        """Tell it that there is none."""
+        of_worker(runtime_of(consumer.app, consumer.hostname)).end()
+
+    shutdown = stop
+
+
+def of_worker(runtime: Runtime) -> OwnWakes:
+    """Return what takes the wakes of this process."""
+    return runtime.resource(OwnWakes, OwnWakes)

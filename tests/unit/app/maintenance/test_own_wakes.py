@@ -1,0 +1,159 @@
+"""Wakes that a worker takes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import signals
+
+from app.execution.flows import PARKED_MAX, Instances
+from app.execution.runtime import Runtime
+from app.journal.schema.rows import Wake
+from app.maintenance.own_wakes import LEFT, TOGETHER, Handed, OwnWakes
+from celery_agents import names
+
+
+def wake(step_id: str, **more: Any) -> Wake:
+    told: dict[str, Any] = {"args": ["hello"], "kwargs": {"flow": "sleeps"}}
+    given = {"task": names.FLOW, "queue": "agents", "priority": 7, "run_id": step_id}
+    rest = {"parent_id": None, "agent": None, "payload": told, "envelope": None}
+    return Wake(id=step_id, **{**given, **rest, **more})
+
+
+class Worker:
+    """Celery's consumer, whose main thread does at once what it is asked for."""
+
+    def __init__(self, runtime: Runtime, room: int = 10) -> None:
+        self.app, self.pool = runtime.app, SimpleNamespace(room=room)
+        self.hub = SimpleNamespace(call_soon=lambda call, *args: call(*args))
+        self.strategies = {names.FLOW: self._take}
+        self.on_task_message = set[Any]()
+        self.taken: list[Any] = []
+        self.acks: list[Any] = []
+
+    def _take(self, message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
+        assert body is None
+        assert callbacks is self.on_task_message
+        if message.headers["id"] == "bad":
+            raise ValueError("no")
+        self.taken.append(message)
+        self.acks.append((ack, reject))
+
+
+@pytest.fixture
+def worker(runtime: Runtime) -> Worker:
+    return Worker(runtime)
+
+
+@pytest.fixture
+def own(worker: Worker) -> OwnWakes:
+    made = OwnWakes()
+    made.begin(worker)
+    return made
+
+
+def test_they_come_to_celery_as_messages_do(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    envelope = {"link": [{"task": "t", "args": [], "kwargs": {}}], "reply_to": "me"}
+    handed = own.take(runtime, [wake("a", tenant="acme", envelope=envelope), wake("b")])
+    assert handed.others == []
+    first, second = worker.taken
+    assert first.headers["task"] == names.FLOW
+    assert (first.headers["id"], first.headers["root_id"]) == ("a", "a")
+    assert first.headers[names.JOURNALED] == 1
+    assert (first.headers[names.TENANT], names.TENANT in second.headers) == ("acme", False)
+    assert "sleeps" in first.headers["kwargsrepr"]
+    assert first.payload[0] == ()
+    assert first.payload[2]["callbacks"] == envelope["link"]
+    assert (first.properties["reply_to"], first.properties["priority"]) == ("me", 7)
+    assert (first.delivery_info["routing_key"], len(first.body)) == ("agents", 0)
+
+
+def test_of_encrypted_ones_nothing_is_shown(
+    own: OwnWakes, worker: Worker, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime.app, "seals", object())
+    own.take(runtime, [wake("a", payload={"args": ["secret"], "kwargs": {"flow": "sleeps"}})])
+    assert "secret" not in str(worker.taken[0].headers)
+
+
+def test_one_that_was_parked_here_is_left_to_others(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    Instances.of(runtime).park("b")
+    handed = own.take(runtime, [wake("a"), wake("b")])
+    assert [one.id for one in handed.others] == ["b"]
+    assert [one.headers["id"] for one in worker.taken] == ["a"]
+
+
+def test_the_newest_parked_ones_are_remembered() -> None:
+    instances = Instances(0)
+    for number in range(PARKED_MAX + 1):
+        instances.park(str(number))
+    assert [instances.has_parked(one) for one in ("0", "1", str(PARKED_MAX))] == [
+        False,
+        True,
+        True,
+    ]
+
+
+def test_one_that_cannot_be_taken_does_not_keep_the_others(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    handed = own.take(runtime, [wake("bad"), wake("unknown", task="t"), wake("a")])
+    assert [one.headers["id"] for one in worker.taken] == ["a"]
+    assert handed._under_way == 1
+
+
+def test_who_hands_over_waits_until_few_are_left(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    handed = own.take(runtime, [wake(str(n)) for n in range(LEFT + 2)])
+    assert not handed.wait(0.0)
+    worker.acks[0][0](None, ())
+    assert not handed.wait(0.0)
+    worker.acks[1][1](None, (), False)
+    assert handed.wait(0.0)
+    assert Handed(LEFT, []).wait(-1.0)
+
+
+@contextmanager
+def _seen() -> Iterator[None]:
+    def see(**_: Any) -> None: ...
+
+    signals.before_task_publish.connect(see)
+    try:
+        yield
+    finally:
+        signals.before_task_publish.disconnect(see)
+
+
+@pytest.mark.parametrize(("slots", "room"), [(3, 3), (0, 0), (-2, -2), (1_000, TOGETHER)])
+def test_it_takes_as_many_as_it_has_slots(runtime: Runtime, slots: int, room: int) -> None:
+    own, worker = OwnWakes(), Worker(runtime, slots)
+    assert (own.room, own.queues) == (0, [])
+    own.begin(worker)
+    assert own.room == room
+    assert own.queues == [*runtime.app.amqp.queues.consume_from]
+    with _seen():
+        assert own.room == 0
+    worker.pool = SimpleNamespace()  # another pool, which does not say
+    assert own.room == 0
+
+
+def test_it_takes_none_without_a_consumer_or_a_loop_or_before_it_stops(
+    own: OwnWakes, worker: Worker, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.hub = None  # type: ignore[assignment]
+    assert own.room == 0
+    own.end()
+    assert len(own.take(runtime, [wake("a")]).others) == 1
+    own.begin(worker)
+    monkeypatch.setattr(Runtime, "stopping", property(lambda _: True))
+    assert len(own.take(runtime, [wake("a")]).others) == 1
+    assert worker.taken == []
