@@ -19,6 +19,7 @@ from api.keys import USED_S, KeyRing
 from api.limits import KeyRates
 from api.mcp.flows import read_flows
 from api.mcp.sealing.secrets import SharedSecrets
+from api.mcp.waits.following import FollowedFlows
 from api.openai.catalog import ModelCatalog
 from api.problems import busy
 from api.sending import Sending
@@ -91,6 +92,7 @@ class Services:
         self.keys = ApiKeys(engine)
         self.posted = PostedAgents(engine)
         self.flows, self.memories = FlowStore(engine), MemoryStore(engine)
+        self.followed = FollowedFlows()
         self.schedules = ScheduleStore(engine, settings.wake_grace_s)
         self.streams, self.replicated = StreamStore(engine), ReplicatedStore(engine)
         self.audit = AuditLog(engine, settings.audit_anchor)

@@ -1,15 +1,17 @@
 """Recall of memories: how much of LoCoMo's evidence is found, and how long a large space takes.
 
-    python -m bench.recall [locomo10.zip] [--memories 100000] [--elsewhere 1000000]
-        [--embed MODULE:FUNCTION]
+    python -m bench.recall [locomo10.zip] [--only 26,30] [--bfcl FOLDER]
+        [--memories 100000] [--elsewhere 1000000] [--embed MODULE:FUNCTION]
 
 LoCoMo (A. Maharana et al., "Evaluating Very Long-Term Conversational Memory of LLM Agents", 2024;
 CC BY-NC 4.0, so not in this repository) is had from github.com/snap-research/locomo, as
 ``data/locomo10.zip``. Its ten conversations become ten spaces; of the questions of categories 1 to
 4 it is measured which share of the evidence is among the first ten memories, and whether any, and
 all of it, is within 1,000 tokens. Beside stand the full-text searches of the databases themselves.
-With ``--embed`` the same is measured with vectors beside the words: the function takes a list of
-texts, and gives a row of numbers for each.
+FOLDER is ``bfcl_eval/data`` of the package bfcl-eval (Apache-2.0): of BFCL v4's questions about
+what five users have said before it is measured whether what is recalled within 512 tokens has the
+answer's words. With ``--embed`` the same is measured with vectors beside the words: the function
+takes a list of texts, and gives a row of numbers for each.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ from celery_agents.contracts.memory import MemoryPolicy
 
 Embed = Callable[[list[str]], Iterable[Iterable[float]]]
 POLICY = MemoryPolicy(space="s", capacity_tokens=1_000_000_000)
-FIRST, BUDGET_TOKENS = 10, 1_000
+FIRST, BUDGET_TOKENS, BFCL_TOKENS = 10, 1_000, 512
 READ_TOKENS = 4 * BUDGET_TOKENS  # the first ten are within it, too
 #: Of a space that is only measured for its speed: memories of so many words, of a vocabulary with
 #: Zipf's frequencies behind that of stop words; questions of so many.
@@ -126,23 +128,18 @@ class Figures:
             print(f"{way:<28}{len(found):>10,}" + "".join(f"{m:>11.3f}" for m in means))
 
 
-def quality(path: Path, embed: Embed | None = None) -> None:
-    """Print how much of the evidence is found."""
-    talks, figures = [*read_locomo(path)], Figures()
+def quality(path: Path, embed: Embed | None = None, only: Sequence[str] = ()) -> None:
+    """Print how much of the evidence is found, perhaps of some conversations ``only``."""
+    talks, figures = [t for t in read_locomo(path) if t.name in only or not only], Figures()
     for database, url in journals():
         engine = connect(url)
         store = MemoryStore(engine)
         for talk in talks:
-            new = [_new(talk.name, i, *turn) for i, turn in talk.turns.items()]
-            store.keep([*map(replace_vector, new, made(embed, [m.text for m in new]))])
+            _keep(store, talk, embed)
         for talk in talks:
             vectors = made(embed, [question for question, _ in talk.questions])
             for (question, evidence), vector in zip(talk.questions, vectors, strict=True):
-                asked = MemoryQuestion("", talk.name, question, READ_TOKENS, POLICY.language)
-                ways = {"memory": asked}
-                if vector is not None:
-                    ways["with vectors"] = replace(asked, vector=vector)
-                for way, told in ways.items():
+                for way, told in _ways(talk.name, question, vector, READ_TOKENS).items():
                     ranked = [memory.id.partition("/")[2] for memory in store.recall(told)]
                     figures.add(f"{way}, {database}", talk, ranked, evidence)
         if database == "sqlite":
@@ -151,6 +148,73 @@ def quality(path: Path, embed: Embed | None = None) -> None:
             _beside_postgresql(engine, talks, figures)
         engine.dispose()
     figures.tell()
+
+
+def read_bfcl(folder: Path) -> Iterator[Talk]:
+    """Give the conversations of BFCL's users; of a question the answers that are right."""
+    names = ("BFCL_v4_memory.json", "possible_answer/BFCL_v4_memory.json")
+    asked, right = ([*_lines(folder / name)] for name in names)
+    answers = {line["id"]: frozenset(line["ground_truth"]) for line in right}
+    for path in sorted((folder / "memory_prereq_conversation").glob("memory_*.json")):
+        user = path.stem.partition("_")[2]
+        turns = {
+            f"{told['id']}/{n}": (told["id"], said[0]["content"])
+            for told in _lines(path)
+            for n, said in enumerate(told["question"])
+        }
+        questions = [
+            (line["question"][0][0]["content"], answers[line["id"]])
+            for line in asked
+            if line["scenario"] == user
+        ]
+        yield Talk(user, turns, questions)
+
+
+def _lines(path: Path) -> Iterator[Any]:
+    return map(json.loads, path.read_text(encoding="utf-8").splitlines())
+
+
+def _has(told: str, answers: Iterable[str]) -> bool:
+    """Return if one of the answers stands in a text, as BFCL itself compares them."""
+    plain, *words = (re.sub(r"[,./\-_*^()]", "", one).lower() for one in (told, *answers))
+    return any(re.search(rf"\b{re.escape(word)}\b", plain) for word in words)
+
+
+def answers(folder: Path, embed: Embed | None = None) -> None:
+    """Print how many of BFCL's answers stand in what is recalled."""
+    talks = [*read_bfcl(folder)]
+    for database, url in journals():
+        engine = connect(url)
+        store = MemoryStore(engine)
+        found: dict[str, list[bool]] = defaultdict(list)
+        for talk in talks:
+            _keep(store, talk, embed)
+            for question, right in talk.questions:
+                [vector] = made(embed, [question])
+                for way, told in _ways(talk.name, question, vector, BFCL_TOKENS).items():
+                    text = "\n".join(memory.text for memory in store.recall(told))
+                    found[way].append(_has(text, right))
+        for way, had in found.items():
+            print(
+                f"BFCL, {way}, {database}: {len(had)} questions, {fmean(had):.3f} have the answer"
+            )
+        engine.dispose()
+
+
+def _keep(store: MemoryStore, talk: Talk, embed: Embed | None) -> None:
+    new = [_new(talk.name, i, *turn) for i, turn in talk.turns.items()]
+    store.keep([*map(replace_vector, new, made(embed, [m.text for m in new]))])
+
+
+def _ways(
+    space: str, question: str, vector: TextVector | None, budget: int
+) -> dict[str, MemoryQuestion]:
+    """A question by words, and by vectors beside them where there is one."""
+    asked = MemoryQuestion("", space, question, budget, POLICY.language)
+    ways = {"memory": replace(asked, backend="sql")}
+    if vector is not None:
+        ways["with vectors"] = replace(asked, vector=vector)
+    return ways
 
 
 def _new(space: str, turn: str, session: str, told: str) -> NewMemory:
@@ -264,7 +328,9 @@ def main() -> None:
     """Measure what there is data for."""
     parser = argparse.ArgumentParser(description="Recall of memories.")
     parser.add_argument("locomo", nargs="?", type=Path, help="locomo10.zip")
-    parser.add_argument("--memories", type=int, default=100_000, help="of the large space")
+    parser.add_argument("--only", default="", help="names of its conversations")
+    parser.add_argument("--bfcl", type=Path, metavar="FOLDER", help="BFCL's data")
+    parser.add_argument("--memories", type=int, default=100_000, help="of the large space; 0: none")
     parser.add_argument("--dims", type=int, default=256, help="of its vectors; 0: it has none")
     parser.add_argument("--elsewhere", type=int, default=0, help="memories of other spaces")
     parser.add_argument("--embed", metavar="MODULE:FUNCTION", help="makes vectors of texts")
@@ -275,8 +341,11 @@ def main() -> None:
     if given.locomo is None:
         print("Without LoCoMo's archive nothing is said of what is found; see the top of the file.")
     else:
-        quality(given.locomo, embed)
-    speed(given.memories, given.dims, given.elsewhere)
+        quality(given.locomo, embed, [*filter(None, given.only.split(","))])
+    if given.bfcl is not None:
+        answers(given.bfcl, embed)
+    if given.memories:
+        speed(given.memories, given.dims, given.elsewhere)
 
 
 if __name__ == "__main__":

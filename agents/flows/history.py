@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter, deque
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, NamedTuple
 
 from pydantic_core import to_jsonable_python
@@ -88,30 +89,45 @@ class SignalWaits:
     A wait that the code has given up, as one with a time, stays open: a history does not say that.
     """
 
-    def __init__(self, lines: Iterable[Line]) -> None:
+    def __init__(self, lines: Iterable[Line] = ()) -> None:
         self._keys: dict[str, deque[str]] = {}
         self._kept: Counter[str] = Counter()
         self._generation = 0
+        self.add(lines)
+
+    def add(self, lines: Iterable[Line]) -> None:
+        """Go on with the lines behind those that are known."""
         for line in lines:
             self._tell(line)
             for one in line.commands:
                 if one.kind == "signal":
                     self._ask(one)
 
-    def put(self, name: str) -> None:
+    @property
+    def size(self) -> int:
+        """How much is kept of a history."""
+        return len(self._keys) + len(self._kept) + sum(map(len, self._keys.values()))
+
+    def open(self, more: Iterable[str] = ()) -> dict[str, str]:
+        """The names of signals that are waited for, by keys that no other wait has.
+
+        ``more``: names of signals that are told next, each to who waited first.
+        """
+        told = Counter(more)
+        return {
+            key: name for name, keys in self._keys.items() for key in islice(keys, told[name], None)
+        }
+
+    def _put(self, name: str) -> None:
         """Have who waited first get a signal of that name; else it is kept."""
         if self._keys.get(name):
             self._keys[name].popleft()
         else:
             self._kept[name] += 1
 
-    def open(self) -> dict[str, str]:
-        """The names of signals that are waited for, by keys that no other wait has."""
-        return {key: name for name, keys in self._keys.items() for key in keys}
-
     def _tell(self, line: Line) -> None:
         if line.kind == "signal":
-            self.put(line.key)
+            self._put(line.key)
         elif line.kind == "started":
             value = line.value or {}
             self._generation = value.get("generation", 0)

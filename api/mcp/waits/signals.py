@@ -1,11 +1,10 @@
-"""Signals that flows wait for, as what their tasks ask: read from the history of each."""
+"""Signals that flows wait for, as what their tasks ask: by the history of each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from agents.flows.history import Line, SignalWaits
 from agents.schema import problem
 from api.mcp.callers import Caller, check_may
 from api.mcp.waits.offered import OfferedSignal
@@ -49,17 +48,13 @@ async def signals_of(caller: Caller, tree: Mapping[str, Any]) -> dict[str, Await
     request = Flow.from_message(told[1]["args"], told[1]["kwargs"], known=True)
     if not (offered := services.models.signals.get(request.flow)):
         return {}
-    kept = await services.read(services.flows.history, tree["tenant"], tree["id"])
-    lines = [Line.of(line.kind, line.data) for line in kept]
-    heard = max((line.place for line in lines if line.place is not None), default=-1)
-    sent = await services.read(services.flows.sent, tree["id"], heard + 1, _SENT_MAX)
-    waits = SignalWaits(lines)
-    for one in sent:
-        if not one["told"]:
-            waits.put(one["name"])
+    flow = services.followed.of(tree["id"])
+    flow.add(await services.read(services.flows.lines, tree["tenant"], tree["id"], flow.next))
+    services.followed.keep(tree["id"], flow)
+    sent = await services.read(services.flows.sent, tree["id"], flow.heard + 1, _SENT_MAX)
     return {
         f"signal/{key}": AwaitedSignal(name, offered[name])
-        for key, name in waits.open().items()
+        for key, name in flow.open(sent).items()
         if name in offered
     }
 

@@ -54,7 +54,7 @@ def recall(
     seen = weighing.look(connection, asked)
     own = _own(connection, seen, asked)
     weights = seen.weights
-    scores, turns = weighing.scores(connection, seen)
+    scores, turns = weighing.scores(connection, seen, asked.trust)
     scores |= {
         place: points
         for place, memory in own.items()

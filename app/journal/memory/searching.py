@@ -42,13 +42,14 @@ class Searched:
         self.id, self.tenant, self.name = space.id, asked.tenant, asked.space
         self.question, self.words = asked.question, words
         self._connection, self._space, self._mirrors = connection, space, mirrors
-        self._vector = asked.vector
+        self._vector, self._trust = asked.vector, asked.trust
 
     def near(self, others: Collection[int]) -> Mapping[int, int]:
         """How near memories are to the question's vector, in thousandths."""
         if self._vector is None:
             return {}
-        return self._mirrors.near(self._connection, self._space, self._vector, others)
+        about = (self._connection, self._space, self._vector)
+        return self._mirrors.near(*about, others, self._trust)
 
     def links(self, places: Collection[int]) -> Sequence[SpaceLink]:
         """The links from and to memories."""

@@ -133,10 +133,12 @@ _COUNT = {dialect: text(_counting(dialect, ":space")) for dialect in _DIALECTS}
 _LOOK = {dialect: _looking(dialect) for dialect in _DIALECTS}
 
 
-def scores(connection: Connection, seen: SeenSpace) -> tuple[dict[int, int], dict[int, Turn]]:
+def scores(
+    connection: Connection, seen: SeenSpace, trust: int = 1
+) -> tuple[dict[int, int], dict[int, Turn]]:
     """Weigh the memories that have the rarer terms by all terms; the best ones, with their turns.
 
-    Both by their places.
+    Both by their places. What has less trust than is asked for takes no place among them.
     """
     there = {term: number for term, number in seen.having.items() if number}
     if seen.space is None or not there:
@@ -144,11 +146,12 @@ def scores(connection: Connection, seen: SeenSpace) -> tuple[dict[int, int], dic
     finding = essential(there, READ_MAX)
     found: dict[int, int] = {}
     turns: dict[int, Turn] = {}
-    for place, points, thread, turn in _weighed(connection, seen.space, seen.weights, finding):
+    best = _weighed(connection, seen.space, seen.weights, finding, trust=trust)
+    for place, points, thread, turn in best:
         found[place] = int(points)
         turns[place] = (thread, turn)
     if found and (rest := [term for term in there if term not in finding]):
-        for place, points in _weighed(connection, seen.space, seen.weights, rest, [*found]):
+        for place, points in _weighed(connection, seen.space, seen.weights, rest, places=[*found]):
             found[place] += int(points)
     return found, turns
 
@@ -158,23 +161,31 @@ def _weighed(
     space: Space,
     weights: Mapping[str, int],
     terms: Sequence[str],
+    *,
     places: Sequence[int] | None = None,
+    trust: int = 1,
 ) -> Any:
     forms = {form: weights[term] for term in terms for form in space.forms(term)}
     usual = space.statistics.usual
     about = {"terms": json.dumps(forms), "space": space.id, "most": _FOUND_MAX}
     about |= {"own": OWN * usual, "usual": USUAL * usual}
+    way = "best"
     if places is not None:
-        about["places"] = json.dumps(places)
-    return connection.execute(_WEIGH[connection.dialect.name, places is not None], about)
+        way, about["places"] = "among", json.dumps(places)
+    elif trust > 1:
+        way, about["trust"] = "trusted", trust
+    return connection.execute(_WEIGH[connection.dialect.name, way], about)
 
 
-def _weighing(dialect: str, *, among: bool) -> Any:
-    """Build the statement that weighs; ``score`` of agents/memory/ranking.py does as much."""
+def _weighing(dialect: str, way: str) -> Any:
+    """Build the statement that weighs; ``score`` of agents/memory/ranking.py does as much.
+
+    ``best``: all that have the terms; ``trusted``: those of some trust; ``among``: some places.
+    """
     part = "t.times * CAST(:own AS bigint)"
     beside = f"CAST(:usual AS bigint) + {LENGTH * 1000} * CAST(t.length AS bigint)"
     places = f"AND t.place IN (SELECT CAST(value AS integer) FROM {_LISTED[dialect]})"
-    which = places.format("places") if among else ""
+    which = places.format("places") if way == "among" else ""
     rows = f"memory_terms AS t WHERE t.space_id = :space AND t.term = a.key {which}"
     fenced = f"(SELECT t.place, t.times, t.length FROM {rows} OFFSET 0) AS t"
     named = _NAMED[dialect].format("terms")
@@ -183,15 +194,26 @@ def _weighing(dialect: str, *, among: bool) -> Any:
         "postgresql": f"{told} CROSS JOIN LATERAL {fenced}",
         "sqlite": f"{told} CROSS JOIN {rows}",
     }[dialect]
-    best = f"""
+    every = f"""
         SELECT t.place, sum(CAST(a.weight * ({part}) / ({part} + {beside}) AS integer)) AS points
-        FROM {found} GROUP BY t.place ORDER BY 2 DESC, 1 DESC LIMIT :most
+        FROM {found} GROUP BY t.place
         """
-    return text(best if among else _with_turns(dialect, best, "f.place, f.points", "f.place"))
+    first = "ORDER BY 2 DESC, 1 DESC LIMIT :most"
+    turned = ("f.place, f.points", "f.place")
+    return text(
+        {
+            "best": _with_turns(dialect, f"{every} {first}", *turned),
+            "trusted": f"{_with_turns(dialect, every, *turned, _TRUSTED)} {first}",
+            "among": f"{every} {first}",
+        }[way]
+    )
 
 
-def _with_turns(dialect: str, rows: str, told: str, place: str) -> str:
-    turn = f"memories AS m WHERE m.space_id = :space AND m.place = {place}"
+_TRUSTED = "AND m.trust >= :trust"
+
+
+def _with_turns(dialect: str, rows: str, told: str, place: str, which: str = "") -> str:
+    turn = f"memories AS m WHERE m.space_id = :space AND m.place = {place} {which}"
     return {
         "postgresql": f"""
             SELECT {told}, m.thread, m.turn FROM ({rows}) AS f
@@ -201,7 +223,8 @@ def _with_turns(dialect: str, rows: str, told: str, place: str) -> str:
     }[dialect]
 
 
-_WEIGH = {(d, among): _weighing(d, among=among) for d in _DIALECTS for among in (True, False)}
+_WAYS = ("best", "trusted", "among")
+_WEIGH = {(d, way): _weighing(d, way) for d in _DIALECTS for way in _WAYS}
 
 
 def turns_of(connection: Connection, space: Space, places: Collection[int]) -> dict[int, Turn]:
@@ -219,7 +242,31 @@ def _placed(dialect: str) -> str:
     return f"SELECT CAST(value AS integer) AS place FROM {each}"
 
 
+def _trusting(dialect: str) -> Any:
+    here = "m.space_id = :space AND m.place = f.place AND m.state = 'live'"
+    rows = f"FROM ({_placed(dialect)}) AS f CROSS JOIN"
+    return text(
+        {
+            "postgresql": f"""
+                SELECT m.place, m.trust {rows} LATERAL
+                (SELECT m.place, m.trust FROM memories AS m WHERE {here} OFFSET 0) AS m
+                """,
+            "sqlite": f"SELECT m.place, m.trust {rows} memories AS m WHERE {here}",
+        }[dialect]
+    )
+
+
+_TRUSTS = {d: _trusting(d) for d in _DIALECTS}
 _TURNS = {d: text(_with_turns(d, _placed(d), "f.place", "f.place")) for d in _DIALECTS}
+
+
+def trusts_of(connection: Connection, space: Space, places: Collection[int]) -> dict[int, int]:
+    """Return the trust of memories that are there still, by their places."""
+    if not places:
+        return {}
+    about = {"space": space.id, "places": json.dumps(sorted(places))}
+    rows = connection.execute(_TRUSTS[connection.dialect.name], about)
+    return {row.place: row.trust for row in rows}
 
 
 def texts(connection: Connection, space: Space, spots: Sequence[RankedPlace]) -> dict[Any, Any]:

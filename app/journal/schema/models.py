@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -542,7 +543,9 @@ class MemoryVector(Base):
     number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     place: Mapped[int] = mapped_column(Integer)
     model: Mapped[str] = mapped_column(String(200))  # the agent
-    data: Mapped[dict[str, Any]]  # {"vector": …}
+    #: {"vector": …} where it is encrypted, or was written before there were columns of bytes.
+    data: Mapped[dict[str, Any]]
+    vector: Mapped[bytes | None] = mapped_column(LargeBinary)  # its 32-bit floats
 
     __table_args__ = (Index("ix_memory_vectors_place", "space_id", "place"),)
 

@@ -44,5 +44,13 @@ def test_the_waits_that_are_open(lines: list[Line], told: dict[str, str]) -> Non
 
 def test_what_was_sent_and_not_told_so_far_is_waited_for_no_more() -> None:
     waits = SignalWaits([line("started", "", ("1", "go"), ("2", "go"))])
-    waits.put("go")
+    assert waits.open(["go", "stop"]) == {"0/2": "go"}
+    assert waits.open(["go"] * 3) == {}
+    assert waits.open() == {"0/1": "go", "0/2": "go"}
+
+
+def test_a_history_may_be_told_in_portions() -> None:
+    waits = SignalWaits([line("started", "", ("1", "go"))])
+    waits.add([line("signal", "go"), line("done", "x", ("2", "go"))])
     assert waits.open() == {"0/2": "go"}
+    assert waits.size == 2

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from app.journal import Journal
 from app.journal.memory import vectors
 from app.journal.schema.models import MemoryVector
 from app.journal.schema.rows import NewMemory, TextVector
 from celery_agents.contracts.memory import MemoryPolicy
-from tests.unit.app.journal.memory.test_keeping import asked, learn, new
+from tests.unit.app.journal.memory.test_keeping import asked, learn, new, told
 from tests.unit.app.journal.support import World, claimed, step
 
 SHOES, DOGS, TEA = np.eye(3, dtype=np.float32)
@@ -25,8 +25,8 @@ def made(of: Any, model: str = "m") -> TextVector:
 
 
 def found(journal: Journal, of: Any, question: str = "?", **more: Any) -> list[str]:
-    told = asked(question, vector=made(of, more.pop("model", "m")), **more)
-    return [memory.text for memory in journal.memories.recall(told)]
+    vector = made(of, more.pop("model", "m"))
+    return [m.text for m in journal.memories.recall(asked(question, vector=vector, **more))]
 
 
 def rows(world: World) -> int:
@@ -80,6 +80,84 @@ def test_another_agent_makes_them_anew(world: World, journal: Journal) -> None:
     assert rows(world) == 120
     assert found(journal, SHOES) == []
     assert len(found(journal, TEA, model="other")) == 100  # of ten tokens each
+
+
+def test_the_nearest_are_found_however_much_is_nearer_that_may_not_be_told(
+    journal: Journal,
+) -> None:
+    """What is over, or has less trust than is asked for, takes nobody's place."""
+    wanted = {f"boots {n}" for n in range(20)}
+    kept = [new(text, vector=made(TEA + SHOES)) for text in sorted(wanted)]
+    kept += [new(f"lies {n}", trust=1, vector=made(TEA)) for n in range(1_300)]
+    journal.memories.keep(kept)
+    assert not wanted & {*found(journal, TEA)}
+    assert {*found(journal, TEA, trust=2)} == wanted
+    assert {*found(journal, TEA, "lies boots", trust=2)} == wanted
+    # The words alone, of which more are in the others.
+    more = [new(f"boots boots boots {n}", trust=1) for n in range(400)]
+    journal.memories.keep(more)
+    assert {*told(journal, "boots", trust=2)} == wanted
+    journal.memories.keep([new("", f"no {n}", replaces=f"lies {n}") for n in range(1_300)])
+    assert {*found(journal, TEA)} == wanted
+    assert len(journal.memories.mirrors._mirrors) == 1
+    assert [m.rows for m in journal.memories.mirrors._mirrors.values()] == [20]
+
+
+def test_a_mirror_of_what_is_mostly_over_is_read_anew(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memories that come and go do not fill a process, though no question comes upon them."""
+    monkeypatch.setattr(vectors, "PORTION", 10)
+    monkeypatch.setattr(vectors, "NEAREST", 1)
+    monkeypatch.setattr(vectors, "ENOUGH", 1)
+    journal.memories.keep([new("tea", vector=made(TEA))])
+    for n in range(6):
+        some = [f"shoes {n} {m}" for m in range(10)]
+        journal.memories.keep([new(text, vector=made(SHOES)) for text in some])
+        assert found(journal, TEA)[0] == "tea"
+        journal.memories.erase("", "s", some)
+        (mirror,) = journal.memories.mirrors._mirrors.values()
+        assert mirror.rows <= 42  # twice what is there, and a portion
+
+
+@pytest.mark.parametrize("most", [0, 400, 10**9])
+def test_what_a_mirror_has_no_room_for_is_compared_all_the_same(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(vectors, "PORTION", 10)
+    monkeypatch.setattr(vectors, "TOGETHER", 4)
+    chance = np.random.default_rng(1)
+    texts = [f"text {n}" for n in range(75)]
+    rows = dict(zip(texts, chance.standard_normal((75, 3)), strict=True))
+    journal.memories.keep([new(text, vector=made(row)) for text, row in rows.items()])
+    monkeypatch.setattr(vectors, "MIRRORED_BYTES", most)
+    for n in range(3):
+        cosines = {text: float(row_of(row) @ SHOES) for text, row in rows.items()}
+        wide = max(cosines.values()) - min(cosines.values())
+        got = [cosines[text] for text in found(journal, SHOES)[:30]]
+        # Ranks are in thousandths.
+        assert got == pytest.approx(sorted(cosines.values())[:-31:-1], abs=2 * wide / 1_000)
+        (mirror,) = journal.memories.mirrors._mirrors.values()
+        assert mirror.bytes <= most + 10 * SHOES.nbytes
+        # Others come, and one that was there is made anew.
+        some = [f"more {n} {m}" for m in range(3)]
+        rows |= dict(zip(some, chance.standard_normal((3, 3)), strict=True))
+        journal.memories.keep([new(text, vector=made(rows[text])) for text in some])
+        nearest = max(cosines, key=cosines.__getitem__)
+        rows[nearest] = -SHOES
+        journal.memories.embed("", "s", {nearest: made(-SHOES)})
+
+
+def row_of(of: Any) -> Any:
+    return np.frombuffer(made(of).data, dtype=np.float32)
+
+
+def test_those_that_were_written_as_json_are_read(world: World, journal: Journal) -> None:
+    journal.memories.keep([new("boots", vector=made(SHOES)), new("tea", vector=made(TEA))])
+    earlier = {"data": {"vector": made(SHOES).told()[1]}, "vector": None}
+    with world.engine.begin() as c:
+        c.execute(update(MemoryVector).where(MemoryVector.place == 0).values(earlier))
+    assert found(journal, SHOES) == ["boots", "tea"]
 
 
 @pytest.mark.parametrize("most", [0, 10**9])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import struct
 import subprocess
 import sys
 import threading
@@ -8,11 +10,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, inspect
+from sqlalchemy import JSON, Engine, insert, inspect, text
 
 from app.journal.schema import migrate
 from app.journal.schema.engine import connect
-from app.journal.schema.models import Base
+from app.journal.schema.models import Base, MemoryVector
 from app.journal.schema.transactions import in_transaction
 from celery_agents.errors import ConfigurationError, JournalUnavailableError
 
@@ -37,6 +39,23 @@ def test_up_down_and_up_again(empty: Engine) -> None:
         migrate.downgrade(empty, "base")
         assert tables(empty) == set()
         assert in_transaction(empty, migrate.current) is None
+    empty.dispose()
+
+
+def test_vectors_stay_on_the_way_down(empty: Engine) -> None:
+    """Those that are bytes are JSON again, as those were that stood there before."""
+    migrate.upgrade(empty)
+    keys = [{"space_id": 1, "number": n, "place": n, "model": "m", "data": {}} for n in range(3)]
+    numbers = struct.pack("2f", 0.6, 0.8)
+    rows = [{**key, "vector": numbers} for key in keys]
+    rows[2] |= {"data": {"vector": "earlier"}, "vector": None}
+    in_transaction(empty, lambda c: c.execute(insert(MemoryVector), rows))
+    migrate.downgrade(empty, "0021")
+    found = text("SELECT data FROM memory_vectors ORDER BY number").columns(data=JSON())
+    told = in_transaction(empty, lambda c: list(c.execute(found).scalars()))
+    made = {"vector": base64.b64encode(numbers).decode()}
+    assert told == [made, made, {"vector": "earlier"}]
+    migrate.upgrade(empty)
     empty.dispose()
 
 
