@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Generator
+from types import CoroutineType, coroutine
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -12,11 +13,20 @@ T = TypeVar("T")
 async def in_time(limit_s: float | None, act: Awaitable[T], late: Callable[[], Exception]) -> T:
     """Give what an act gives; cancel it after ``limit_s`` (None: never), and raise ``late()``.
 
-    A ``TimeoutError`` of the act itself stays one.
+    A ``TimeoutError`` of the act itself stays one. What ends without waiting needs no timer, which
+    takes as long as a small step of ours.
     """
     if limit_s is None:
         return await act
-    limit = asyncio.timeout(limit_s)
+    until = asyncio.get_running_loop().time() + limit_s
+    if isinstance(act, CoroutineType):
+        try:
+            waits_for = act.send(None)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+        act = _rest_of(act, waits_for)
+    limit = asyncio.timeout_at(until)
     try:
         async with limit:
             return await act
@@ -24,6 +34,22 @@ async def in_time(limit_s: float | None, act: Awaitable[T], late: Callable[[], E
         if not limit.expired():
             raise
         raise late() from None
+
+
+@coroutine
+def _rest_of(begun: CoroutineType[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    """A coroutine that has begun, from where it waits."""
+    while True:
+        try:
+            try:
+                told = yield waits_for
+            except BaseException as error:  # noqa: BLE001 - the coroutine's to handle
+                waits_for = begun.throw(error)
+            else:
+                waits_for = begun.send(told)
+        except StopIteration as end:
+            found: T = end.value
+            return found
 
 
 class RenewedLimit:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from app.concurrency.batcher import Batches
 from app.concurrency.fibers import blocking, wait
 from app.concurrency.per_process import PerProcess
+from app.messaging.packed import exchange
 from celery_agents import names
 from celery_agents.noted import note
 from celery_agents.sealing import RESULT, sealed_value
@@ -136,11 +137,11 @@ class JournalBackend(AddressBackend):
         return bool(self.app.conf.find_value_for_key("extended", "result"))
 
     def _write(self, results: Sequence[tuple[bytes, str]]) -> list[Exception | None]:
-        with self.client.pipeline(transaction=False) as pipe:
-            for key, value in results:
-                pipe.set(key, value, ex=self.expires or None)
-                pipe.publish(key, value)
-            answers = pipe.execute(raise_on_error=False)
+        lasts = ("EX", self.expires) if self.expires else ()
+        commands: list[tuple[Any, ...]] = []
+        for key, value in results:
+            commands += ("SET", key, value, *lasts), ("PUBLISH", key, value)
+        answers = exchange(self.client, commands)
         return [a if isinstance(a, Exception) else None for a in answers[::2]]
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> Any:

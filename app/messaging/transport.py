@@ -34,6 +34,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from app.messaging import scripts
 from app.messaging.envelope import MalformedError, read_envelope
+from app.messaging.packed import exchange
 from app.messaging.scripts import TransportScripts
 from app.messaging.sharing import OWNED, TENDS_A_LEASE, Holdings, Sharing, due_at
 from celery_agents import names
@@ -120,16 +121,18 @@ class QoS(RedisQoS):
         # The entry first: an index without entry is cleared by the next sweep, and not run.
         if self._client is None:  # its connections are the channel's; making one costs a quarter
             self._client = self.channel._create_client()  # noqa: SLF001 - its own QoS
-        with self._client.pipeline(transaction=False) as pipe:
-            if tags:
-                pipe.hdel(self.unacked_key, *tags).zrem(self.unacked_index_key, *tags)
-            for start in range(0, len(owned), TAKE_MAX):  # with its text: it needs no answer first
-                told = owned[start : start + TAKE_MAX]
-                script = self.channel.scripts.acknowledge
-                pipe.eval(script, 2, self.unacked_key, self.unacked_index_key, *told)
-            if ids:
-                pipe.hdel(names.INTAKE_RECORDS, *ids).zrem(names.INTAKE_TIMES, *ids)
-            pipe.execute()
+        commands: list[tuple[Any, ...]] = []
+        if tags:
+            commands += ("HDEL", self.unacked_key, *tags), ("ZREM", self.unacked_index_key, *tags)
+        for start in range(0, len(owned), TAKE_MAX):  # with its text: it needs no answer first
+            told = owned[start : start + TAKE_MAX]
+            script = self.channel.scripts.acknowledge
+            commands.append(("EVAL", script, 2, self.unacked_key, self.unacked_index_key, *told))
+        if ids:
+            commands += ("HDEL", names.INTAKE_RECORDS, *ids), ("ZREM", names.INTAKE_TIMES, *ids)
+        for answer in exchange(self._client, commands):
+            if isinstance(answer, Exception):
+                raise answer
 
     def restore_visible(self, *_: Any, **__: Any) -> None:
         """Give back what was taken before ``visibility_timeout`` and not acknowledged since."""

@@ -9,8 +9,8 @@ time of the call alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 
 from app.concurrency.fibers import current, wait
@@ -28,6 +28,27 @@ def permit(tenant: str, priority: int) -> AbstractContextManager[None]:
         return nullcontext()
     permits: Permits = fiber.job.permits
     return permits.one(tenant, priority)
+
+
+class _Permit:
+    """A permit for the time of a block."""
+
+    __slots__ = ("_meter", "_permits", "_priority", "_tenant")
+
+    def __init__(self, permits: Permits, tenant: str, priority: int) -> None:
+        self._permits, self._tenant, self._priority = permits, tenant, priority
+        self._meter: Meter | None = None
+
+    def __enter__(self) -> None:
+        self._permits.take(self._tenant, self._priority)
+        if (meter := self._permits.meter) is not None:
+            self._meter = meter
+            meter.begin(self, self._tenant)
+
+    def __exit__(self, *_: object) -> None:
+        if self._meter is not None:
+            self._meter.end(self)
+        self._permits.give_back(self._tenant)
 
 
 class Permits:
@@ -57,34 +78,29 @@ class Permits:
         """True when a permit is free that nobody waits for."""
         return self._free > 0 and not self._queues
 
-    @contextmanager
-    def one(self, tenant: str, priority: int) -> Iterator[None]:
+    def one(self, tenant: str, priority: int) -> AbstractContextManager[None]:
         """Hold a permit for the time of the block; the fiber waits until there is one."""
+        return _Permit(self, tenant, priority)
+
+    def take(self, tenant: str, priority: int) -> None:
+        """Take a permit; the fiber waits until there is one."""
         if self._free > 0:
             self._take(tenant)
         else:
             self._wait(tenant, priority)
-        key, meter = object(), self.meter
-        if meter is not None:
-            meter.begin(key, tenant)
-        try:
-            yield
-        finally:
-            if meter is not None:
-                meter.end(key)
-            self._give_back(tenant)
 
-    def _take(self, tenant: str) -> None:
-        self._free -= 1
-        self._held[tenant] = self._held.get(tenant, 0) + 1
-
-    def _give_back(self, tenant: str) -> None:
+    def give_back(self, tenant: str) -> None:
+        """Give a permit back, to whoever waits for it."""
         self._free += 1
         self._held[tenant] -= 1
         if not self._held[tenant]:
             del self._held[tenant]
         if self._free > 0 and self._queues:
             self._hand_on()
+
+    def _take(self, tenant: str) -> None:
+        self._free -= 1
+        self._held[tenant] = self._held.get(tenant, 0) + 1
 
     def _wait(self, tenant: str, priority: int) -> None:
         turn: Future[None] = Future()
@@ -94,7 +110,7 @@ class Permits:
             wait(turn)
         except BaseException:  # ended while it waits
             if turn.done():
-                self._give_back(tenant)
+                self.give_back(tenant)
             else:
                 self._leave(tenant, waiting)
             raise

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
@@ -15,7 +16,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from app.journal.schema.engine import SHARED, unbracketed
 from app.journal.schema.transactions import between_forks, tried
 from app.journal.writing import sqlite
-from app.journal.writing.prepared import Shot, Written
+from app.journal.writing.prepared import Prepared, Shot, Written
+from app.journal.writing.sending import is_heard, send
 from app.journal.writing.sqlite_members import AmissError
 from celery_agents.noted import noting
 
@@ -45,6 +47,7 @@ class Held:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
+        self._is_set = False  # as each transaction sees to at its begin (see engine.py)
         #: Whether shots are a way here: prepared statements outlive transactions.
         self.shoots = not engine.get_execution_options().get(SHARED)
         #: Whether they are all written in one transaction, or none of them.
@@ -75,12 +78,23 @@ class Held:
             except AmissError:
                 return None
         try:
-            return self.statement(lambda c: fire(c, shots))
+            return self._fired(shots)
         except DBAPIError as error:
             if getattr(error.orig, "pgcode", None) not in POOLED:
                 raise
         self.shoots = False
         return None
+
+    def _fired(self, shots: Sequence[Shot]) -> Written:
+        """Run shots of PostgreSQL: once some have been, without a transaction of SQLAlchemy's."""
+        if not self._is_set or self._connection is None or is_heard(self._connection):
+            written = self.statement(lambda c: fire(c, shots))
+        else:
+            self._is_set = False  # unless it goes well
+            with self._opened() as connection, unbracketed(connection):
+                written = fire(connection, shots)
+        self._is_set = True
+        return written
 
     @contextmanager
     def _opened(self) -> Iterator[Connection]:
@@ -97,7 +111,7 @@ class Held:
         if self._connection is not None:
             with noting(log, "journal_connection", "A connection broke off", SQLAlchemyError):
                 self._connection.close()
-            self._connection = None
+            self._connection, self._is_set = None, False
 
 
 def held_transaction(held: Held, work: Callable[[Connection], R]) -> R:
@@ -108,14 +122,25 @@ def held_transaction(held: Held, work: Callable[[Connection], R]) -> R:
 def fire(connection: Connection, shots: Sequence[Shot]) -> Written:
     """Run shots of PostgreSQL in one round trip; the rows that the last one answers with."""
     told: set[str] = connection.info.setdefault(_TOLD, set())
-    for prepared in [p for shot in shots for p in (*shot.prepared.before, shot.prepared)]:
-        if prepared.name not in told:
-            connection.exec_driver_sql(prepared.command)
-            told.add(prepared.name)
-    planned = [_PLANNED] if any(shot.prepared.locks for shot in shots) else []
-    by_hash = [_BY_HASH] if any(shot.prepared.joined for shot in shots) else []
-    calls = [shot.prepared.call for shot in shots]
-    command = "; ".join([*planned, _BY_INDEX, *by_hash, *calls])
-    values = tuple(chain.from_iterable([shot.values for shot in shots]))
-    sent = connection.exec_driver_sql(command, values)
-    return {row[0]: row for row in sent} if shots[-1].prepared.answers else {}
+    command, names = _command(tuple([shot.prepared for shot in shots]))
+    if not told.issuperset(names):
+        for prepared in [p for shot in shots for p in (*shot.prepared.before, shot.prepared)]:
+            if prepared.name not in told:
+                send(connection, prepared.command, ())
+                told.add(prepared.name)
+    values = shots[0].values if len(shots) == 1 else _together(shots)
+    sent = send(connection, command, values)
+    return {row[0]: row for row in sent.rows} if shots[-1].prepared.answers else {}
+
+
+@lru_cache(maxsize=512)
+def _command(all_: tuple[Prepared, ...]) -> tuple[str, frozenset[str]]:
+    """Return the text that executes statements at once, and the names of those that it takes."""
+    planned = [_PLANNED] if any(one.locks for one in all_) else []
+    by_hash = [_BY_HASH] if any(one.joined for one in all_) else []
+    command = "; ".join([*planned, _BY_INDEX, *by_hash, *(one.call for one in all_)])
+    return command, frozenset(p.name for one in all_ for p in (*one.before, one))
+
+
+def _together(shots: Sequence[Shot]) -> tuple[Any, ...]:
+    return tuple(chain.from_iterable([shot.values for shot in shots]))

@@ -28,7 +28,7 @@ from celery_agents.errors import AnswerTooLargeError
 from celery_agents.light import light
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
     """A statement that a connection prepares once."""
 

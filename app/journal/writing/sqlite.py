@@ -16,6 +16,7 @@ from app.journal.schema.engine import read_clock
 from app.journal.schema.new_steps import NAMES, claimed, insert_into_runs, insert_into_steps, words
 from app.journal.writing import prepared
 from app.journal.writing.prepared import Prepared, Shot, Written
+from app.journal.writing.sending import send
 from app.journal.writing.sqlite_members import WAYS, AmissError, encode, value
 
 
@@ -227,11 +228,11 @@ def fire(connection: Connection, volley: Sequence[Shot]) -> Written:
             continue
         statements = OF[shot.prepared.name]
         values = {"at": at, **_values(statements.like, shot)}
-        results = [connection.exec_driver_sql(t, values) for t in statements.texts]
+        results = [send(connection, t, values) for t in statements.texts]
         if statements.returns:
-            written |= {row[0]: row for row in results[0]}
+            written |= {row[0]: row for row in results[0].rows}
             continue
-        if shot.prepared.answers and results[0].rowcount != len(shot.ids):
+        if shot.prepared.answers and results[0].written != len(shot.ids):
             raise AmissError
         written |= {step_id: (step_id,) for step_id in shot.ids}
     return written

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Connection
 
 from app.journal.schema.new_steps import INHERITED, OF_MEMBERS, insert_into_steps, words
 from app.journal.writing import prepared
 from app.journal.writing.prepared import Shot, Written
+from app.journal.writing.sending import send
 
 
 class AmissError(Exception):
@@ -67,21 +68,32 @@ def expand(connection: Connection, at: float, shot: Shot) -> Written:
     of_steps, (running, grace) = shot.values[:_OF_STEP], shot.values[_OF_STEP : _OF_STEP + 2]
     rows = _rows(of_steps)
     about = {"steps": rows, "running": running}
-    found = connection.exec_driver_sql(_WAIT, about)
-    written: dict[str, Sequence[Any]] = {row[0]: row for row in found}
+    found = send(connection, _WAIT, about)
+    written: dict[str, Sequence[Any]] = {row[0]: row for row in found.rows}
     if len(written) < len(shot.ids):
         raise AmissError
-    connection.exec_driver_sql(_OPEN, {"steps": rows, "at": at})
+    send(connection, _OPEN, {"steps": rows, "at": at})
     members = _rows(shot.values[_OF_STEP + 2 :])
-    connection.exec_driver_sql(_MAKE, {"members": members, "at": at, "grace": grace})
+    send(connection, _MAKE, {"members": members, "at": at, "grace": grace})
     return written
 
 
-_HELD = """
-    SELECT step_id, round, policy, expected, done, succeeded FROM joins
+class _Join(NamedTuple):
+    """A join that is open, as it is looked at before ends are counted in it."""
+
+    step_id: str
+    round: int
+    policy: str
+    expected: int
+    done: int
+    succeeded: int
+
+
+_HELD = f"""
+    SELECT {", ".join(_Join._fields)} FROM joins
     WHERE step_id IN (SELECT v.value FROM json_each(:parents) AS v)
         AND state = 'open' AND max_concurrent IS NULL
-"""
+"""  # noqa: S608 - of our own words
 _END = f"""
     UPDATE steps SET state = {value(3)}, outcome = {value(4)}, finished_at = :at,
         wake_at = :at + :grace, worker_id = NULL, wakes = 0, settled = 1
@@ -113,7 +125,8 @@ def finish_members(connection: Connection, at: float, shot: Shot) -> Written:
     """
     ids, tokens, parents, states, outcomes, running, grace, _ = shot.values
     asked = _totals(zip(parents, states, strict=True))
-    joins = connection.exec_driver_sql(_HELD, {"parents": encode([*asked])})
+    held = send(connection, _HELD, {"parents": encode([*asked])}).rows
+    joins = [_Join(*row) for row in held]
     rounds = {join.step_id: join.round for join in joins if _counts(join, *asked[join.step_id])}
     rows = [
         (*row, rounds[row[2]])
@@ -124,13 +137,13 @@ def finish_members(connection: Connection, at: float, shot: Shot) -> Written:
         return {}
     times = {"at": at, "grace": grace}
     about = {"rows": encode(rows), "running": running, **times}
-    ended = connection.exec_driver_sql(_END, about).all()
+    ended = send(connection, _END, about).rows
     totals = [(i, *n) for i, n in _totals((row[1], row[2]) for row in ended).items()]
-    counted = connection.exec_driver_sql(_COUNT, {"rows": encode(totals)})
+    counted = send(connection, _COUNT, {"rows": encode(totals)}).rows
     fired = [step_id for step_id, state in counted if state == "fired"]
     wakes: dict[str, Sequence[Any]] = {}
     if fired:
-        woken = connection.exec_driver_sql(_WAKE, {"fired": encode(fired), **times})
+        woken = send(connection, _WAKE, {"fired": encode(fired), **times}).rows
         wakes = {row[0]: row for row in woken}
     return {row[0]: (row[0], *wakes.pop(row[1], _NO_WAKE)) for row in ended}
 
@@ -144,7 +157,7 @@ def _totals(ends: Any) -> dict[str, tuple[int, int]]:
     return {parent_id: (number, succeeded[parent_id]) for parent_id, number in ended.items()}
 
 
-def _counts(join: Any, ended: int, succeeded: int) -> bool:
+def _counts(join: _Join, ended: int, succeeded: int) -> bool:
     """Return whether ends are only counted in a join: it does not fire, or since all have ended."""
     done, good = join.done + ended, join.succeeded + succeeded
     if done > join.expected or (done == join.expected and join.round > 1):

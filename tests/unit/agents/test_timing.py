@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -36,6 +37,67 @@ def test_what_ends_in_time(limit_s: float | None) -> None:
 def test_what_does_not(limit_s: float | None, act: Any, raised: type[Exception]) -> None:
     with pytest.raises(raised):
         asyncio.run(in_time(limit_s, act(), LateError))
+
+
+async def at_once(error: BaseException | None = None) -> str:
+    if error is not None:
+        raise error
+    return "done"
+
+
+def test_what_waits_for_nothing() -> None:
+    async def timers() -> int:
+        loop: Any = asyncio.get_running_loop()
+        assert await in_time(30.0, at_once(), LateError) == "done"
+        return len(loop._scheduled)
+
+    assert asyncio.run(timers()) == 0
+    for error in (TimeoutError("its own"), KeyError("its own")):
+        with pytest.raises(type(error), match="its own"):
+            asyncio.run(in_time(30.0, at_once(error), LateError))
+
+
+def test_time_that_passes_before_it_waits_counts() -> None:
+    async def busy() -> None:
+        time.sleep(0.02)  # noqa: ASYNC251 - it holds the loop up
+        await asyncio.sleep(30)
+
+    with pytest.raises(LateError):
+        asyncio.run(in_time(0.01, busy(), LateError))
+
+
+def test_what_waits_often() -> None:
+    """What is thrown in where it waits is its own to handle; what it waits for tells it values."""
+
+    async def main() -> list[Any]:
+        seen: list[Any] = []
+
+        async def act() -> str:
+            told = asyncio.get_running_loop().create_future()
+            told.set_result(5)
+            seen.append(await asyncio.shield(told))
+            failed = asyncio.get_running_loop().create_future()
+            failed.set_exception(KeyError("its own"))
+            try:
+                await asyncio.shield(failed)
+            except KeyError:
+                seen.append("caught")
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+            await asyncio.sleep(0)
+            return "done"
+
+        task = asyncio.create_task(in_time(30, act(), LateError))
+        while len(seen) < 2:  # noqa: ASYNC110 - the loop's turns are what is waited for
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        seen.append(await task)
+        return seen
+
+    assert asyncio.run(main()) == [5, "caught", "cancelled", "done"]
 
 
 def test_who_is_cancelled_is_not_late() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app.task import Context
 from celery.worker import state
 from celery.worker.request import Request
 from kombu.utils.imports import symbol_by_name
@@ -51,6 +52,46 @@ def test_the_body_travels_decoded(request_of: Any) -> None:
     request = request_of()
     assert request.body == [[1], {}, {}]
     assert (request.content_type, request.content_encoding) == (None, None)
+
+
+@pytest.mark.parametrize("more", [{}, {names.TENANT: "acme", "x-own": 5, "stamps": {}}])
+def test_its_own_headers_are_those_that_celery_finds(
+    app: Celery, task: Any, more: dict[str, Any]
+) -> None:
+    ours = StepRequest(Message(**more), app=app, task=task, hostname="w@here")
+    theirs = Request(Message(**more), app=app, task=task, hostname="w@here")
+    found = Context(ours.request_dict, called_directly=False)
+    assert (found.headers or None) == Context(theirs.request_dict, called_directly=False).headers
+
+
+def test_headers_of_that_name_stay(app: Celery, task: Any) -> None:
+    request = StepRequest(Message(headers={"a": 1}), app=app, task=task, hostname="w@here")
+    assert Context(request.request_dict).headers == {"a": 1}
+
+
+@pytest.mark.parametrize("why", ["id", "stamp", "time", "none"])
+def test_whether_it_is_revoked(
+    app: Celery, task: Any, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(
+        StepRequest, "_announce_revoked", lambda _, reason, *__: told.append(reason)
+    )
+    reasons: dict[str, dict[str, Any]] = {
+        "stamp": {"stamps": {"for": ["me"]}, "stamped_headers": ["for"]},
+        "time": {"expires": "2020-01-01T00:00:00+00:00"},
+    }
+    request = StepRequest(Message(**reasons.get(why, {})), app=app, task=task, hostname="w@here")
+    if why == "id":
+        state.revoked.add("s")
+    state.revoked_stamps["for"] = ["me"]
+    try:
+        assert request.revoked() is (why != "none")
+        assert told == {"time": ["expired"], "none": []}.get(why, ["revoked"])
+        request._already_revoked = True
+        assert request.revoked()
+    finally:
+        state.reset_state()
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_it_waits_for_the_disk_where_it_has_to(
     """Else a later commit takes it along; either way it is there for whoever looks."""
     flow, a = begun(journal, "a")
     waits: list[bool] = []
-    for name in ("transaction", "statement"):
+    for name in ("transaction", "statement", "shoot"):
 
         def noting(real: Callable[..., Any], held: Held, work: Any) -> Any:
             waits.append(held is journal._writer._final)
@@ -207,7 +207,7 @@ def lose_a_commits_answer(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OperationalError("COMMIT", None, Exception("server closed the connection"))
         return found
 
-    for name in ("transaction", "statement"):
+    for name in ("transaction", "statement", "shoot"):
         monkeypatch.setattr(Held, name, _method(losing, getattr(Held, name)))
 
 

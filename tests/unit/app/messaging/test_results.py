@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -14,6 +14,7 @@ from celery.exceptions import BackendStoreError
 from celery.utils.objects import Bunch
 from redis.exceptions import OutOfMemoryError
 
+from app.messaging import results
 from app.messaging.results import JournalBackend, reported
 from celery_agents import names
 
@@ -90,28 +91,17 @@ class Pipe:
     def __init__(self) -> None:
         self.commands: list[tuple[Any, ...]] = []
 
-    def set(self, *args: Any, **options: Any) -> None:
-        self.commands.append(("set", *args, options))
-
-    def publish(self, *args: Any) -> None:
-        self.commands.append(("publish", *args))
-
-    def execute(self, *, raise_on_error: bool) -> list[Any]:
-        assert not raise_on_error
+    def __call__(self, _: object, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        self.commands += commands
         refused = OutOfMemoryError("full")
-        return [refused if c[0] == "set" and n % 4 else True for n, c in enumerate(self.commands)]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
+        return [refused if c[0] == "SET" and n % 4 else True for n, c in enumerate(self.commands)]
 
 
 @pytest.fixture
 def pipe(backend: JournalBackend, monkeypatch: pytest.MonkeyPatch) -> Pipe:
     made = Pipe()
-    client = SimpleNamespace(pipeline=lambda **_: made)
-    monkeypatch.setattr(type(backend), "client", client)
+    monkeypatch.setattr(type(backend), "client", None)
+    monkeypatch.setattr(results, "exchange", made)
     return made
 
 
@@ -120,8 +110,8 @@ def test_results_of_many_steps_are_one_write_and_each_has_its_own_error(
 ) -> None:
     errors = backend._write([(b"k1", "v1"), (b"k2", "v2"), (b"k3", "v3")])
     assert [type(e) for e in errors] == [type(None), OutOfMemoryError, type(None)]
-    stored = [c[1:3] for c in pipe.commands if c[0] == "set"]
-    told = [c[1:3] for c in pipe.commands if c[0] == "publish"]
+    stored = [c[1:3] for c in pipe.commands if c[0] == "SET"]
+    told = [c[1:3] for c in pipe.commands if c[0] == "PUBLISH"]
     assert stored == told == [(b"k1", "v1"), (b"k2", "v2"), (b"k3", "v3")]
 
 
@@ -129,7 +119,7 @@ def test_results_of_many_steps_are_one_write_and_each_has_its_own_error(
 def test_results_expire(backend: JournalBackend, pipe: Pipe, expires: int | None) -> None:
     backend.expires = expires
     backend._write([(b"k", "v")])
-    assert pipe.commands[0][-1] == {"ex": expires}
+    assert pipe.commands[0] == ("SET", b"k", "v", *(("EX", expires) if expires else ()))
 
 
 def test_an_outcome_is_stored_as_celery_stores_results(backend: JournalBackend, pipe: Pipe) -> None:
