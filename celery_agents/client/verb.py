@@ -108,8 +108,9 @@ class Verb(Generic[R]):
 
     def _draft(self, args: list[JsonValue], given: dict[str, Any], about: dict[str, Any]) -> Draft:
         """The draft of options that are right with this input; one of plain options is kept."""
-        key = self._key_of(given, about) if self.kept and args else None
-        if key is not None and (kept := self._drafts.get(key)) and problem(args[0]) is None:
+        key = self._key_of(given, about) if self.kept and len(args) <= 1 else None
+        kept = None if key is None else self._drafts.get(key)
+        if kept is not None and not any(map(problem, args)):
             return kept
         request = self._request.from_message(args, given, names=self.own)
         request.within(self._connection.ballots_max)

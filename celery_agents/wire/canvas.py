@@ -69,5 +69,7 @@ def _is_plain(link: Any) -> bool:
 
 
 def _named(link: Any, oid: str) -> dict[str, Any]:
-    options = {"task_id": new_id(), "reply_to": oid, **link["options"]}
+    options = {"reply_to": oid, **link["options"]}
+    if "task_id" not in options:
+        options["task_id"] = new_id()
     return {**link, "options": options}

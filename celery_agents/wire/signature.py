@@ -19,7 +19,7 @@ class StepSignature(Signature):
 
     def freeze(self, _id: str | None = None, *args: Any, **kwargs: Any) -> Any:
         """As Celery's: the id stays as it is, once it has one."""
-        return super().freeze(_id or new_id(), *args, **kwargs)
+        return super().freeze(_id or self.options.get("task_id") or new_id(), *args, **kwargs)
 
     _freeze = freeze
 

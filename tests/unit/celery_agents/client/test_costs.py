@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import redis
-from celery import signals
+from celery import chain, signals
 
 from celery_agents import Client, names
 from celery_agents.client.run import Run
@@ -64,6 +64,16 @@ def store_results(store: redis.Redis, runs: Sequence[Run[Any]]) -> None:
 
 def test_a_step_that_is_sent_with_others(client: Client) -> None:
     assert each(lambda count: client.ask.many("noop", range(count))) < 45  # 34
+
+
+def test_a_chain_of_three(client: Client) -> None:
+    """Most of it is Celery's canvas."""
+    ask = client.ask.s
+
+    def chains(count: int) -> None:
+        client.publish(chain(ask("a", n), ask("a"), ask("a")) for n in range(count))
+
+    assert each(chains) < 460  # 422
 
 
 def test_a_step_that_is_sent_alone(client: Client, redis_url: str) -> None:
@@ -179,6 +189,16 @@ class TestKeptDrafts:
             client.ask("noop", float("nan"))
         with pytest.raises(PayloadTooLargeError):
             client.ask("noop", "x" * 300_000)
+
+    def test_signatures_without_an_input_are_checked(self, client: Client) -> None:
+        for _ in range(2):
+            assert client.ask.s("noop").args == ()
+            assert client.ask.s("noop", None).args == (None,)
+            with pytest.raises(InvalidPayloadError, match="one positional argument"):
+                client.ask.s("noop", 1, 2)
+            with pytest.raises(InvalidPayloadError, match="input"):
+                client.ask.s("noop", float("inf"))
+        assert len(client.ask._drafts) == 1
 
     def test_a_signature_can_be_changed(self, client: Client) -> None:
         first = client.ask.s("noop", 1)
