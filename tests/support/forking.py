@@ -6,6 +6,7 @@ tests and nothing of the checkout but what it is told to.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
@@ -74,6 +75,8 @@ SDKS = (
 #: Packages that stand below another one in an installed wheel.
 _PLACED = frozenset({"agents", "api", "app", "beat_schedules", "tasks"})
 _MESSAGE_BYTES = 128 * 1024
+#: The bytes of a large page, and what madvise is told: MADV_COLLAPSE.
+_LARGE, _COLLAPSE = 2 * 1024 * 1024, 25
 
 
 class _Orders:
@@ -184,6 +187,23 @@ def _read_once() -> None:
     know_redis()
 
 
+def _in_large_pages() -> None:
+    """Have the kernel keep what is in memory in pages of 2 MiB, where it can.
+
+    A fork copies the table of its parent's pages, and frees it: with pages of 4 KiB that takes four
+    fifths of the CPU of a fork that ends at once, 16 of 20 ms.
+    """
+    advise = ctypes.CDLL(None).madvise
+    advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        place, rights, _, _, file, *_ = line.split()
+        if file == "0" and rights.startswith("rw"):
+            begin, end = (int(number, 16) for number in place.split("-"))
+            begin = -(-begin // _LARGE) * _LARGE
+            if (size := (end - begin) // _LARGE * _LARGE) > 0:
+                advise(begin, size, _COLLAPSE)  # older kernels refuse, and all is as it was
+
+
 def _stand_in(folder: str) -> None:
     """Look for modules where a process does that was started in this folder."""
     own = {str(Path.cwd()), ""}
@@ -212,6 +232,7 @@ class _Modules:
         configure_mappers()  # of classes that are imported, as their first query would
         gc.collect()
         gc.freeze()
+        _in_large_pages()
 
     def found(self, name: str) -> Any:
         """Import a module of the service, or another one."""
