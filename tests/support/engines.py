@@ -22,15 +22,15 @@ def share() -> None:
 
 
 def _sharing(make: Callable[..., Engine]) -> Callable[..., Engine]:
-    first: Engine | None = None
+    earlier: list[Engine] = []  # until one of them has met its server
 
     @wraps(make)
     def made(*args: Any, **kwargs: Any) -> Engine:
-        nonlocal first
         engine = make(*args, **kwargs)
-        if first is None or not _has_met_its_server(first):
-            first = engine
+        if (first := next(filter(_has_met_its_server, earlier), None)) is None:
+            earlier.append(engine)
         else:
+            earlier[:] = [first]
             # Its pool keeps its own: that tells connections apart.
             engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
         return engine

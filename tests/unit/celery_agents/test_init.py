@@ -48,19 +48,22 @@ def test_the_client_loads_what_it_needs() -> None:
 
 
 def test_it_takes_a_fraction_of_the_clients_time() -> None:
-    """Beside Pydantic, which both need; the best of several, since others use the machine."""
+    """Beside Pydantic, which both need; in one of several tries, since others use the machine."""
+    timed = """
+import time, pydantic.main
+begin = time.process_time()
+import celery_agents
+lazy = time.process_time() - begin
+from celery_agents import Client
+print(lazy / (time.process_time() - begin))
+"""
 
-    def seconds(code: str) -> float:
-        timed = (
-            "import time, pydantic.main; begin = time.process_time()"
-            f"; {code}; print(time.process_time() - begin)"
-        )
+    def share() -> float:
         command = [sys.executable, "-c", timed]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         return float(done.stdout)
 
-    lazy = min(seconds("import celery_agents") for _ in range(3))
-    assert lazy < 0.6 * min(seconds("from celery_agents import Client") for _ in range(3))
+    assert any(share() < 0.6 for _ in range(3))
 
 
 def imported() -> dict[str, str]:

@@ -7,20 +7,21 @@ from sqlalchemy import create_engine, select
 from app.journal.schema.engine import connect, reading, relaxed
 from app.journal.schema.models import Step
 from tests.support import engines
-from tests.unit.app.journal.support import World
 
 
-def test_a_statement_is_put_together_once(world: World, second_journal_url: str) -> None:
+def test_a_statement_is_put_together_once(journal_url: str, second_journal_url: str) -> None:
     statement = select(Step.id).where(Step.id == "s", Step.token == 1)
-    with world.engine.connect() as c:
+    connect(journal_url).connect().close()  # if it is the first that there is
+    one, other = connect(journal_url), connect(second_journal_url)
+    with one.connect() as c:
         c.execute(statement).all()
-    other = connect(second_journal_url)
     with other.connect() as c:
         assert c.execute(statement).context.cache_hit is c.dialect.CACHE_HIT
         assert c.execute(select(Step.run_id)).all() == []
     assert other.pool._dialect is not other.dialect  # it tells its own connections apart
     for of in (other, reading(other), relaxed(other)):
-        assert of.dialect is world.engine.dialect
+        assert of.dialect is one.dialect
+    one.dispose()
     other.dispose()
 
 
