@@ -22,7 +22,7 @@ from app.access.permissions import Role
 from app.journal.schema.engine import connect
 from deploy.local.servers import LOOPBACK
 from tests.integration.harness import FAST, SOON_S, Stack, eventually
-from tests.support.api import Asked, made_key, served
+from tests.support.api import Asked, in_process, made_key, served, settings
 from tests.support.slow_route import SlowRoute
 
 ASK = {"task": "ask", "agent": "shout", "input": "hello"}
@@ -159,6 +159,33 @@ def test_a_journal_that_is_slow_for_it_alone(
         for found in late:
             found.exception(SOON_S)
         rest.works()
+
+
+@pytest.mark.postgres
+def test_a_journal_that_hangs_is_away(
+    redis_url: str, postgres_journal_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server takes what it is asked, and says nothing: whoever asks hears so after a while."""
+    monkeypatch.setattr("api.services._READ_S", 0.5)
+    monkeypatch.setattr("api.sending._ACCEPTED_S", 0.5)
+    monkeypatch.setattr("api.keys.KNOWN_S", 600.0)
+    url = make_url(postgres_journal_url)
+    key = made_key(postgres_journal_url, Role.USER)
+    with ExitStack() as ends:
+        route = ends.enter_context(SlowRoute(url.port or 5432, 0.0))
+        slow = url.set(host=LOOPBACK, port=route.port).render_as_string(hide_password=False)
+        with in_process(settings(redis_url, slow)) as http:
+            user = Asked(http, key)
+            user("POST", "/tasks", ASK, status=202)
+            route.delay_s = 3_600.0
+            for told in (
+                *(user("GET", "/tasks") for _ in range(12)),  # more than it has threads
+                *(user("POST", "/tasks", ASK) for _ in range(4)),
+            ):
+                assert (told.status_code, told.json()["kind"]) == (503, "journal")
+                assert told.headers["retry-after"]
+            assert http.get("/health").status_code == 503
+            ends.close()  # what hangs breaks off, so that threads end
 
 
 def _written(http: httpx2.Client, key: str, n: int) -> int:
