@@ -18,6 +18,7 @@ from api.ui.frame import (
     lasting,
     moment,
     options,
+    short,
     table,
     tokens,
     verb,
@@ -116,7 +117,9 @@ def _run(row: RunInfo, *, tenants: bool) -> Html:
         cell(
             "Run",
             run_link(row.id, words),
-            tag("p", shown(told), class_="quiet") if told else None,
+            tag("p", short(told, _REASON_MAX), class_="quiet" if row.why else "error")
+            if told
+            else None,
             class_="main",
         ),
         cell("Agent", row.agent or NOTHING),
@@ -188,7 +191,7 @@ def _figures(stats: Sequence[StepStats]) -> Iterator[tuple[str, Any]]:
     yield "Steps in 24 h", f"{sum(one.count for one in stats):,}, {failed:,} failed"
     for one in stats:
         if one.state is State.SUCCEEDED and one.median_s is not None:
-            yield "Latency, median and p95", f"{lasting(one.median_s)}, {lasting(one.p95_s)}"
+            yield "Median and p95", f"{lasting(one.median_s)}, {lasting(one.p95_s)}"
     yield "Cost in 24 h", dollars(spent.cost_usd)
 
 
@@ -361,7 +364,7 @@ def _budget(state: BudgetState) -> Html:
         "tr",
         cell("Budget", state.name, f" {state.subject}" if state.subject else "", class_="main"),
         cell("Policy", tag("code", _policy(state.policy))),
-        cell("Used", _share(used), tag("b", "spent", class_="full") if used >= 1 else None),
+        cell("Used", _share(used), (" ", tag("b", "spent", class_="full")) if used >= 1 else None),
         cell("Spent", _amounts(state.spent), class_="n"),
         cell("Reserved", _amounts(state.reserved), class_="n"),
         cell("In doubt", _amounts(state.in_doubt), class_="n"),

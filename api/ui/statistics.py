@@ -20,6 +20,7 @@ ROWS_MAX, _KINDS_MAX = 100, 6
 _HIGH, _WIDE = 40.0, 10
 #: States in the order in which a bar has them.
 _ORDER = tuple(State(name) for name in ("succeeded", "failed", "dead", "cancelled", "skipped"))
+_MILLION = 1_000_000
 _FAILED = (State.FAILED, State.DEAD)
 TimeName = Literal["1h", "24h", "7d", "30d"]
 
@@ -82,8 +83,8 @@ def sheet(looked: Looked, told: Stats, slots: Sequence[TimeSlot]) -> Iterator[Ht
         yield tag("p", words, class_="empty")
         return
     yield tag("div", _charts(told, slots), class_="grid", id="charts")
-    yield _over_time(slots)
     yield from _by_name(looked, told)
+    yield _over_time(slots)
     late = ("Counted from rows of runs that have ended; runs that began after ",)
     until = moment(told.counted_until)
     yield tag("p", late, until, " may be missing.", class_="quiet")
@@ -109,13 +110,19 @@ def _charts(told: Stats, slots: Sequence[TimeSlot]) -> Iterator[Html]:
     ]
     words = [f"{tokens(slot.usage.model_dump())} tokens" for slot in slots]
     read = f"{used.cached_tokens:,} read from caches" if used.cached_tokens else "in → out"
-    yield _chart("Tokens", (tokens(used.model_dump()), read), slots, flow, words)
+    told_tokens = f"{_short(used.input_tokens)} → {_short(used.output_tokens)}"
+    yield _chart("Tokens", (told_tokens, read), slots, flow, words)
     paid = [[("f-out", slot.usage.cost_usd or 0.0)] for slot in slots]
     words = [dollars(slot.usage.cost_usd) for slot in slots]
     saved = (
         f"{dollars(used.saved_usd)} saved by caches" if used.saved_usd else f"{used.calls:,} calls"
     )
     yield _chart("Cost", (dollars(used.cost_usd), saved), slots, paid, words)
+
+
+def _short(number: int) -> str:
+    """A number as a headline; the table has the exact one."""
+    return f"{number:,}" if number < _MILLION else f"{number / _MILLION:,.1f} M"
 
 
 def _failed(steps: Mapping[str, int]) -> int:

@@ -115,18 +115,23 @@ def _options(tally: Mapping[str, int], chosen: Any) -> Html:
 
 
 def _ballots(ballots: Sequence[Row]) -> Html:
+    """Ballots, without columns of what none of them has."""
+    listed = ballots[:_BALLOTS_MAX]
+    sure = any(ballot.get("confidence") is not None for ballot in listed)
+    reasoned = any(ballot.get("reason") for ballot in listed)
     rows = [
         tag(
             "tr",
             cell("Voter", tag("b", ballot.get("voter")), class_="main"),
             cell("Said", _voice(ballot)),
-            cell("Confidence", _percent(ballot.get("confidence")), class_="n"),
+            cell("Confidence", _percent(ballot.get("confidence")), class_="n") if sure else None,
             cell("Weight", ballot.get("weight", "1"), class_="n"),
-            cell("Reason", _reason(ballot), class_="reason"),
+            cell("Reason", _reason(ballot), class_="reason") if reasoned else None,
         )
-        for ballot in ballots[:_BALLOTS_MAX]
+        for ballot in listed
     ]
-    names = ("Voter", "Said", "Confidence", "Weight", "Reason")
+    told = ("Confidence", sure), ("Weight", True), ("Reason", reasoned)
+    names = ("Voter", "Said", *(name for name, has in told if has))
     left = len(ballots) - len(rows)
     more = tag("p", f"{left:,} more ballots", class_="quiet") if left else None
     return tag("div", table(names, rows, empty="No ballots.", class_="cards"), more)
