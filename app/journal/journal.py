@@ -86,8 +86,7 @@ class Journal:
         self.flows, self.sequels = FlowStore(engine), Sequels(self._writer, self.rules)
         self.findings = Findings(engine, self.rules, me.id)
         self.bounds = Bounds(engine, self.rules.caps.cost)
-        self.ledger = Ledger(engine)
-        self.letters = Letters(engine)
+        self.ledger, self.letters = Ledger(engine), Letters(engine)
         self.memos, self.undoing = Memos(engine), Undoings(engine)
         self.sessions = Exchanges(engine, self._writer)
         self.streams, self.memories = StreamStore(engine), MemoryStore(engine)
@@ -101,6 +100,7 @@ class Journal:
         with self._hearts:
             self._heart.close()
         self._members.close()
+        self.flows.close()
         self.engine.dispose()
 
     # -- writes, in group commits

@@ -9,7 +9,7 @@ on in one turn, too, and what they write then is one batch.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from sqlalchemy import Engine
@@ -23,25 +23,26 @@ from app.journal.schema.transactions import tried
 from app.journal.writing.connection import Held
 from celery_agents.errors import JournalUnavailableError
 
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 #: Keys of one statement at the most: what they have is held in memory at once.
 TOGETHER_MAX = 64
 
 
-class Together(Generic[V]):
+class Together(Generic[K, V]):
     """Reads by key, of which those that come while another one runs are made together."""
 
     def __init__(
-        self, engine: Engine, read: Callable[[Connection, Sequence[str]], Mapping[str, V]]
+        self, engine: Engine, read: Callable[[Connection, Sequence[K]], Mapping[K, V]]
     ) -> None:
         self._held = Held(reading(engine))
         self._read = read
-        self._asked: list[tuple[str, Future[V]]] = []
+        self._asked: list[tuple[K, Future[V]]] = []
         self._turn = threading.Lock()
-        self._gathered: Gathered[tuple[str, Future[V]]] = Gathered(self._hand_over)
+        self._gathered: Gathered[tuple[K, Future[V]]] = Gathered(self._hand_over)
 
-    def __call__(self, key: str) -> V:
+    def __call__(self, key: K) -> V:
         """Return what is read under ``key``, from a statement that began after the call.
 
         Raises:
@@ -62,10 +63,10 @@ class Together(Generic[V]):
         with self._turn:
             self._held.close()
 
-    def _hand_over(self, asked: list[tuple[str, Future[V]]]) -> None:
+    def _hand_over(self, asked: list[tuple[K, Future[V]]]) -> None:
         process_loop().blocking.submit(self._serve, asked)
 
-    def _serve(self, asked: list[tuple[str, Future[V]]]) -> None:
+    def _serve(self, asked: list[tuple[K, Future[V]]]) -> None:
         self._asked += asked
         with self._turn:  # whoever had it before may have read ours, too
             while not all(mine.done() for _, mine in asked):
@@ -73,9 +74,9 @@ class Together(Generic[V]):
                 del self._asked[: len(batch)]
                 self._answer(batch)
 
-    def _answer(self, batch: list[tuple[str, Future[V]]]) -> None:
+    def _answer(self, batch: list[tuple[K, Future[V]]]) -> None:
         try:
-            keys = sorted({key for key, _ in batch})
+            keys = [*dict.fromkeys(key for key, _ in batch)]
             found = tried(lambda: self._held.statement(lambda c: self._read(c, keys)))
         except Exception as error:  # noqa: BLE001 - who asked is told
             if len(batch) > 1 and not isinstance(error, JournalUnavailableError):

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 #: Modes of the journal's file and folder, and the bits that a mode has.
 PRIVATE_FILE, PRIVATE_FOLDER, MODE = 0o600, 0o700, 0o777
 
+#: Pages that a connection to SQLite keeps at the most.
+CACHE_KIB = 256
+
 #: A database's clock that was read so long ago is read anew: clocks are set, servers change.
 CLOCK_S = 1.0
 
@@ -281,6 +284,9 @@ def _sqlite(url: URL, path: str | None, timeout_s: float) -> Engine:
             "journal_mode=WAL",  # readers do not stop the writer
             "foreign_keys=ON",
             "wal_autocheckpoint=2000",  # 8 MiB of log between checkpoints
+            # A connection forgets what it has read whenever another one has written: of 2 MiB each,
+            # as is usual, a worker's many held most for nothing.
+            f"cache_size=-{CACHE_KIB}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -338,8 +344,12 @@ _MAKING = threading.Lock()
 
 
 def reading(engine: Engine) -> Engine:
-    """The same engine for transactions that only read."""
-    return engine.execution_options(**{READ_ONLY: True})
+    """The same engine for transactions that only read; made once, as it has no state."""
+    known: Engine | None = vars(engine).get(READ_ONLY)
+    if known is None:
+        known = engine.execution_options(**{READ_ONLY: True})
+        setattr(engine, READ_ONLY, known)
+    return known
 
 
 def relaxed(engine: Engine) -> Engine:

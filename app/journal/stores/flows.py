@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine, Text, bindparam, cast, select
 
+from app.journal.queries.together import Together
 from app.journal.schema.engine import read_clock, reading
 from app.journal.schema.models import Entry, Event, Step, table
 from app.journal.schema.rows import Aftermath, Claimed
@@ -66,6 +67,17 @@ class News(NamedTuple):
     signals: list[NewSignal]
 
 
+class Glance(NamedTuple):
+    """A look at a flow: lines from a place on, and news since; see :meth:`FlowStore.glance`."""
+
+    tenant: str
+    id: str
+    since: int
+    keys: tuple[str, ...]
+    heard: int
+    most: int | None
+
+
 class OpenFlow(NamedTuple):
     """A flow as it was asked for."""
 
@@ -90,6 +102,16 @@ class FlowStore:
     """The flows of a journal."""
 
     engine: Engine
+    #: Looks of many at once, over a connection that is kept.
+    _glances: Together[Glance, tuple[list[ToldLine], News]] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make what reads together; it opens nothing before it is asked."""
+        object.__setattr__(self, "_glances", Together(self.engine, _glanced))
+
+    def close(self) -> None:
+        """Close the connection that is kept."""
+        self._glances.close()
 
     def history(self, tenant: str, step_id: str) -> list[ToldLine]:
         """The lines of a flow's history since it began, or last began anew. Raises as below."""
@@ -155,7 +177,8 @@ class FlowStore:
         Raises:
             UnreadableValueError: an outcome or a signal cannot be decrypted.
         """
-        return self._read(lambda c: _news(c, claim, keys, heard, most))
+        asked = Glance(claim.tenant, claim.id, 0, tuple(keys), heard, most)
+        return self._read(lambda c: _news(c, asked))
 
     def glance(
         self,
@@ -165,13 +188,13 @@ class FlowStore:
         heard: int,
         most: int | None = None,
     ) -> tuple[list[ToldLine], News]:
-        """Lines of a flow's history from a place on, and its news, at one look."""
+        """Lines of a flow's history from a place on, and its news, at one look.
 
-        def read(connection: Connection) -> tuple[list[ToldLine], News]:
-            told = _lines(connection, claim.tenant, claim.id, since)
-            return told, _news(connection, claim, keys, heard, most)
-
-        return self._read(read)
+        Each is looked at as it is then: what comes meanwhile may be among the news or not, and is
+        known as new when the flow is to wait.
+        """
+        asked = Glance(claim.tenant, claim.id, since, tuple(keys), heard, most)
+        return self._glances(asked)
 
     def answers(self, step_id: str, keys: Sequence[str]) -> dict[str, tuple[float, JsonValue]]:
         """When those of a flow's members of these keys succeeded, and what they answered.
@@ -242,14 +265,21 @@ def _lines(connection: Connection, tenant: str, step_id: str, since: int) -> lis
     ]
 
 
-def _news(
-    connection: Connection, claim: Claimed, keys: Sequence[str], heard: int, most: int | None
-) -> News:
-    where = (claim.tenant, SIGNALS + claim.id)
-    queries, given = [_NEWS], _place(where, heard + 1)
+def _glanced(
+    connection: Connection, asked: Sequence[Glance]
+) -> dict[Glance, tuple[list[ToldLine], News]]:
+    return {
+        one: (_lines(connection, one.tenant, one.id, one.since), _news(connection, one))
+        for one in asked
+    }
+
+
+def _news(connection: Connection, asked: Glance) -> News:
+    where, most = (asked.tenant, SIGNALS + asked.id), asked.most
+    queries, given = [_NEWS], _place(where, asked.heard + 1)
     if most is not None:
         queries, given = [_SOME_NEWS, _CANCEL_NEWS], {**given, "b_most": most}
-    seals, found = sealed_by(connection), members(connection, claim.id, keys)
+    seals, found = sealed_by(connection), members(connection, asked.id, asked.keys)
     ends = [_end(seals, row) for row in found if State(row.state).final]
     rows = [r for query in queries for r in connection.execute(query, given)]
     signals = [

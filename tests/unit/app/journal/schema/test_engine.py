@@ -16,7 +16,15 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 
 from app.journal.schema import engine as engines
-from app.journal.schema.engine import as_json, connect, read_clock, reading, relaxed
+from app.journal.schema.engine import (
+    CACHE_KIB,
+    READ_ONLY,
+    as_json,
+    connect,
+    read_clock,
+    reading,
+    relaxed,
+)
 from app.journal.schema.transactions import in_statements, in_transaction
 from celery_agents.errors import AgentsError, ConfigurationError
 from tests.unit.app.journal.support import World
@@ -258,3 +266,20 @@ def test_only_what_is_final_waits_for_the_disk(tmp_path: Path) -> None:
             found.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
     assert found == [1, 2, 1, 2]
     engine.dispose()
+
+
+def test_a_connection_to_a_file_keeps_little_of_it(sqlite_journal_url: str) -> None:
+    """It forgets all of that whenever another one writes; a worker has many."""
+    made = connect(sqlite_journal_url)
+    with made.connect() as first, reading(made).connect() as second:
+        kept = [c.exec_driver_sql("PRAGMA cache_size").scalar_one() for c in (first, second)]
+    assert kept == [-CACHE_KIB, -CACHE_KIB]
+    made.dispose()
+
+
+def test_an_engine_that_reads_is_made_once(journal_url: str) -> None:
+    made = connect(journal_url)
+    assert reading(made) is reading(made)
+    assert reading(made).get_execution_options()[READ_ONLY]
+    assert READ_ONLY not in made.get_execution_options()
+    made.dispose()

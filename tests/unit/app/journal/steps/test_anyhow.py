@@ -15,6 +15,7 @@ from app.journal.schema.rows import Aftermath, Claimed, NewEntry, derived_id
 from app.journal.steps.expansions import ExpandStep
 from app.journal.steps.finishes import FinishStep
 from app.journal.steps.joins import EARLY_S
+from app.journal.stores.flows import Glance, _glanced
 from celery_agents import names
 from celery_agents.contracts.outcome import Outcome, State
 from tests.unit.app.journal.support import (
@@ -59,8 +60,8 @@ def waits(journal: Journal, claim: Claimed, what: Expand, *lines: NewEntry) -> A
     return expanded
 
 
-def end(journal: Journal, key: str, outcome: Outcome = DONE) -> Aftermath:
-    claim = claimed(journal, derived_id(FLOW, key))
+def end(journal: Journal, key: str, outcome: Outcome = DONE, of: str = FLOW) -> Aftermath:
+    claim = claimed(journal, derived_id(of, key))
     return journal.finish(claim, outcome).result(SOON)
 
 
@@ -158,6 +159,32 @@ class TestHistory:
         assert not journal.expand(claim, wants("a"), entries=[line(0)]).result(SOON).applied
         assert not journal.finish(claim, DONE, entries=[line(0)]).result(SOON).applied
         assert journal.flows.lines("", FLOW) == []
+
+
+def test_flows_that_are_looked_at_together_have_their_own(journal: Journal) -> None:
+    """What each was told and is news for it, however many look at once; others' is not."""
+    claims = []
+    for number in range(3):
+        name = f"flow-{number}"
+        claim = claimed(journal, name, new(name))
+        own = [NewEntry("", f"flow/{name}", "done", {"key": str(n)}) for n in range(number + 1)]
+        waits(journal, claim, wants("a"), *own)
+        end(journal, "a", of=name)
+        journal.flows.signal(name, ("go", number), "k", journal.rules)
+        claims.append(claimed(journal, name))
+    about = [Glance("", c.id, 1, ("a", "b"), -1, None) for c in claims]
+    with journal.engine.connect() as c:
+        found = _glanced(c, about)
+    for number, one in enumerate(about):
+        lines, news = found[one]
+        assert [(seq, data["key"]) for seq, _, data in lines] == [
+            (seq, str(seq)) for seq in range(1, number + 1)
+        ]
+        assert [(told.member, told.outcome["value"]) for told in news.ends] == [("a", "yes")]
+        assert [(told.seq, told.value) for told in news.signals] == [(0, number)]
+        assert journal.flows.glance(claims[number], 1, ["a", "b"], -1)[0] == lines
+    (_, later) = journal.flows.glance(claims[2], 9, [], 0)
+    assert (later.ends, later.signals) == ([], [])
 
 
 class TestTime:
