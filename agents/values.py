@@ -27,6 +27,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def digest_of_json(value: Any) -> str:
+    """The same of what is known to be JSON: nothing in it has to be converted first."""
+    return hashlib.sha256(_SORTED.encode(value).encode()).hexdigest()[:32]
+
+
 def text_of(value: JsonValue) -> str:
     """A value as a model reads it: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else _UNESCAPED.encode(value)

@@ -158,8 +158,8 @@ def read_bfcl(folder: Path) -> Iterator[Talk]:
     for path in sorted((folder / "memory_prereq_conversation").glob("memory_*.json")):
         user = path.stem.partition("_")[2]
         turns = {
-            f"{told['id']}/{n}": (told["id"], said[0]["content"])
-            for told in _lines(path)
+            f"{place}/{n}": (told["id"], said[0]["content"])
+            for place, told in enumerate(_lines(path))
             for n, said in enumerate(told["question"])
         }
         questions = [

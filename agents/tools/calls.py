@@ -13,7 +13,7 @@ from agents.checking import TooMuchError
 from agents.plain import plain_json
 from agents.schema import problem
 from agents.tools.policy import ToolPolicy
-from agents.values import digest
+from agents.values import digest_of_json
 from celery_agents.contracts.base import Contract, JsonValue, TrustedJson
 from celery_agents.errors import (
     AgentsError,
@@ -58,7 +58,8 @@ def asked_for(call: ToolCall, within: str = "") -> str:
 
     A program is known by its own identity, so that two of the same text share no call.
     """
-    return digest([*filter(None, [within]), call.name, call.arguments])
+    about = (call.name, call.arguments)
+    return digest_of_json([within, *about] if within else [*about])
 
 
 @dataclass(frozen=True, slots=True)

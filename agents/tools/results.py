@@ -15,6 +15,8 @@ from celery_agents.contracts.base import Contract, JsonValue
 
 #: Bytes of one result that are kept to be read on in; as ``answer_limit_bytes`` by default.
 KEPT_MAX = 1024 * 1024
+#: Bytes that a character has at the most.
+_CHARACTER_BYTES = 4
 #: Bytes of UTF-8 that begin no character.
 _GOES_ON = range(0x80, 0xC0)
 
@@ -55,6 +57,8 @@ class LongResults:
     def _bounded(self, tool: str, value: JsonValue, policy: ToolPolicy) -> JsonValue:
         limit = policy.max_result_bytes
         if type(value) in {int, float, bool} or value is None:
+            return value
+        if type(value) is str and len(value) * _CHARACTER_BYTES <= limit:
             return value
         whole = text_of(value).encode(errors="replace")
         if len(whole) <= limit:

@@ -52,8 +52,17 @@ class Offer:
 
     def in_thread(self, given: Mapping[str, Any]) -> bool:
         """Return whether a call with these arguments may hold up the loop."""
-        size = self.inline + _WEIGHT * len(given)
-        return not within([*given.values()], size) or bool(self.unless and self.unless(given))
+        left, parts = self.inline, []
+        for value in given.values():  # most are short texts and numbers
+            kind = type(value)
+            if kind is str:
+                left -= len(value)
+            elif kind is int:
+                left -= value.bit_length() // 8
+            elif kind not in _SMALL:
+                parts.append(value)
+        big = left < 0 or (parts and not within(parts, left + _WEIGHT * len(parts)))
+        return bool(big or (self.unless and self.unless(given)))
 
 
 def within(value: Any, most: int) -> bool:
@@ -76,6 +85,8 @@ def within(value: Any, most: int) -> bool:
 
 #: Of a part of a list or an object, beside its characters.
 _WEIGHT = 8
+#: Kinds of values that have no size.
+_SMALL = frozenset({float, bool, type(None)})
 
 
 def offer(

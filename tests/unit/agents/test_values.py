@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.plain import plain_json
-from agents.values import answer_in, digest, parse_json, shown, text_of
+from agents.values import answer_in, digest, digest_of_json, parse_json, shown, text_of
 from celery_agents.errors import BadAnswerError
 
 json_values = st.recursive(
@@ -110,6 +110,12 @@ def test_a_long_text_is_read_in_time() -> None:
 @given(st.dictionaries(st.text(), json_values, max_size=5))
 def test_digest_knows_no_key_order(value: dict[str, Any]) -> None:
     assert digest(value) == digest(dict(reversed(value.items())))
+
+
+@given(json_values)
+def test_the_digest_of_what_is_json_is_the_same(value: Any) -> None:
+    """Journaled calls are known by it: none may be called anew after an update."""
+    assert digest_of_json(value) == digest(value)
 
 
 @pytest.mark.parametrize(("one", "other"), [(1, "1"), ([], {}), (None, ""), ([1, 2], [2, 1])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from contextlib import suppress
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 
 from agents.tools.base import CallContext, Tool
 from agents.tools.calls import ToolError
+from agents.tools.policy import ToolPolicy
 from agents.toolsets.builtin.catalogue import functions, offers
-from agents.toolsets.builtin.offer import made, within
+from agents.toolsets.builtin.offer import Offer, made, within
 from tests.support.memory_step import MemoryStep
 from tests.unit.agents.toolsets.builtin.test_bombs import REFUSED
 
@@ -172,3 +174,16 @@ def test_the_first_call_imports_and_so_goes_to_a_thread() -> None:
 )
 def test_size_of_arguments(value: Any, most: int, fits: bool) -> None:
     assert within(value, most) == fits
+
+
+def test_the_size_of_a_call_is_that_of_all_its_arguments() -> None:
+    chance = random.Random(1)
+    values: list[Any] = ["", "abc", "a" * 90, 0, 7, 2**200, True, None, 1.5, [], ["ab", 2]]
+    values += [{"a": ["b"] * 9}, [[["a" * 40]]]]
+    for _ in range(2_000):
+        given = {str(n): one for n, one in enumerate(chance.choices(values, k=4))}
+        inline = chance.randrange(1, 250)
+        offer = Offer(ToolPolicy(), {}, inline=inline)
+        whole = within([*given.values()], inline + 8 * len(given))
+        assert offer.in_thread(given) == (not whole)
+    assert Offer(ToolPolicy(), {}, inline=9, unless=lambda given: given["a"]).in_thread({"a": "b"})
