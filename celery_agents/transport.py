@@ -210,17 +210,10 @@ def commands(
     records: dict[str, str] = {}
     times: dict[str, float] = {}
     rings: dict[str, list[tuple[str, str]]] = {}
-    keys: dict[tuple[str, int], str] = {}
     now = time.time()
     for queue, message in messages:
-        body, headers = kombu_json(message), message["headers"]
-        place = queue, message["properties"].get("priority")
-        if type(place[1]) is not int:
-            key = key_of(queue, message)
-        elif (known := keys.get(place)) is None:
-            key = keys[place] = key_of(queue, message)
-        else:
-            key = known
+        body = kombu_json(message)
+        key, headers = key_of(queue, message), message["headers"]
         if (tenant := headers.get(names.TENANT)) and is_ours(headers):
             rings.setdefault(queue, []).append((key, tenant))
             key = tenants_list(key, tenant)

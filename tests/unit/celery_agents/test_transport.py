@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 import redis
 
 from celery_agents import names
 from celery_agents.client.client import Client
+from celery_agents.transport import Envelope, commands
 
 
 def test_a_message_is_recorded_as_it_is_enqueued(client: Client, store: redis.Redis) -> None:
@@ -49,3 +51,16 @@ def test_a_cancel_is_recorded_and_a_question_is_not(client: Client, store: redis
         client.runs.status("r", timeout=0.01)
     assert store.llen(f"{names.CONTROL_QUEUE}\x06\x165") == 2
     assert store.hlen(names.INTAKE_RECORDS) == 1
+
+
+def test_each_message_is_put_where_its_own_headers_say() -> None:
+    """A worker's transport has lists of many at once, of the same priority."""
+
+    def message(number: int, **headers: Any) -> Envelope:
+        told = {"headers": {"id": str(number), **headers}, "properties": {"priority": 5}}
+        return {"body": "", **told}
+
+    some = [message(0), message(1, many=1), message(2)]
+    found = commands([("q", one) for one in some], lambda q, one: f"{q}{len(one['headers'])}")
+    pushed = {key: len(bodies) for name, key, *bodies in found if name == "lpush"}
+    assert pushed == {"q1": 2, "q2": 1}
