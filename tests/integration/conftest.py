@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import textwrap
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,21 @@ from tests.support.redis_server import RedisServer
 from tests.support.workers import WorkerProcess
 
 SHOP = ["--pool", "threads", "--concurrency", "4", "-Q", "shop"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have those tests of each file run last that share a stack, which idles during all others."""
+    here = Path(__file__).parent
+    files = [list(tests) for _, tests in groupby(items, lambda item: item.path)]
+    for tests in files:
+        if tests[0].path.is_relative_to(here):
+            tests.sort(key=_shares)
+    items[:] = [item for tests in files for item in tests]
+
+
+def _shares(item: pytest.Item) -> int:
+    names: list[str] = getattr(item, "fixturenames", [])
+    return 2 if "location" in names else int("stack" in names)
 
 
 @pytest.fixture(scope="session")

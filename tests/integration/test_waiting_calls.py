@@ -12,7 +12,7 @@ from sqlalchemy import update
 from app.journal.schema.models import Join
 from celery_agents import RetryPolicy, names
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, eventually
+from tests.integration.harness import COROUTINES, FAST, SOON_S, Location, Stack, eventually
 
 CONFIG = """
 [tools.clock]
@@ -31,23 +31,35 @@ ONE = [*COROUTINES, "--concurrency", "1"]
 DAY_S = 86_400
 
 
+def patient(where: Location, model: ModelServer) -> Stack:
+    """A stack whose agent waits, and no worker yet."""
+    config = where.directory / "agents.toml"
+    config.write_text(CONFIG.format(model=model.url))
+    return Stack(*where, FAST | {"AGENTS_CONFIG": str(config)})
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def clock(
     request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, model: ModelServer
 ) -> Iterator[Stack]:
-    config = tmp_path / "agents.toml"
-    config.write_text(CONFIG.format(model=model.url))
     url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST | {"AGENTS_CONFIG": str(config)})
+    made = patient(Location(redis_url, url, tmp_path), model)
     yield made
     made.close()
 
 
-def test_it_goes_on_at_its_time(clock: Stack, model: ModelServer) -> None:
+@pytest.fixture(scope="module")
+def _common(location: Location, model: ModelServer) -> Iterator[Stack]:
+    made = patient(location, model)
+    made.worker()
+    yield made
+    made.close()
+
+
+def test_it_goes_on_at_its_time(common: Stack, model: ModelServer) -> None:
     until = datetime.now(UTC) + timedelta(seconds=5)
     model.script(Does(tool=("wait_until", {"time": until.isoformat()})), Does(text="Done."))
-    clock.worker()
-    run = clock.client.ask("patient", "Wait.", retry=QUICK)
+    run = common.client.ask("patient", "Wait.", retry=QUICK)
     assert run.get(timeout=2 * SOON_S) == "Done."
     assert datetime.now(UTC) > until
 
@@ -76,12 +88,11 @@ def test_its_worker_may_be_killed(clock: Stack, model: ModelServer) -> None:
     assert until.strftime("%A") in str(model.requests[-1].body)
 
 
-def test_a_run_that_is_cancelled_waits_no_more(clock: Stack, model: ModelServer) -> None:
+def test_a_run_that_is_cancelled_waits_no_more(common: Stack, model: ModelServer) -> None:
     until = datetime.now(UTC) + timedelta(days=3)
     model.script(Does(tool=("wait_until", {"time": until.isoformat()})))
-    clock.worker()
-    run = clock.client.ask("patient", "Wait.", retry=QUICK)
-    eventually(lambda: clock.state(run.id) == "waiting", "it waits")
+    run = common.client.ask("patient", "Wait.", retry=QUICK)
+    eventually(lambda: common.state(run.id) == "waiting", "it waits")
     run.cancel()
-    eventually(lambda: clock.state(run.id) == "cancelled", "it was cancelled")
-    assert [m.state for m in clock.members(run.id).values()] == ["cancelled"]
+    eventually(lambda: common.state(run.id) == "cancelled", "it was cancelled")
+    assert [m.state for m in common.members(run.id).values()] == ["cancelled"]
