@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from shutil import copy
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import Engine, make_url
+from sqlalchemy.engine.base import OptionEngine
 from sqlalchemy.exc import OperationalError
 
 from app.journal import Journal
+from app.journal.schema.engine import connect
 from app.journal.schema.models import Base
 from tests.support.postgres import Databases, engine
 from tests.unit.app.journal.support import World
@@ -66,9 +69,52 @@ def journal_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
+class _Kept(OptionEngine):
+    """An engine whose connections stay for the next test."""
+
+    def dispose(self, close: bool = True) -> None:
+        """Leave them."""
+
+
+class Lasting:
+    """Engines of one database for all tests: each new connection takes both sides 10 ms.
+
+    The first of each test has those of the first of others, and so on.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._all: list[Engine] = []
+
+    def of_a_test(self) -> Iterator[Engine]:
+        """Yield the engines of a test, one after another."""
+        for one in self._all:
+            with suppress(OperationalError), one.connect() as connection:  # a test has cut them
+                connection.exec_driver_sql("SELECT 1")
+            yield _Kept(one, {})
+        while True:
+            self._all.append(connect(self.url))
+            yield _Kept(self._all[-1], {})
+
+    def close(self) -> None:
+        for one in self._all:
+            one.dispose()
+
+
+@pytest.fixture(scope="session")
+def _lasting(_shared_postgres: str) -> Iterator[Lasting]:
+    with closing(Lasting(_shared_postgres)) as made:
+        yield made
+
+
 @pytest.fixture
-def world(journal_url: str) -> Iterator[World]:
-    made = World(journal_url)
+def world(request: pytest.FixtureRequest, journal_url: str) -> Iterator[World]:
+    engines = None
+    if journal_url.startswith("postgresql"):
+        lasting: Lasting = request.getfixturevalue("_lasting")
+        assert lasting.url == journal_url
+        engines = partial(next, lasting.of_a_test())
+    made = World(journal_url, made=engines)
     yield made
     made.close()
 

@@ -67,12 +67,21 @@ def never(_task: str, _payload: dict[str, Any], _members: list[MemberState]) -> 
 
 
 class World:
-    """One database, and the processes that share it."""
+    """One database, and the processes that share it.
 
-    def __init__(self, url: str, seals: Seals | None = None) -> None:
+    Args:
+        url: where it is.
+        seals: what encrypts its values.
+        made: makes the engines, this world's own and one for each process.
+    """
+
+    def __init__(
+        self, url: str, seals: Seals | None = None, made: Callable[[], Engine] | None = None
+    ) -> None:
         self.url = url
         self.seals = seals
-        self.engine: Engine = connect(url, seals=seals)
+        self._made = made or partial(connect, url, seals=seals)
+        self.engine = self._made()
         self.journals: list[Journal] = []
 
     def journal(
@@ -80,7 +89,7 @@ class World:
     ) -> Journal:
         """Another process on the same database."""
         made = Journal(
-            connect(self.url, seals=self.seals),
+            self._made(),
             Identity(name, **identity),
             decided=decided,
             lease_s=600,

@@ -150,7 +150,10 @@ def statements(journal: Journal, work: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("outcome", [DONE, FAILED])
-def test_a_run_without_one_costs_nothing(world: World, journal: Journal, outcome: Outcome) -> None:
+def test_a_run_without_one_costs_nothing(journal_url: str, outcome: Outcome) -> None:
+    world = World(journal_url)  # its connections know no statement by its name yet
+    journal = world.journal()
+
     def sent(webhook: Any) -> list[str]:
         claim = claimed(journal, f"s{webhook}", asked(f"s{webhook}", webhook))
         how = {"told": webhook is not None}
@@ -161,6 +164,7 @@ def test_a_run_without_one_costs_nothing(world: World, journal: Journal, outcome
     assert not any("INSERT" in s for s in bare)
     assert any("INSERT" in s for s in sent(URL))
     assert [row.run_id for row in told(world)] == [f"s{URL}"]
+    world.close()
 
 
 def test_members_tell_nobody(world: World, journal: Journal) -> None:

@@ -191,10 +191,10 @@ def test_what_was_claimed_once_more_is_not_given_back(world: World, journal: Jou
 
 class TestAPoolThatIsEmpty(OnPostgres):
     def test_a_heartbeat_waits_for_nobody_s_connection(
-        self, world: World, journal: Journal
+        self, journal: Journal, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Reads of many steps hold all connections for longer than a lease, on a healthy server."""
-        journal.engine.pool._timeout = 0.2  # type: ignore[attr-defined]  # of the queue's
+        monkeypatch.setattr(journal.engine.pool, "_timeout", 0.2)  # of the queue's
 
         def one(connection: Connection) -> Any:
             return connection.execute(text("SELECT 1")).scalar()
