@@ -138,7 +138,7 @@ def _waits(stack: Stack, port: int, key: str) -> dict[str, float]:
     headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=20"}
     body = {"task": "ask", "agent": "noop", "input": 1}
     took_s: tuple[list[float], list[float]] = ([], [])
-    with httpx2.Client(base_url=f"http://{LOOPBACK}:{port}", headers=headers) as http:
+    with httpx2.Client(base_url=f"http://{LOOPBACK}:{port}", headers=headers, timeout=60) as http:
 
         def by_http() -> None:
             if http.post("/tasks", json=body).status_code != HTTPStatus.OK:
