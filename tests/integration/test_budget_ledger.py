@@ -218,6 +218,7 @@ ACTIONS = ["ask", "ask", "ask", "go_on", "go_on", "go_on", "go_on", "tell_twice"
 ACTIONS += ["lose", "wait", "mend"]
 
 
+@pytest.mark.timeout(3_600)  # in full
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     max_examples=costly(3_000, part=75),
