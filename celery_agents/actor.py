@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
@@ -71,10 +73,15 @@ def actor_mark_of(value: object) -> ActorMark | None:
     return found if isinstance(found, ActorMark) else None
 
 
-def methods_of(kind: type) -> dict[str, Callable[..., Any]]:
+def methods_of(kind: type) -> Mapping[str, Callable[..., Any]]:
     """The methods of an actor that take messages: public, async, and of its class."""
+    return _methods_of(kind)
+
+
+@lru_cache(maxsize=256)  # it is asked for each message
+def _methods_of(kind: type) -> Mapping[str, Callable[..., Any]]:
     found = inspect.getmembers(kind, inspect.iscoroutinefunction)
-    return {name: method for name, method in found if not name.startswith("_")}
+    return MappingProxyType({name: told for name, told in found if not name.startswith("_")})
 
 
 def new_instance(kind: type) -> Any:

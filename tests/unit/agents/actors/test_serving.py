@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from agents.actors.serving import flow_of
+from agents.actors.serving import _signature, flow_of
 from agents.catalog.flows import Flows
 from agents.flows.history import Line
 from agents.flows.instance import Instance
 from agents.flows.pattern import Advanced, advance
 from celery_agents import ActorContext, actor
-from celery_agents.actor import actor_mark_of
+from celery_agents.actor import actor_mark_of, methods_of
 from celery_agents.contracts.flows.actors import BATCH, actor_run_id
 from celery_agents.contracts.outcome import State
 from celery_agents.errors import ConfigurationError, FlowError, UnknownActorError
@@ -241,3 +241,21 @@ def test_classes_are_known_by_their_names() -> None:
 def test_what_cannot_be_an_actor_is_refused(kind: Any) -> None:
     with pytest.raises(ConfigurationError, match="@actor"):
         actor(kind)
+
+
+def test_what_a_class_has_is_looked_up_once() -> None:
+    """For each message that would take as long as all else of a short one."""
+
+    class Kept:
+        async def add(self, me: Any) -> None: ...
+
+        async def _own(self, me: Any) -> None: ...
+
+        def plain(self) -> None: ...
+
+    found = methods_of(Kept)
+    assert [*found] == ["add"]
+    assert methods_of(Kept) is found
+    with pytest.raises(TypeError):
+        found["other"] = Kept.add  # type: ignore[index]
+    assert _signature(Kept.add) is _signature(Kept.add)

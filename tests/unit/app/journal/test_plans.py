@@ -24,7 +24,14 @@ from app.journal.queries import reads
 from app.journal.retention import cleanup
 from app.journal.schema.engine import connect
 from app.journal.schema.models import Base
-from app.journal.schema.rows import Claimed, HeldSession, NewExchange, Unheld, derived_id
+from app.journal.schema.rows import (
+    Claimed,
+    HeldSession,
+    NewEntry,
+    NewExchange,
+    Unheld,
+    derived_id,
+)
 from app.journal.steps import compensations, dead_letters, due
 from app.journal.steps.cancels import cancel
 from app.journal.steps.claims import ClaimStep
@@ -34,6 +41,7 @@ from app.journal.steps.spending import Reserved, Settled
 from app.journal.tables import workers
 from app.journal.writing import prepared as shots
 from app.journal.writing import sqlite, sqlite_members
+from celery_agents import names
 from celery_agents.contracts.compensation import Compensation, compensation_id
 from celery_agents.contracts.outcome import Outcome, State
 from tests.support.postgres import Databases
@@ -335,6 +343,9 @@ def _patterns(world: World, journal: Journal) -> None:
 
 
 def _recovery(world: World, journal: Journal) -> None:
+    flow = claimed(journal, "flow", step("flow", task=names.FLOW, agent=None))
+    line = NewEntry("", "flow/flow", "done", {}, run_id="flow")
+    assert journal.finish(flow, DONE, entries=[line]).result(SOON).applied
     expand(journal, "late", plan("a", timeout_s=0.001))
     other = world.journal("other@here", host="gone")
     held = claimed(other, "orphan", step("orphan"))
