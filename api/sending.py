@@ -45,8 +45,8 @@ IDEMPOTENT_S = 24 * 3600
 _BATCH = 500
 #: Batches under way: one waits for the disk, one is looked up, one is put together.
 _AT_ONCE = 3
-#: Runs that wait to be accepted, and the seconds for which one does: a journal that does not answer
-#: is away.
+#: Runs that wait to be accepted, and the seconds that a batch of them may take: a journal that does
+#: not answer is away.
 _WAITING, _ACCEPTED_S = 5_000, 30.0
 #: Seconds between two looks at how many runs nobody has begun.
 _LOOK_S = 1.0
@@ -132,22 +132,22 @@ class Sending:
         if self._turn.waiting >= _WAITING:
             raise busy("Too many runs wait to be accepted.")
         self._turn.add(order)
-        try:
-            async with asyncio.timeout(_ACCEPTED_S):
-                return await order.accepted
-        except TimeoutError:
-            if order.accepted.done() and not order.accepted.cancelled():
-                raise
-            text = "It is not known whether the run is accepted: the journal does not answer."
-            raise JournalUnavailableError(text) from None
+        return await order.accepted
 
     async def close(self) -> None:
         """Accept what is under way."""
         await self._turn.close()
 
-    async def _accept(self, batch: list[Posting]) -> None:
+    async def _accept(self, orders: list[Posting]) -> None:
+        try:
+            async with asyncio.timeout(_ACCEPTED_S):
+                await self._accept_all(orders)
+        except TimeoutError:
+            text = "It is not known whether the run is accepted: the journal does not answer."
+            raise JournalUnavailableError(text) from None
+
+    async def _accept_all(self, orders: list[Posting]) -> None:
         await self._look()
-        orders = [o for o in batch if not o.accepted.done()]  # who gave up waits for none
         if self._full:
             await self._turn_away(orders)
         elif self._journaled:
