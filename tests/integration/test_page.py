@@ -300,9 +300,12 @@ def test_one_that_is_opened_before_its_run_begins(
     asked("POST", f"/tasks/{run_id}/cancel", status=202)
     browser_.until("document.querySelector('h1 + .badge').textContent === 'cancelled'")
     browser_.until("document.querySelector('#live').textContent === ''")
-    updates = browser_.run("document.querySelector('main').dataset.updates")
-    time.sleep(2.5)  # longer than it asks again in while a run is queued
-    assert browser_.run("document.querySelector('main').dataset.updates") == updates
+    updates = [browser_.run("document.querySelector('main').dataset.updates")]
+    for _ in range(4):  # an update may have been under way
+        time.sleep(2.5)  # longer than it asks again in while a run is queued
+        updates.append(browser_.run("document.querySelector('main').dataset.updates"))
+    assert len({*updates}) <= 2
+    assert updates[-1] == updates[-2]
 
 
 def test_it_comes_back_from_a_service_that_was_away(

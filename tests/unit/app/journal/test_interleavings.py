@@ -204,7 +204,8 @@ class TestTheTool:
 
         works = [lambda: work(0, "ab"), lambda: work(1, "ba")]
         trace = ground.stage.run(works, follow([0, 1, 0, 1]))
-        assert (trace.deadlocks, trace.errors) == (1, {})
+        assert trace.deadlocks >= 1, "tried again at once, they may meet once more"
+        assert trace.errors == {}
         assert ground.stage.run(works, follow([0, 0, 0])).deadlocks == 0
 
     def test_a_seed_and_its_choices_are_one_schedule(self, explorer: Explorer) -> None:

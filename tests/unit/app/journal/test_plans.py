@@ -36,7 +36,7 @@ from app.journal.steps import compensations, dead_letters, due
 from app.journal.steps.cancels import cancel
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.finishes import FinishStep, Settle
-from app.journal.steps.inserts import InsertStep
+from app.journal.steps.inserts import AcceptStep, InsertStep
 from app.journal.steps.spending import Reserved, Settled
 from app.journal.tables import workers
 from app.journal.writing import prepared as shots
@@ -256,6 +256,9 @@ def work_through(world: World, journal: Journal) -> None:
     journal.settle("alone", 1).result(SOON)
     journal.insert(step("following")).result(SOON)
     several = [InsertStep(step(f"later{n}"), 10.0) for n in range(2)]
+    accepted = [AcceptStep(step(f"accepted{n}"), 10.0) for n in range(3)]
+    for together in (accepted[:1], accepted[1:]):
+        journal._writer._commit([*together])
     made = [ClaimStep(i, journal.me.id, journal.rules, step(i)) for i in ("more", "many")]
     journal._writer._commit([*several])
     journal._writer._commit([*made])
