@@ -50,7 +50,7 @@ class Endings:
         until = time.monotonic() + timeout_s
         key: bytes = self._backend.get_key_for_task(run_id)
         heard: asyncio.Future[Meta] = asyncio.get_running_loop().create_future()
-        listens = bool(self._waiting[key]) or key in self._stale
+        listens = bool(self._waiting[key])  # a stale one may never have been subscribed to
         self._waiting[key].add(heard)
         self._stale.discard(key)
         try:
@@ -74,7 +74,7 @@ class Endings:
             if not self._waiting[key]:
                 del self._waiting[key]
                 self._stale.add(key)
-                if len(self._stale) > _STALE:
+                if len(self._stale) > _STALE and self._pubsub is not None:
                     await self._give_up()
 
     async def _give_up(self) -> None:

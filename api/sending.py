@@ -120,6 +120,8 @@ class Sending:
         self._turn = LoopTurn[Posting](self._accept, Posting.refuse, _BATCH, at_once=_AT_ONCE)
         self._looked_at = 0.0
         self._full = False
+        #: The last rows of batches that took too long: they may still be written.
+        self._given_up: list[Future[bool]] = []
 
     async def send(self, order: Posting) -> bool:
         """Accept a run; returns whether it was accepted before, under its key.
@@ -147,6 +149,9 @@ class Sending:
             raise JournalUnavailableError(text) from None
 
     async def _accept_all(self, orders: list[Posting]) -> None:
+        self._given_up = [reply for reply in self._given_up if not reply.done()]
+        if self._given_up:  # no more are queued for it, to be written long after this refusal
+            raise JournalUnavailableError("The journal does not answer.")
         await self._look()
         if self._full:
             await self._turn_away(orders)
@@ -196,7 +201,12 @@ class Sending:
         """Write their rows; returns those that are new."""
         new = []
         replies = self._desk.accept(o.row() for o in orders)
-        for order, made in zip(orders, await outcomes(replies), strict=True):
+        try:
+            written = await outcomes(replies)
+        except asyncio.CancelledError:
+            self._given_up += replies[-1:]
+            raise
+        for order, made in zip(orders, written, strict=True):
             if isinstance(made, Exception):
                 order.refuse(made)
             elif made or not order.keyed:

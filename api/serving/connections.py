@@ -20,8 +20,12 @@ from api.problems import ProblemError, response
 HEAD_MAX = 64 * 1024
 #: Chunks of a body have so many bytes around each of its own, at the most: one sent byte by byte.
 _AROUND = 16
-#: Seconds for which somebody may read nothing of what was written for him.
-UNREAD_S = 120.0
+#: Requests that one connection may send ahead of their responses. Of small ones, what is read at
+#: once has thousands, and each takes some kilobytes until its turn has come.
+AHEAD_MAX = 100
+#: Seconds for which somebody may read nothing of what was written for him, or fewer bytes: of what
+#: is large a slow line takes longer.
+UNREAD_S, _READ_MIN = 120.0, 32 * 1024
 #: Seconds in which a head has to be there, from the connection or from its first byte.
 HEAD_S = 30.0
 
@@ -35,6 +39,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._bytes = 0  # of the head, or around the body
         self._late: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        #: Requests without a whole response. Uvicorn tells the newest one alone that nobody is
+        #: there any more, and a stream before it would go on for ever.
+        self._open: list[Any] = []
 
     def connection_made(self, transport: Any) -> None:
         """Begin; the first head has to come."""
@@ -46,12 +53,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_time()
         self._is_read()
         super().connection_lost(exc)
+        for cycle in self._open:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+            cycle.message_event.set()
 
     def pause_writing(self) -> None:
         """Wait for who reads."""
         super().pause_writing()
         if self._unread is None:
-            self._unread = self.loop.call_later(UNREAD_S, self.transport.abort)
+            self._wait_for_reader()
 
     def resume_writing(self) -> None:
         """Go on: something was read."""
@@ -59,7 +70,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def on_message_begin(self) -> None:
-        """Begin a head."""
+        """Begin a head.
+
+        Raises:
+            BufferError: too many wait for their turn; the parser ends with it.
+        """
+        if len(self.pipeline) >= AHEAD_MAX:
+            raise BufferError
         self._in_head, self._bytes = True, 0
         super().on_message_begin()
 
@@ -71,7 +88,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """End a head, and serve its request."""
         self._in_head = False
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            self._open = [c for c in self._open if not c.response_complete] + [self.cycle]
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
@@ -103,6 +123,16 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+    def _wait_for_reader(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._unread = self.loop.call_later(UNREAD_S, self._check_reader, left)
+
+    def _check_reader(self, before: int) -> None:
+        if before - self.transport.get_write_buffer_size() < _READ_MIN:
+            self.transport.abort()
+        else:
+            self._wait_for_reader()
 
     def _refuse_late(self) -> None:
         text = f"The head of the request was not there within {HEAD_S:g} s."

@@ -63,6 +63,8 @@ _AT_ONCE, _PAUSE_S = 32, 0.01
 #: More are looked for where more than one in so many had ended, of the oldest and of the others.
 #: Runs end about in their order: most of the others would be looked for in vain.
 _NEAR_SHARE, _FAR_SHARE = 2, 32
+#: Seconds in which each of the others has been looked for, where commands have so many keys.
+_ROUND_S = 1.0
 #: Seconds after which runs that somebody waits for are sent again, first and at the longest.
 AGAIN_S = (5.0, 300.0)
 #: Subscriptions to runs that ended, which are given up together: by itself each is a round trip.
@@ -257,7 +259,7 @@ class _Wait:
         if (rest := min(self._rests_until, self._give_up) - time.monotonic()) > 0:
             time.sleep(rest)
         began = time.monotonic()
-        ended = self._look()
+        ended = self._look(began - self._looked)
         over = time.monotonic()
         pause = max(
             (over - began) / _LOOKING, _AT_ONCE * (began - self._looked) / (len(ended) or 1)
@@ -269,20 +271,21 @@ class _Wait:
                 ended = self._take(self._waiting.look([first]))
         return ended
 
-    def _look(self) -> list[Any]:
-        """Look for the oldest ones, and for some of the others in turn."""
+    def _look(self, since_s: float) -> list[Any]:
+        """Look for the oldest ones, and for some of the others in turn; so long after the last."""
         pending = self.pending
         oldest = [*islice(pending, self._oldest)]
         if self._far >= len(pending):
             self._far = 0
         self._far = max(self._far, len(oldest))
-        others = [*islice(pending, self._far, self._far + self._others)]
+        width = max(self._others, min(LOOK, int(len(pending) * since_s / _ROUND_S)))
+        others = [*islice(pending, self._far, self._far + width)]
         ended = self._take(self._waiting.look([*oldest, *others]))
         first = len(oldest) - sum(map(pending.__contains__, oldest))
         self._far += len(others) - len(ended)
         self._oldest = _adapted(self._oldest, first, _NEAR_SHARE)
         # With nothing to do it costs nobody anything to look at many.
-        self._others = _adapted(self._others, len(ended) - first, _FAR_SHARE) if ended else LOOK
+        self._others = _adapted(width, len(ended) - first, _FAR_SHARE) if ended else LOOK
         return ended
 
     def _take(self, found: dict[str, Meta]) -> list[Any]:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.server import ServerState
 
-from api.serving.connections import BoundedProtocol
+from api.serving.connections import AHEAD_MAX, BoundedProtocol
 from tests.support.ports import free_port
 
 SERVER = """
@@ -127,7 +128,7 @@ class Wire:
     """A transport that keeps what is written."""
 
     def __init__(self) -> None:
-        self.written, self.closed = b"", False
+        self.written, self.closed, self.left = b"", False, 0
 
     def write(self, data: bytes) -> None:
         assert not self.closed
@@ -138,6 +139,18 @@ class Wire:
 
     def is_closing(self) -> bool:
         return self.closed
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
 
     def get_extra_info(self, _: str) -> None:
         return None
@@ -208,10 +221,94 @@ def test_who_reads_nothing_is_let_go(patient: int) -> None:
             time.sleep(0.1)
 
 
+class Timers:
+    """A loop whose timers are over when it is told so."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[Any, tuple[Any, ...]]] = []
+
+    def call_later(self, _: float, call: Any, *args: Any) -> Any:
+        told = call, args
+        self._due.append(told)
+        return SimpleNamespace(cancel=lambda: self._due.remove(told))
+
+    def end(self) -> None:
+        due, self._due = self._due, []
+        for call, args in due:
+            call(*args)
+
+
+def test_who_reads_slowly_reads_all_of_it() -> None:
+    """A large body is written at once, and takes longer than anybody may read nothing."""
+    wire, timers = Wire(), Timers()
+    connection = connection_to(Endless(), wire, timers)
+    connection._in_time()  # no head is waited for
+    wire.left = 10_000_000
+    connection.pause_writing()
+    for _ in range(5):
+        wire.left -= 1_000_000
+        timers.end()
+        assert not wire.closed
+    timers.end()
+    assert wire.closed
+
+
 def ended(port: int) -> bytes:
     with closing(connected(port)) as connection:
         connection.sendall(b"GET /ended HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
         return told(connection).rpartition(b"\r\n\r\n")[2]
+
+
+GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+
+
+class Endless:
+    """An app whose responses end when nobody is there any more."""
+
+    def __init__(self) -> None:
+        self.begun = self.ended = 0
+
+    async def __call__(self, _: Any, receive: Any, __: Any) -> None:
+        self.begun += 1
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.ended += 1
+
+
+def connection_to(app: Any, wire: Wire, loop: Any = None) -> BoundedProtocol:
+    config = uvicorn.Config(app, log_config=None, interface="asgi3")
+    made = BoundedProtocol(config, ServerState(), {}, loop or asyncio.get_running_loop())
+    made.connection_made(cast("Any", wire))
+    return made
+
+
+@pytest.mark.parametrize(("count", "closed"), [(AHEAD_MAX, False), (10_000, True)])
+def test_requests_ahead_of_their_responses_are_few(count: int, closed: bool) -> None:
+    async def main() -> None:
+        wire = Wire()
+        connection = connection_to(Endless(), wire)
+        connection.data_received(GET * count)
+        assert wire.closed is closed
+        assert len(connection.pipeline) == min(count - 1, AHEAD_MAX)
+        connection.connection_lost(None)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_response_with_requests_behind_it_is_told_that_nobody_is_there(count: int) -> None:
+    async def main() -> None:
+        app, wire = Endless(), Wire()
+        connection = connection_to(app, wire)
+        connection.data_received(GET * count)
+        await asyncio.sleep(0)
+        assert app.begun == 1
+        connection.connection_lost(None)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert (app.begun, app.ended) == (1, 1)
+
+    asyncio.run(main())
 
 
 def test_what_is_no_request(patient: int) -> None:

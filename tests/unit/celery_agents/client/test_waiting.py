@@ -12,6 +12,7 @@ import pytest
 import redis
 from celery.result import denied_join_result
 
+from celery_agents.client import waiting
 from celery_agents.client.client import Client
 from celery_agents.client.run import AggregateRun, Run
 from celery_agents.client.waiting import LOOK, NEAR, Waiting
@@ -74,7 +75,7 @@ def end(client: Client, store: redis.Redis, numbers: Iterable[int]) -> None:
         pipe.execute()
 
 
-@pytest.mark.parametrize(("shuffled", "most"), [(False, 7), (True, 12)])
+@pytest.mark.parametrize(("shuffled", "most"), [(False, 9), (True, 13)])
 def test_those_that_go_on_are_hardly_looked_for(
     client: Client, store: redis.Redis, monkeypatch: pytest.MonkeyPatch, shuffled: bool, most: int
 ) -> None:
@@ -108,6 +109,53 @@ def test_one_among_many_is_found_wherever_it_stands(client: Client, store: redis
         assert next(seen).id == f"r{number}"
     assert isinstance(seen, Generator)
     seen.close()
+
+
+class Store:
+    """Runs of which so many end in a second, in their order; its clock is all that passes."""
+
+    def __init__(self, per_s: float) -> None:
+        self.now, self._per_s = 1.0, per_s
+        self.ended: set[str] = set()
+        self._next = 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def listen(self, _: Iterable[str]) -> bool:
+        return False
+
+    def wait(self, seconds: float) -> dict[str, Any]:
+        self.now += seconds
+        return {}
+
+    def look(self, ids: Sequence[str]) -> dict[str, Any]:
+        while self._next < (self.now - 1.0) * self._per_s:
+            self.ended.add(f"r{self._next}")
+            self._next += 1
+        self.now += 0.002
+        return {one: {"status": "SUCCESS", "result": 1} for one in ids if one in self.ended}
+
+
+@pytest.mark.parametrize("per_s", [0, 1, 25, 100, 300])
+@pytest.mark.parametrize("number", [1_500, 2_500, 4_999])
+def test_one_far_behind_is_told_within_about_a_second(
+    client: Client, monkeypatch: pytest.MonkeyPatch, per_s: float, number: int
+) -> None:
+    """Also while those before it end, and few of the others are looked for."""
+    store: Any = Store(per_s)
+    monkeypatch.setattr(waiting, "time", store)
+    wait = waiting._Wait(store, runs_of(client, 5_000), None)
+    while store.now < 3.0:
+        wait.next(store)
+    store.ended.add(f"r{number}")
+    told = store.now + 1.2
+    while f"r{number}" in wait.pending:
+        wait.next(store)
+    assert store.now < told
 
 
 def test_one_is_a_single_look_and_a_subscription(client: Client, store: redis.Redis) -> None:
