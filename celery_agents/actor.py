@@ -75,13 +75,18 @@ def actor_mark_of(value: object) -> ActorMark | None:
 
 def methods_of(kind: type) -> Mapping[str, Callable[..., Any]]:
     """The methods of an actor that take messages: public, async, and of its class."""
-    return _methods_of(kind)
+    known = _known_methods(kind)  # it is asked for each message
+    if all(getattr(kind, name, None) == method for name, method in known.items()):
+        return known
+    return _methods_of(kind)  # a test has put another one in the place of one of them
 
 
-@lru_cache(maxsize=256)  # it is asked for each message
 def _methods_of(kind: type) -> Mapping[str, Callable[..., Any]]:
     found = inspect.getmembers(kind, inspect.iscoroutinefunction)
     return MappingProxyType({name: told for name, told in found if not name.startswith("_")})
+
+
+_known_methods = lru_cache(maxsize=256)(_methods_of)
 
 
 def new_instance(kind: type) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from celery import bootsteps, signals
@@ -25,8 +25,10 @@ log = logging.getLogger(__name__)
 
 #: Wakes that are handed over at once: their claims, reads and ends are written together.
 TOGETHER = 64
-#: The next ones come when so many are left of these: meanwhile the loop has something to do.
+#: The next ones come when so many are left of these: meanwhile the loop has something to do. Of
+#: fewer, a quarter.
 LEFT = 16
+_QUARTER = 4
 
 
 class Handed:
@@ -36,7 +38,15 @@ class Handed:
         #: Those that are better taken by somebody else, if there is anybody.
         self.others = list(others)
         self._under_way = under_way
+        self._left = min(LEFT, under_way // _QUARTER)
+        #: Until Celery has them they take no slots, and its main thread may be held up.
+        self._come = not under_way
         self._few = threading.Event()
+        self._look()
+
+    def come(self) -> None:
+        """Note that Celery has them all, or those that it took."""
+        self._come = True
         self._look()
 
     def ended(self, *_: Any, **__: Any) -> None:
@@ -49,7 +59,7 @@ class Handed:
         return self._few.wait(max(timeout_s, 0.0))
 
     def _look(self) -> None:
-        if self._under_way <= LEFT:
+        if self._come and self._under_way <= self._left:
             self._few.set()
 
 
@@ -82,25 +92,32 @@ class OwnWakes:
     def room(self) -> int:
         """So many it takes now; none where a hook of Celery's wants to see what is published."""
         consumer = self._consumer
-        if consumer is None or consumer.hub is None or signals.before_task_publish.receivers:
+        hooked = signals.before_task_publish.receivers or signals.after_task_publish.receivers
+        if consumer is None or consumer.hub is None or hooked:
             return 0
         return min(getattr(consumer.pool, "room", 0), TOGETHER)
 
     def take(self, runtime: Runtime, wakes: Sequence[Wake]) -> Handed:
-        """Take wakes, but not those of flows that wait for a worker with other code."""
+        """Take wakes, but not those of flows that wait for a worker with other code.
+
+        Nor those of flows that this process has not done with yet: it would drop them.
+        """
         consumer, instances = self._consumer, Instances.of(runtime)
         if consumer is None or runtime.stopping:
             return Handed(0, wakes)
-        mine = [w for w in wakes if not instances.has_parked(w.id)]
-        handed = Handed(len(mine), [w for w in wakes if instances.has_parked(w.id)])
+        others = [w for w in wakes if w.id in runtime.active or instances.has_parked(w.id)]
+        elsewhere = {w.id for w in others}
+        mine = [w for w in wakes if w.id not in elsewhere]
+        handed = Handed(len(mine), others)
         if mine:
             messages = [own_message(runtime.app, wake) for wake in mine]
-            consumer.hub.call_soon(_deliver, consumer, messages, handed.ended)
+            consumer.hub.call_soon(_deliver, consumer, messages, handed)
         return handed
 
 
-def _deliver(consumer: Any, messages: Sequence[Message], ended: Callable[..., None]) -> None:
+def _deliver(consumer: Any, messages: Sequence[Message], handed: Handed) -> None:
     """Hand messages to Celery, in its main thread."""
+    ended = handed.ended
     for message in messages:
         try:
             handle = consumer.strategies[message.headers["task"]]
@@ -109,6 +126,7 @@ def _deliver(consumer: Any, messages: Sequence[Message], ended: Callable[..., No
             ended()
             text = "%s is not woken here, but by recovery"
             note(log, "own_wake", text, message.headers["id"], error=error, trace=True)
+    handed.come()
 
 
 class TakesOwnWakes(bootsteps.StartStopStep):

@@ -147,6 +147,8 @@ class Recovery:
             self._runtime.follow(replace(woken, wakes=handed.others))
             if len(woken.wakes) < most or not handed.wait(until - time.monotonic()):
                 return
+            if time.monotonic() >= until:  # however quickly it takes them: others wait for a sweep
+                return
 
     def _dispatch(self) -> None:
         """Start what is due by a clock or an entry; what is wrong with one keeps no row asleep."""

@@ -259,3 +259,19 @@ def test_what_a_class_has_is_looked_up_once() -> None:
     with pytest.raises(TypeError):
         found["other"] = Kept.add  # type: ignore[index]
     assert _signature(Kept.add) is _signature(Kept.add)
+
+
+def test_a_method_that_a_test_puts_in_the_place_of_one_is_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Patched:
+        async def add(self, me: Any) -> None: ...
+
+    async def other(self: Any, me: Any) -> None: ...
+
+    before = Patched.add
+    assert methods_of(Patched)["add"] is before
+    with monkeypatch.context() as patch:
+        patch.setattr(Patched, "add", other)
+        assert methods_of(Patched)["add"] is other
+    assert methods_of(Patched)["add"] is before

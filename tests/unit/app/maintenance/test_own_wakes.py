@@ -11,9 +11,16 @@ import pytest
 from celery import signals
 
 from app.execution.flows import PARKED_MAX, Instances
-from app.execution.runtime import Runtime
+from app.execution.runtime import Active, Runtime, runtime_of
 from app.journal.schema.rows import Wake
-from app.maintenance.own_wakes import LEFT, TOGETHER, Handed, OwnWakes
+from app.maintenance.own_wakes import (
+    LEFT,
+    TOGETHER,
+    Handed,
+    OwnWakes,
+    TakesOwnWakes,
+    of_worker,
+)
 from celery_agents import names
 
 
@@ -34,6 +41,7 @@ class Worker:
         self.on_task_message = set[Any]()
         self.taken: list[Any] = []
         self.acks: list[Any] = []
+        self.hostname: str | None = None
 
     def _take(self, message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
         assert body is None
@@ -113,24 +121,72 @@ def test_one_that_cannot_be_taken_does_not_keep_the_others(
 def test_who_hands_over_waits_until_few_are_left(
     own: OwnWakes, worker: Worker, runtime: Runtime
 ) -> None:
-    handed = own.take(runtime, [wake(str(n)) for n in range(LEFT + 2)])
-    assert not handed.wait(0.0)
-    worker.acks[0][0](None, ())
-    assert not handed.wait(0.0)
-    worker.acks[1][1](None, (), False)
+    handed = own.take(runtime, [wake(str(n)) for n in range(TOGETHER)])
+    for ack, reject in worker.acks[: TOGETHER - LEFT : 2]:
+        assert not handed.wait(0.0)
+        ack(None, ())
+        assert not handed.wait(0.0)
+        reject(None, (), False)
     assert handed.wait(0.0)
-    assert Handed(LEFT, []).wait(-1.0)
+    assert Handed(0, []).wait(-1.0)
+
+
+@pytest.mark.parametrize(("slots", "left"), [(1, 0), (3, 0), (12, 3)])
+def test_of_few_slots_most_are_free_again_before_more_come(
+    own: OwnWakes, worker: Worker, runtime: Runtime, slots: int, left: int
+) -> None:
+    """Else a small worker would take all that are due, however many, as long as they last."""
+    handed = own.take(runtime, [wake(str(n)) for n in range(slots)])
+    for ack, _ in worker.acks[: slots - left]:
+        assert not handed.wait(0.0)
+        ack(None, ())
+    assert handed.wait(0.0)
+
+
+def test_who_hands_over_waits_until_the_main_thread_has_them(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    """Until then they take no slots: while that thread is held up, all seem to be free."""
+    calls: list[Any] = []
+    worker.hub.call_soon = lambda call, *args: calls.append((call, args))
+    handed = own.take(runtime, [wake("a")])
+    worker.strategies = {}  # it cannot take it
+    assert not handed.wait(0.0)
+    ((call, args),) = calls
+    call(*args)
+    assert handed.wait(0.0)
+
+
+def test_one_that_this_process_has_not_done_with_goes_by_a_message(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    """It would be dropped here, and found again much later: its time came with its last write."""
+    runtime.active["b"] = Active()
+    handed = own.take(runtime, [wake("a"), wake("b")])
+    assert [one.id for one in handed.others] == ["b"]
+    assert [one.headers["id"] for one in worker.taken] == ["a"]
+
+
+def test_every_worker_takes_them_while_its_consumer_does(runtime: Runtime) -> None:
+    app = runtime.app
+    assert TakesOwnWakes in app.steps["consumer"]
+    consumer = Worker(runtime)
+    step, own = TakesOwnWakes(consumer), of_worker(runtime_of(app))
+    step.start(consumer)
+    assert own.room == consumer.pool.room
+    step.stop(consumer)
+    assert own.room == 0
 
 
 @contextmanager
-def _seen() -> Iterator[None]:
+def _seen(signal: Any) -> Iterator[None]:
     def see(**_: Any) -> None: ...
 
-    signals.before_task_publish.connect(see)
+    signal.connect(see)
     try:
         yield
     finally:
-        signals.before_task_publish.disconnect(see)
+        signal.disconnect(see)
 
 
 @pytest.mark.parametrize(("slots", "room"), [(3, 3), (0, 0), (-2, -2), (1_000, TOGETHER)])
@@ -140,8 +196,9 @@ def test_it_takes_as_many_as_it_has_slots(runtime: Runtime, slots: int, room: in
     own.begin(worker)
     assert own.room == room
     assert own.queues == [*runtime.app.amqp.queues.consume_from]
-    with _seen():
-        assert own.room == 0
+    for signal in (signals.before_task_publish, signals.after_task_publish):
+        with _seen(signal):
+            assert own.room == 0
     worker.pool = SimpleNamespace()  # another pool, which does not say
     assert own.room == 0
 

@@ -98,6 +98,32 @@ def test_flows_are_woken_in_its_own_slots_as_long_as_those_before_go_on(
     assert len(taken) == (146 if quick else 39)
 
 
+def test_flows_that_it_takes_at_once_keep_it_from_a_sweep_for_a_bounded_time(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, clock, asked = Recovery(runtime), [100.0], list[float]()
+
+    def found(limit: int, *_: Any) -> Aftermath:
+        clock[0] += 0.4
+        asked.append(clock[0])
+        assert len(asked) < 10
+        wakes: Any = [*range(limit)]
+        return Aftermath(wakes=wakes)
+
+    class Own:
+        room, queues = 4, ("agents",)
+
+        def take(self, *_: Any) -> Any:
+            return SimpleNamespace(others=[], wait=lambda _: True)
+
+    made._own = Own()  # type: ignore[assignment]
+    monkeypatch.setattr(recovery, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(made._findings, "late_flows", found)
+    monkeypatch.setattr(Runtime, "follow", lambda *_: None)
+    made._ring_here()
+    assert len(asked) == 4
+
+
 @pytest.mark.parametrize(("left_s", "pause_s"), [(0.0, 0.05), (0.5, 0.55), (60.0, 1.0)])
 def test_who_has_not_the_duty_looks_again_as_it_ends(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, left_s: float, pause_s: float
