@@ -48,9 +48,11 @@ async def signals_of(caller: Caller, tree: Mapping[str, Any]) -> dict[str, Await
     request = Flow.from_message(told[1]["args"], told[1]["kwargs"], known=True)
     if not (offered := services.models.signals.get(request.flow)):
         return {}
-    flow = services.followed.of(tree["id"])
+    # Of this begin alone: one that was erased may have been asked for anew under its id.
+    begun = f"{tree['id']}@{tree.get('created_at')}"
+    flow = services.followed.of(begun)
     flow.add(await services.read(services.flows.lines, tree["tenant"], tree["id"], flow.next))
-    services.followed.keep(tree["id"], flow)
+    services.followed.keep(begun, flow)
     sent = await services.read(services.flows.sent, tree["id"], flow.heard + 1, _SENT_MAX)
     return {
         f"signal/{key}": AwaitedSignal(name, offered[name])

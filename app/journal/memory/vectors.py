@@ -107,6 +107,9 @@ class Mirrors:
 
     def __init__(self) -> None:
         self._mirrors: OrderedDict[tuple[int, str], _Mirror] = OrderedDict()
+        #: The bytes of each when it was last asked, and their sum: there may be very many.
+        self._sizes: dict[tuple[int, str], int] = {}
+        self._bytes = 0
         self._lock = threading.Lock()
 
     def near(
@@ -121,11 +124,12 @@ class Mirrors:
 
         From 0, which is the farthest one of the space, to 1,000, the nearest.
         """
-        mirror = self._mirror((space.id, question.model))
+        mirror = self._mirror(key := (space.id, question.model))
         with mirror.lock:
             if mirror.rows > 2 * space.statistics.memories + PORTION:  # most of it is over
                 mirror.clear()
             mirror.last = self._read(connection, space, question.model, mirror)
+            self._make_room(key, mirror)
             blocks, last = mirror.blocks, mirror.last
             full = mirror.bytes >= MIRRORED_BYTES
         compared = [block.compared(question.data) for block in blocks]
@@ -153,7 +157,8 @@ class Mirrors:
             self._mirrors.move_to_end(key)
             return mirror
 
-    def _read(self, connection: Connection, space: Space, model: str, mirror: _Mirror) -> int:
+    @staticmethod
+    def _read(connection: Connection, space: Space, model: str, mirror: _Mirror) -> int:
         """Read what is new to a mirror, as far as there is room; the number of the last one."""
         last = mirror.last
         if mirror.bytes < MIRRORED_BYTES:
@@ -162,16 +167,17 @@ class Mirrors:
                 last = portion.last
                 if mirror.bytes >= MIRRORED_BYTES:
                     break
-        self._make_room()
         return last
 
-    def _make_room(self) -> None:
+    def _make_room(self, key: tuple[int, str], mirror: _Mirror) -> None:
         with self._lock:
-            while len(self._mirrors) > 1 and self._bytes() > MIRRORED_BYTES:
-                self._mirrors.popitem(last=False)
-
-    def _bytes(self) -> int:
-        return sum(mirror.bytes + _BESIDE_BYTES for mirror in self._mirrors.values())
+            if self._mirrors.get(key) is mirror:  # else others have needed its room
+                size = mirror.bytes + _BESIDE_BYTES
+                self._bytes += size - self._sizes.get(key, 0)
+                self._sizes[key] = size
+            while len(self._mirrors) > 1 and self._bytes > MIRRORED_BYTES:
+                gone, _ = self._mirrors.popitem(last=False)
+                self._bytes -= self._sizes.pop(gone, 0)
 
 
 class _Block(NamedTuple):

@@ -34,7 +34,9 @@ async def streamed() -> StreamingResponse:
     return StreamingResponse(parts())
 
 
-def served(path: str, parts: Sequence[bytes | None], *, method: str = "POST") -> Any:
+def served(
+    path: str, parts: Sequence[bytes | None], *, method: str = "POST", within_s: float = 60.0
+) -> Any:
     """The status, headers and body of a request whose body comes so; None: it stops for ever."""
     app = FastAPI()
     problems.install(app, lambda _: set(), lambda _, error: problems.response(error))
@@ -42,7 +44,7 @@ def served(path: str, parts: Sequence[bytes | None], *, method: str = "POST") ->
     app.post("/raw")(raw)
     app.get("/streamed")(streamed)
     app.add_middleware(
-        BodyBound, most_bytes=MOST, told=lambda _, e: problems.response(e), within_s=0.1
+        BodyBound, most_bytes=MOST, told=lambda _, e: problems.response(e), within_s=within_s
     )
     sent: list[Any] = []
     coming = iter(parts)
@@ -78,7 +80,7 @@ def test_one_that_is_too_large_without_saying_so(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/parsed", "/raw"])
 def test_one_that_stops(path: str) -> None:
-    status, headers, body = served(path, [b'{"a": "', None])
+    status, headers, body = served(path, [b'{"a": "', None], within_s=0.1)
     assert (status, json.loads(body)["kind"]) == (408, "too_slow")
     assert headers[b"connection"] == b"close"
 
@@ -88,6 +90,6 @@ def test_one_that_is_neither() -> None:
 
 
 def test_an_answer_may_take_as_long_as_it_likes() -> None:
-    status, headers, body = served("/streamed", [b""], method="GET")
+    status, headers, body = served("/streamed", [b""], method="GET", within_s=0.1)
     assert (status, body) == (200, b"ab")
     assert headers[b"cache-control"] == b"no-store"

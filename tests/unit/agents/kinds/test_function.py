@@ -228,8 +228,10 @@ def test_of_others_the_step_says_as_much(step: Any, effects: Effects) -> None:
 
 def test_cancelling_an_async_function(step: Any) -> None:
     cancelled = []
+    begun = asyncio.Event()
 
     async def slow(_: Any) -> None:
+        begun.set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -238,7 +240,7 @@ def test_cancelling_an_async_function(step: Any) -> None:
 
     async def scene() -> None:
         task = asyncio.create_task(FunctionBackend(slow).answer(TURN, step))
-        await asyncio.sleep(0.01)
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

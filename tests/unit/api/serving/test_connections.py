@@ -58,7 +58,7 @@ async def ended():
 
 serve(app, "127.0.0.1", int(sys.argv[1]))
 """
-LONG_S, SHORT_S = 600.0, 0.3
+LONG_S, SHORT_S = 600.0, 1.0
 POST = b"POST / HTTP/1.1\r\nhost: a\r\n"
 
 

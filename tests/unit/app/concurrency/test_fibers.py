@@ -233,10 +233,17 @@ class TestBlocking:
 
     def test_sleep(self, loop: LoopThread) -> None:
         begin = time.monotonic()
-        come = [start(loop, lambda: sleep(0.1))[1] for _ in range(50)]
-        for one in come:
-            one.result(SOON)
-        assert 0.09 < time.monotonic() - begin < 4  # 5 s one after another
+        run(loop, lambda: sleep(0.1))
+        assert time.monotonic() - begin > 0.09
+
+    def test_others_go_on_while_some_sleep(self, loop: LoopThread) -> None:
+        asleep = [start(loop, lambda: sleep(3_600)) for _ in range(50)]
+        assert run(loop, lambda: sleep(0.01) or "awake") == "awake"  # type: ignore[func-returns-value]
+        assert not any(come.done() for _, come in asleep)
+        for fiber, _ in asleep:
+            loop.post(fiber.kill)
+        for _, come in asleep:
+            assert isinstance(come.exception(SOON), GreenletExit)
 
 
 class TestBrief:

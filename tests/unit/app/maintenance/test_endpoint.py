@@ -89,8 +89,12 @@ def test_a_stuck_loop_wants_a_restart(
     served: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endpoint, "LOOP_PATIENCE_S", 0.05)
-    runtime.loop.loop.call_soon_threadsafe(time.sleep, 1.0)
-    assert get(f"{served}/healthz") == (503, "the loop is stuck\n")
+    goes_on = threading.Event()
+    runtime.loop.loop.call_soon_threadsafe(goes_on.wait, 30)
+    try:
+        assert get(f"{served}/healthz") == (503, "the loop is stuck\n")
+    finally:
+        goes_on.set()
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_a_task_that_is_asked_for_again_reads_no_line_again() -> None:
         followed=FollowedFlows(),
     )
     caller: Any = SimpleNamespace(services=services)
-    tree = {"id": "r", "tenant": "", "task": names.FLOW, "state": "waiting"}
+    tree = {"id": "r", "tenant": "", "task": names.FLOW, "state": "waiting", "created_at": 1.0}
     for there in (30, 30, 35, 40):
         found = asyncio.run(signals_of(caller, tree))
         whole = SignalWaits(Line.of(line.kind, line.data) for line in lines[:there])
@@ -101,3 +101,12 @@ def test_a_task_that_is_asked_for_again_reads_no_line_again() -> None:
             f"signal/{key}": name for key, name in whole.open().items()
         }
     assert asked == [0, 30, 30, 35]
+    # The same id of a run that was erased, and asked for anew.
+    lines, there = random_history(random.Random(4), 20), 20
+    tree["created_at"] = 2.0
+    again = asyncio.run(signals_of(caller, tree))
+    whole = SignalWaits(Line.of(line.kind, line.data) for line in lines)
+    assert {key: one.name for key, one in again.items()} == {
+        f"signal/{key}": name for key, name in whole.open().items()
+    }
+    assert asked[4:] == [0]

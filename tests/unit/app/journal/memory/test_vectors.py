@@ -171,3 +171,29 @@ def test_mirrors_are_bounded(journal: Journal, monkeypatch: pytest.MonkeyPatch, 
         for space in "ab":
             assert found(journal, SHOES, space=space) == [f"boots of {space}"]
     assert len(journal.memories.mirrors._mirrors) == (2 if most else 1)
+
+
+def test_a_question_measures_no_mirror_but_its_own(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may have as many spaces as there are people; what they have in sum is known."""
+    measured, plain = list[Any](), vars(vectors._Mirror)["bytes"].fget
+
+    def bytes_of(mirror: Any) -> int:
+        measured.append(mirror)
+        return int(plain(mirror))
+
+    monkeypatch.setattr(vectors._Mirror, "bytes", property(bytes_of))
+    mirrors = journal.memories.mirrors
+    for n in range(20):
+        space = f"s{n}"
+        text = new(space, space=space, policy=MemoryPolicy(space=space), vector=made(SHOES))
+        journal.memories.keep([text])
+        measured.clear()
+        assert found(journal, SHOES, space=space) == [space]
+        assert {*map(id, measured)} == {id(mirrors._mirrors[next(reversed(mirrors._mirrors))])}
+    assert mirrors._bytes == sum(m.bytes + 1_024 for m in mirrors._mirrors.values())
+    monkeypatch.setattr(vectors, "MIRRORED_BYTES", 5 * (1_024 + SHOES.nbytes))
+    assert found(journal, SHOES, space="s0") == ["s0"]
+    assert len(mirrors._mirrors) == len(mirrors._sizes) == 5
+    assert mirrors._bytes == sum(m.bytes + 1_024 for m in mirrors._mirrors.values())
