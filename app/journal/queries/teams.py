@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, literal, select
@@ -31,9 +31,17 @@ def below(connection: Connection, step_id: str) -> list[Turned]:
 
     Of those that are too many for a report what they were asked is not read.
     """
-    rows = connection.execute(_BELOW, {"b_id": step_id}).all()
+    rows = _in_order(connection.execute(_BELOW, {"b_id": step_id}).all())
     whole = Wholes(connection)
     return [_turned(row, whole if place < PARTS_MAX else None) for place, row in enumerate(rows)]
+
+
+def _in_order(rows: Sequence[Any]) -> list[Any]:
+    """Sort by when they were made; none before whoever asked for it, however exact its time is."""
+    at: dict[str, float] = {}
+    for row in sorted(rows, key=lambda r: r.depth):
+        at[row.id] = max(row.created_at, at.get(row.parent_id, row.created_at))
+    return sorted(rows, key=lambda r: (at[r.id], r.depth, r.parent_id, r.position))
 
 
 def turn(
@@ -85,12 +93,13 @@ def _below() -> Any:
     found = first.cte("below", recursive=True)
     further = select(_S.id, found.c.depth + 1)
     found = found.union_all(further.where(_S.parent_id == found.c.id))
-    columns = (_S.id, _S.parent_id, _S.agent, _S.task, _S.state, _S.payload, found.c.depth)
-    return (
-        select(*columns, HEAD_OF_OUTCOME.label("head"), OUTCOME_WITHOUT_VALUE.label("failed"))
-        .join(found, found.c.id == _S.id)
-        .order_by(_S.created_at, found.c.depth, _S.parent_id, _S.position)
+    columns = (
+        *(_S.id, _S.parent_id, _S.agent, _S.task, _S.state, _S.payload, found.c.depth),
+        *(_S.created_at, _S.position),
     )
+    return select(
+        *columns, HEAD_OF_OUTCOME.label("head"), OUTCOME_WITHOUT_VALUE.label("failed")
+    ).join(found, found.c.id == _S.id)
 
 
 _BELOW = _below()

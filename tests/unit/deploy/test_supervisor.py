@@ -113,5 +113,8 @@ def test_leftover_of_a_crashed_launcher_is_ended_first(make: Make) -> None:
     first._stopping = True  # its launcher is no more
     second = make(READY)
     second.wait_ready(10)
+    until = time.monotonic() + 10
+    while first.pid is not None and time.monotonic() < until:  # its thread hears of the end
+        time.sleep(0.01)
     assert first.pid is None
     assert second.pid not in {None, left}
