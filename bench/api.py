@@ -126,10 +126,10 @@ def _measured(url: str) -> dict[str, float]:
         uvicorn = ("-m", "uvicorn", "bench.plain_api:app", "--no-access-log", "--port", str(plain))
         env = {"REDIS_URL": broker.database_url(2)}
         theirs = stack.enter_context(_process(*uvicorn, port=plain, **env))
-        found = _rounds(broker, Load(plain, None, theirs), Load(ours, key, mine))
-        broker.client().flushall()
+        # Before the rounds: what they leave in the journal a worker would find, and do first.
         with closing(Stack(about["REDIS_URL"], url, folder)) as made:
-            return found | _waits(made, ours, key)
+            found = _waits(made, ours, key)
+        return found | _rounds(broker, Load(plain, None, theirs), Load(ours, key, mine))
 
 
 def _waits(stack: Stack, port: int, key: str) -> dict[str, float]:
