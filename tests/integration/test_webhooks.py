@@ -239,6 +239,7 @@ def test_by_a_command(stack: Stack, receiver: Receiver) -> None:
     eventually(lambda: receiver.told)
 
 
+@pytest.mark.timeout(1200 if MANY >= 1000 else 120)
 def test_none_is_lost_whoever_is_down(bare: Stack, tmp_path: Path) -> None:
     """The receiver is down; then the API, then the worker is killed; all of them come back."""
     receiver, down_s = Receiver(), 60.0 if MANY >= 1000 else 1.0
