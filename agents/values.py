@@ -23,8 +23,7 @@ _LANGUAGE = re.compile(r"[ \t]*[\w+-]*[ \t]*")
 
 def digest(value: Any) -> str:
     """A short stable digest (128 bits of SHA-256) of a JSON value, whatever its key order."""
-    text = _SORTED.encode(to_jsonable_python(value))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return digest_of_json(to_jsonable_python(value))
 
 
 def digest_of_json(value: Any) -> str:

@@ -206,6 +206,12 @@ def location(
     server.drop(url)
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def own_location(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Location:
+    """Where a test has a stack of its own, which it may harm, on each database in turn."""
+    return Location(redis_url, request.getfixturevalue(f"{request.param}_journal_url"), tmp_path)
+
+
 @pytest.fixture(scope="module")
 def _common(location: Location) -> Iterator[Stack]:
     """What ``common`` gives. A file whose workers are told more has one of its own."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,13 +51,10 @@ def begun(where: Location, model: ModelServer) -> Stack:
     return made
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def own(
-    request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, model: ModelServer
-) -> Iterator[Stack]:
+@pytest.fixture
+def own(own_location: Location, model: ModelServer) -> Iterator[Stack]:
     """A stack whose worker has learned nothing yet."""
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = begun(Location(redis_url, url, tmp_path), model)
+    made = begun(own_location, model)
     yield made
     made.close()
 

@@ -65,13 +65,10 @@ def team(_common: Stack) -> Stack:
     return _common
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def mortal(
-    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
-) -> Iterator[Stack]:
+@pytest.fixture
+def mortal(own_location: Location, model: ModelServer) -> Iterator[Stack]:
     """A stack of the test's own, which kills its workers."""
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = begun(Location(redis_url, url, tmp_path), model)
+    made = begun(own_location, model)
     yield made
     made.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,13 +81,10 @@ def team(_common: Stack) -> Stack:
     return _common.tenanted()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def mortal(
-    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
-) -> Iterator[Stack]:
+@pytest.fixture
+def mortal(own_location: Location, model: ModelServer) -> Iterator[Stack]:
     """A stack of the test's own, which kills its workers."""
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = begun(Location(redis_url, url, tmp_path), model)
+    made = begun(own_location, model)
     yield made
     made.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -38,12 +37,9 @@ def patient(where: Location, model: ModelServer) -> Stack:
     return Stack(*where, FAST | {"AGENTS_CONFIG": str(config)})
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def clock(
-    request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, model: ModelServer
-) -> Iterator[Stack]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = patient(Location(redis_url, url, tmp_path), model)
+@pytest.fixture
+def clock(own_location: Location, model: ModelServer) -> Iterator[Stack]:
+    made = patient(own_location, model)
     yield made
     made.close()
 
