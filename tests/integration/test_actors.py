@@ -32,10 +32,9 @@ from tests.support.service import APP
 MODULES = {"AGENTS_MODULES": json.dumps(["tests.support.agents", "tests.support.acting"])}
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def lasting(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST | MODULES)
+@pytest.fixture
+def lasting(own_location: Location) -> Iterator[Stack]:
+    made = Stack(*own_location, FAST | MODULES)
     yield made
     made.close()
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy import update
@@ -58,6 +58,16 @@ def waits(journal: Journal, claim: Claimed, what: Expand, *lines: NewEntry) -> A
     expanded = journal.expand(claim, what, entries=lines).result(SOON)
     assert expanded.applied
     return expanded
+
+
+def sleeps(journal: Journal, claim: Claimed, kind: Literal["all", "any"]) -> None:
+    """Have a step wait for a member, ten minutes at the most."""
+    what = Expand(
+        members=(member("a"),),
+        join=JoinPolicy(kind=kind, timeout_s=600.0),
+        awaited=AwaitedAny(open=("a",)) if kind == "any" else None,
+    )
+    assert journal.expand(claim, what).result(SOON).applied
 
 
 def end(journal: Journal, key: str, outcome: Outcome = DONE, of: str = FLOW) -> Aftermath:
@@ -228,14 +238,8 @@ class TestSignals:
         self, world: World, journal: Journal
     ) -> None:
         for name in ("late-1", "late-2", "early", "told", "all"):
-            kind = "all" if name == "all" else "any"
             claim = claimed(journal, name, new(name))
-            what = Expand(
-                members=(member("a"),),
-                join=JoinPolicy(kind=kind, timeout_s=600.0),
-                awaited=AwaitedAny(open=("a",)) if kind == "any" else None,
-            )
-            assert journal.expand(claim, what).result(SOON).applied
+            sleeps(journal, claim, "all" if name == "all" else "any")
         with world.engine.begin() as c:
             c.execute(update(Join).where(Join.step_id != "early").values(deadline_at=1.0))
         assert journal.flows.signal("told", ("go", 1), "k", journal.rules)[0] == "taken"
@@ -251,15 +255,9 @@ class TestSignals:
         self, world: World, journal: Journal
     ) -> None:
         for name in ("mine", "second", "elsewhere", "early", "all"):
-            kind = "all" if name == "all" else "any"
             queue = "others" if name == "elsewhere" else "agents"
             claim = claimed(journal, name, step(name, task=names.FLOW, agent=None, queue=queue))
-            what = Expand(
-                members=(member("a"),),
-                join=JoinPolicy(kind=kind, timeout_s=600.0),
-                awaited=AwaitedAny(open=("a",)) if kind == "any" else None,
-            )
-            assert journal.expand(claim, what).result(SOON).applied
+            sleeps(journal, claim, "all" if name == "all" else "any")
         with world.engine.begin() as c:
             c.execute(update(Join).where(Join.step_id != "early").values(deadline_at=1.0))
         take = partial(journal.findings.late_flows, queues=["agents", "agents.control"])
