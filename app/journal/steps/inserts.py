@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection
@@ -36,7 +37,7 @@ class InsertStep(Operation[None]):
 
     @classmethod
     def shot(cls, operations: Sequence[InsertStep]) -> Shot:
-        new = [o.new for o in operations]
+        new = _in_order([o.new for o in operations])
         payloads = [as_json(n.payload) for n in new]
         statement = prepared.INSERT_ONE if len(new) == 1 else prepared.INSERT
         return Shot(statement, made(new, payloads, None, operations[0].wake_grace_s))
@@ -66,9 +67,10 @@ class AcceptStep(Operation[bool]):
         ids = [o.new.id for o in operations]
         if len(set(ids)) < len(ids):
             return None  # one row would answer for all of them
-        payloads = [as_json(o.new.payload) for o in operations]
+        new = _in_order([o.new for o in operations])
+        payloads = [as_json(n.payload) for n in new]
         statement = prepared.ACCEPT_ONE if len(ids) == 1 else prepared.ACCEPT
-        values = made([o.new for o in operations], payloads, None, operations[0].wake_grace_s)
+        values = made(new, payloads, None, operations[0].wake_grace_s)
         return Shot(statement, values, ids, lambda _place, _row: True)
 
     @classmethod
@@ -80,6 +82,11 @@ class AcceptStep(Operation[bool]):
         rows = [row_of(o.new, at, o.wake_grace_s) for o in first.values()]
         new = insert_steps(connection, rows)
         return [o.new.id in new and first[o.new.id] is o for o in operations]
+
+
+def _in_order(new: list[NewStep]) -> list[NewStep]:
+    """Return rows by their ids: two inserts of the same wait for each other in one order."""
+    return sorted(new, key=lambda n: n.id)
 
 
 def made(
@@ -96,6 +103,7 @@ def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> set[str]
 
     Returns the ids of the new ones.
     """
+    rows = sorted(rows, key=itemgetter("id"))  # in one order, as above
     ids = set(connection.execute(_insertion(connection.dialect.name, Step), rows).scalars())
     roots = {
         r["id"]: {"state": "open", **{name: r[name] for name in (*OF_RUN, "created_at")}}

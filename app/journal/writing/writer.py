@@ -148,10 +148,8 @@ class Writer:
         """Write a batch: by shots what those can do, the rest statement by statement."""
         parts = [batch]
         if not self._final.whole:
-            parts = [
-                [o for o in batch if not (o.final or o.lazy)],
-                [o for o in batch if o.final or o.lazy],
-            ]
+            # What settles holds steps: it is over before ends wait for their joins (locks.py).
+            parts = [[o for o in batch if not o.final], [o for o in batch if o.final]]
         for part in parts:
             for volley in self._load(part):
                 self._write([o for group, _ in volley for o in group], partial(_shoot, volley))

@@ -32,14 +32,17 @@ STEPS_OF_A_RUN = 6
 #: What is left after the last was asked for ends within these seconds.
 END_S = 120.0
 _FINAL = "('succeeded', 'failed', 'dead', 'cancelled', 'skipped')"
-#: What is cleaned is kept for the audit, by triggers in the transaction that deletes it.
+#: What is cleaned is kept for the audit, by triggers in the transaction that deletes it. A root that
+#: this transaction has made is not beside it: it begins its run anew, and deletes what was left of
+#: the one before (app/journal/steps/remains.py).
 _KEPT = (
     "CREATE TABLE kept_steps AS SELECT *, 0 AS open_beside FROM steps WITH NO DATA",
     "CREATE TABLE kept_calls AS SELECT * FROM calls WITH NO DATA",
     """
     CREATE FUNCTION keep_step() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         INSERT INTO kept_steps SELECT OLD.*, (SELECT count(*) FROM steps s
-            WHERE s.run_id = OLD.run_id AND s.state IN ('ready', 'running', 'waiting'));
+            WHERE s.run_id = OLD.run_id AND s.state IN ('ready', 'running', 'waiting')
+                AND s.xmin <> CAST(pg_current_xact_id() AS xid));
         RETURN OLD;
     END $$
     """,
@@ -141,7 +144,7 @@ def _check(stand: Stand) -> dict[str, Any]:
         "steps were cleaned that were not over": _cleaned_alive(stand),
         "members are left without their parents": _orphans(stand),
         "failed runs are not undone": [i for i, done in undone.items() if not done],
-        "deadlocks": range(deadlocks),
+        "deadlocks": _in_circles(stand) or range(deadlocks) if deadlocks else (),
     }
     broken = [f"{len(of)} {what}: {list(of)[:2]}" for what, of in promises.items() if of]
     if broken:
@@ -156,6 +159,13 @@ def _check(stand: Stand) -> dict[str, Any]:
         "runs_undone": len(undone),
         **calls,
     }
+
+
+def _in_circles(stand: Stand) -> list[str]:
+    """Deadlocks as the server's log tells them: who waited for whom, with which statements."""
+    lines = stand.postgres.logs().splitlines() if stand.postgres else []
+    found = [n for n, line in enumerate(lines) if "deadlock detected" in line]
+    return ["\n".join(lines[n : n + 200]) for n in found]
 
 
 def _asked(told: list[list[str]]) -> set[str]:

@@ -32,7 +32,7 @@ DEEDS: dict[str, list[str]] = {
             "new k, taken a, early e, lapsed l, spent z, ready c, waiting w, claims l+z+c, "
             "end a, win a, win w/x, win z, ends a+w/x, expand n, timer w, late, postpone a, "
             "hand-back b, stray b, cancel r, cancel w, yes r, no r, requeue d, clean, settle r, "
-            "run l, restart l, calls a+b, due e, sweep orphaned"
+            "run l, restart l, calls a+b, due e, sweep orphaned, settled-with d+a"
         ),
         "deciding": (
             "win r, end r, next r, postpone r, hand-back r, cancel r, cancel a, cancel w, win a, "
@@ -156,6 +156,7 @@ SHARP: dict[str, list[Case]] = {
         Case.of("half-gone", "clean|new r"),
     ],
     "deadlocks": [
+        Case.of("tree", "settled-with d+a|requeue d"),
         Case.of("tree", "claims l+z+c|cancel r"),
         Case.of("tree", "ends a+w/x|cancel r"),
         Case.of("tree", "timer w|cancel r"),

@@ -28,7 +28,7 @@ from app.journal.sequels import FlowSeen, GoingOn
 from app.journal.steps import approvals, compensations, dead_letters, due, joins
 from app.journal.steps.calls import Before, Begun, StartCall
 from app.journal.steps.claims import ClaimStep
-from app.journal.steps.finishes import FinishStep, Postponed
+from app.journal.steps.finishes import FinishStep, Postponed, Settle
 from app.journal.tables import workers
 from app.journal.writing.operation import Operation
 from celery_agents.contracts.flows.entries import HISTORY
@@ -179,6 +179,8 @@ class Hand:
             elif isinstance(o, StartCall):
                 held = _Claim(o.row["step_id"], o.row["token"])
                 self._tell("start_call", held.id, partial(o.future.result, SOON_S), held)
+            elif isinstance(o, Settle):
+                self._tell("settle", o.step_id, partial(o.future.result, SOON_S))
             else:
                 o.future.result(SOON_S)
         return [o.future.result(SOON_S) for o in operations]

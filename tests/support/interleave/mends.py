@@ -190,6 +190,20 @@ MENDS = [
         "no deadlocks",
     ),
     Mend(
+        "what settles goes along with ends",
+        7,
+        [
+            Edit(
+                "app.journal.writing.writer",
+                "[[o for o in batch if not o.final], [o for o in batch if o.final]]",
+                "[[o for o in batch if not (o.final or o.lazy)],"
+                " [o for o in batch if o.final or o.lazy]]",
+            )
+        ],
+        ["deadlocks"],
+        "no deadlocks",
+    ),
+    Mend(
         "a root's join is not locked first",
         7,
         [

@@ -13,7 +13,7 @@ from app.journal.steps import compensations
 from app.journal.steps import due as wakes
 from app.journal.steps.calls import Before, Begun, StartCall
 from app.journal.steps.claims import ClaimStep
-from app.journal.steps.finishes import FinishStep
+from app.journal.steps.finishes import FinishStep, Settle
 from app.journal.tables import health, workers
 from celery_agents import names
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
@@ -184,6 +184,16 @@ def ends(hand: Hand, world: World, target: str) -> object:
     """Several that fail, in one group commit."""
     held = [_held(hand, world, name) for name in target.split("+")]
     return hand.batch(*(FinishStep(c, FAILED, hand.journal.rules) for c in held))
+
+
+@verb("settled-with", "settle and finish")
+def settled_with(hand: Hand, world: World, target: str) -> object:
+    """The result of one that has ended is stored, and another one fails, in one group commit."""
+    over, name = target.split("+")
+    claim = _held(hand, world, name)
+    token = next(row["token"] for row in world.rows["steps"] if row["id"] == world.ids[over])
+    settled = Settle(world.ids[over], token)
+    return hand.batch(settled, FinishStep(claim, FAILED, hand.journal.rules))
 
 
 # -- sessions
