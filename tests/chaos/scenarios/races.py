@@ -32,9 +32,9 @@ STEPS_OF_A_RUN = 6
 #: What is left after the last was asked for ends within these seconds.
 END_S = 120.0
 _FINAL = "('succeeded', 'failed', 'dead', 'cancelled', 'skipped')"
-#: What is cleaned is kept for the audit, by triggers in the transaction that deletes it. A root that
-#: this transaction has made is not beside it: it begins its run anew, and deletes what was left of
-#: the one before (app/journal/steps/remains.py).
+#: What is cleaned is kept for the audit, by triggers in the transaction that deletes it. A root
+#: that this transaction has made is not beside it: it begins its run anew, and deletes what was
+#: left of the one before (app/journal/steps/remains.py).
 _KEPT = (
     "CREATE TABLE kept_steps AS SELECT *, 0 AS open_beside FROM steps WITH NO DATA",
     "CREATE TABLE kept_calls AS SELECT * FROM calls WITH NO DATA",
