@@ -23,6 +23,7 @@ from sqlalchemy.exc import OperationalError
 
 from deploy.local.child import Child
 from deploy.local.servers import LOOPBACK
+from tests.support.bound import bound
 from tests.support.ports import free_port
 
 #: Names a server of the developer's own; its user must be allowed to create databases.
@@ -121,13 +122,14 @@ class PostgresServer(Databases):
 
     def start(self) -> None:
         """Start it on its data and wait until it accepts connections."""
+        command = [
+            *(str(self._folder / "postgres"), "-D", str(self._data)),
+            *("-h", LOOPBACK, "-p", str(self.admin.port)),
+            *("-c", "unix_socket_directories=", "-c", "fsync=on", "-c", "max_connections=200"),
+            *self._settings,
+        ]
         self._child = Child(
-            [
-                *(str(self._folder / "postgres"), "-D", str(self._data)),
-                *("-h", LOOPBACK, "-p", str(self.admin.port)),
-                *("-c", "unix_socket_directories=", "-c", "fsync=on", "-c", "max_connections=200"),
-                *self._settings,
-            ],
+            bound(command),
             pid_file=self.directory / "server.pid",
             output=self.directory / "server.log",
             cwd=self.directory,
