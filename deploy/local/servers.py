@@ -198,15 +198,16 @@ class ValkeyServer:
         """One attempt; False when the process ended, most likely because the port was taken."""
         configuration = self.directory / "server.conf"
         write_private(configuration, self._configuration())
-        self._child = Child(
-            [str(server_binary()), str(configuration)], pid_file=self._pid_file, output=self.log
-        )
+        self._child = Child(self._command(configuration), pid_file=self._pid_file, output=self.log)
         while self._child.returncode is None and time.monotonic() < until:
             with suppress(BrokerUnavailableError, ConfigurationError):
                 await_ping(self.url, timeout_s=_POLL_S)
                 return True
         self._child.kill()
         return False
+
+    def _command(self, configuration: Path) -> list[str]:
+        return [str(server_binary()), str(configuration)]
 
     def _configuration(self) -> str:
         directory = str(self.directory.resolve()).replace("\\", "\\\\").replace('"', '\\"')

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import psutil
 import pytest
@@ -24,11 +25,12 @@ from app.layout import qualified
 from celery_agents import redaction
 from deploy.local import locks
 from deploy.local.state import ROOT
-from tests.integration.harness import SOON_S, Stack
+from tests.integration.harness import SOON_S, Stack, eventually
 from tests.support import forks, ports, sample_app
 from tests.support.fixtures import WorkerFactory
-from tests.support.postgres import Databases, PostgresServer, engine
+from tests.support.postgres import Databases, PostgresServer, binaries, engine
 from tests.support.redis_server import RedisServer
+from tests.support.scratch import scratch
 from tests.support.service import CHECKOUT, SERVICE
 from tests.support.vendors import DOCKER
 from tests.support.workers import worker_command
@@ -117,6 +119,56 @@ class TestPostgres:
         postgres.start()
         with engine(postgres_url).connect() as connection:
             assert connection.scalar(text("SELECT x FROM kept")) == 7
+
+
+STARTS = {
+    "broker": "RedisServer(Path('broker')).start()",
+    "postgres": "PostgresServer(binaries(), Path.cwd()).start()",
+    "worker": "WorkerProcess('w', worker_command('w', 'tests.support.sample_app', ['-P', 'solo']),"
+    " env={'REDIS_URL': 'redis://127.0.0.1:1/0'}, directory=Path()).start()",
+}
+STARTER = """
+import os, signal, sys, psutil
+from pathlib import Path
+from tests.support import forks
+from tests.support.postgres import PostgresServer, binaries
+from tests.support.redis_server import RedisServer
+from tests.support.workers import WorkerProcess, worker_command
+forks.nursery = forks.Nursery()
+{starts}
+print(*(p.pid for p in psutil.Process().children(recursive=True)), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv here")
+@pytest.mark.parametrize(
+    "what", ["broker", "worker", pytest.param("postgres", marks=pytest.mark.postgres)]
+)
+def test_nothing_outlives_a_process_of_tests_that_is_killed(what: str) -> None:
+    if what == "postgres" and binaries() is None:
+        pytest.skip("the server is not ours to start")
+    with TemporaryDirectory(dir=scratch()) as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL may run as somebody else
+        done = subprocess.run(
+            [sys.executable, "-c", STARTER.format(starts=STARTS[what])],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        started = [int(pid) for pid in done.stdout.split()]
+        assert started
+        eventually(lambda: not any(map(lives, started)))
+
+
+def lives(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 class TestWorkers:

@@ -77,6 +77,8 @@ _PLACED = frozenset({"agents", "api", "app", "beat_schedules", "tasks"})
 _MESSAGE_BYTES = 128 * 1024
 #: The bytes of a large page, and what madvise is told: MADV_COLLAPSE.
 _LARGE, _COLLAPSE = 2 * 1024 * 1024, 25
+#: Of <linux/prctl.h>.
+_PR_SET_PDEATHSIG = 1
 
 
 class _Orders:
@@ -152,6 +154,8 @@ class _Orders:
 
     def _become(self, order: dict[str, Any], files: list[int]) -> tuple[str, list[str]]:
         """Be a process that was started so."""
+        # The one that forks ends with whom it serves, who ends what is started, unless killed.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

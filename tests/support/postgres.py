@@ -23,6 +23,7 @@ from sqlalchemy.exc import OperationalError
 
 from deploy.local.child import Child
 from deploy.local.servers import LOOPBACK
+from tests.support.bound import bound
 from tests.support.ports import free_port
 
 #: Names a server of the developer's own; its user must be allowed to create databases.
@@ -65,12 +66,23 @@ class Databases:
     def create(self, template: str | None = None) -> str:
         """A new database, empty or copied from ``template``; its SQLAlchemy URL."""
         name = f"{self._prefix}_{next(self._numbers)}"
-        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template or "template0"}"')
+        made = f'CREATE DATABASE "{name}" TEMPLATE "{template or "template0"}"'
+        self._execute(f"{made} {self._copying}")
         return self.admin.set(database=name).render_as_string(hide_password=False)
 
     def drop(self, url: str) -> None:
         """Remove a database, whoever is connected to it."""
         self._execute(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
+
+    @cached_property
+    def _copying(self) -> str:
+        """Copied by its files, a template and its end take 21 ms of CPU; by its pages, 45.
+
+        Servers before 15 know no other way, and have no word for it.
+        """
+        with self._administration.connect() as connection:
+            version = connection.dialect.server_version_info or (0,)
+        return "STRATEGY FILE_COPY" if version >= (15,) else ""
 
     def _execute(self, statement: str) -> None:
         with self._administration.connect() as connection:
@@ -121,13 +133,14 @@ class PostgresServer(Databases):
 
     def start(self) -> None:
         """Start it on its data and wait until it accepts connections."""
+        command = [
+            *(str(self._folder / "postgres"), "-D", str(self._data)),
+            *("-h", LOOPBACK, "-p", str(self.admin.port)),
+            *("-c", "unix_socket_directories=", "-c", "fsync=on", "-c", "max_connections=200"),
+            *self._settings,
+        ]
         self._child = Child(
-            [
-                *(str(self._folder / "postgres"), "-D", str(self._data)),
-                *("-h", LOOPBACK, "-p", str(self.admin.port)),
-                *("-c", "unix_socket_directories=", "-c", "fsync=on", "-c", "max_connections=200"),
-                *self._settings,
-            ],
+            bound(command),
             pid_file=self.directory / "server.pid",
             output=self.directory / "server.log",
             cwd=self.directory,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Self
 
 import redis
 
 from deploy.local.servers import ValkeyServer
+from tests.support.bound import bound
 from tests.support.ports import free_port
 
 #: Numbered databases, so that each test of a session can have a fresh one.
@@ -26,6 +28,9 @@ class RedisServer(ValkeyServer):
     def _choose_port(self) -> int:
         """The same in each of its lives: nobody takes it while the server is down."""
         return self._reserved
+
+    def _command(self, configuration: Path) -> list[str]:
+        return bound(super()._command(configuration))
 
     @cached_property
     def _numbers(self) -> Iterator[int]:
