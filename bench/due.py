@@ -11,9 +11,11 @@ import time
 import psutil
 from sqlalchemy import bindparam, func, select
 
+from app.journal.schema.engine import connect
 from app.journal.schema.models import Entry, Step, Worker
 from bench.journals import journals
 from bench.one_worker import QUIET, one_worker
+from bench.sleepers import copy
 from bench.workload import percentile
 from celery_agents import names
 from celery_agents.contracts.outcome import State
@@ -22,7 +24,9 @@ from tests.integration.harness import Stack, eventually
 #: As in all rounds of other benches: lines of each step are not what is measured.
 _WARNINGS = ("--loglevel", "WARNING")
 _MODULES = {"AGENTS_MODULES": "bench.sleeping"}
-FLOWS, SLEEPERS, BATCH, SOON_S, WORKERS = 1_000, 20_000, 1_000, 600.0, 2
+FLOWS, SLEEPERS, BEGUN, BATCH, SOON_S, WORKERS = 1_000, 100_000, 20_000, 1_000, 600.0, 2
+#: A year.
+LONG_S = 365 * 86_400.0
 #: Before the time comes: one is killed, then Redis is emptied.
 KILLED_S, EMPTIED_S = 0.5, 0.3
 
@@ -33,7 +37,8 @@ def main() -> None:
         for faults in (False, True):
             told = {"bench": "due", "database": name, "faults": faults}
             print(json.dumps(told | due_at_once(url, faults=faults)), flush=True)
-    print(json.dumps({"bench": "due", "database": "sqlite"} | asleep()), flush=True)
+        print(json.dumps({"bench": "due", "database": name} | asleep(url)), flush=True)
+    print(json.dumps({"bench": "due", "database": "sqlite"} | put_to_sleep()), flush=True)
 
 
 def due_at_once(url: str, *, faults: bool) -> dict[str, float]:
@@ -64,27 +69,48 @@ def due_at_once(url: str, *, faults: bool) -> dict[str, float]:
     }
 
 
-def asleep() -> dict[str, float]:
-    """Memory and time that flows which sleep for a year take of a worker that keeps none."""
-    with one_worker(env=_MODULES | {"AGENTS_FLOWS_MAX": "0"}) as stack:
-        told = [time.time() + 365 * 86_400] * SLEEPERS
-        stack.client.start.many("wakes", told[:BATCH])
-        eventually(lambda: _waiting(stack) == BATCH, "some sleep", timeout_s=SOON_S)
-        had = _used_mb(stack)
-        for start in range(BATCH, SLEEPERS, BATCH):
-            stack.client.start.many("wakes", told[start : start + BATCH])
-            wanted = start + BATCH
-            eventually(lambda n=wanted: _waiting(stack) == n, "they sleep", timeout_s=SOON_S)  # type: ignore[misc]
-        time.sleep(5)
+def asleep(url: str) -> dict[str, float]:
+    """Memory and time that flows which sleep for a year take of a worker on their journal.
+
+    They are copies of one that it has put to sleep itself.
+    """
+    with one_worker(url=url, env=_MODULES) as stack:
+        one = stack.client.start("wakes", time.time() + LONG_S)
+        eventually(lambda: _waiting(stack) == 1, "one sleeps", timeout_s=SOON_S)
+        had = _settled_mb(stack)
+        with connect(url).begin() as c:
+            copy(c, one.id, SLEEPERS - 1)
+        eventually(lambda: _waiting(stack) == SLEEPERS, "they sleep", timeout_s=SOON_S)
+        used = _settled_mb(stack)
         process = psutil.Process(stack.workers[0].pid)
         cpu = sum(process.cpu_times()[:2])
         time.sleep(10)
         spent = sum(process.cpu_times()[:2]) - cpu
         return {
             "asleep": SLEEPERS,
-            "more_mb": round(_used_mb(stack) - had, 1),
+            "more_mb": round(used - had, 1),
             "cpu_percent_asleep": round(10 * spent, 1),
         }
+
+
+def put_to_sleep() -> dict[str, float]:
+    """Memory that stays with a worker which has put many to sleep, and keeps none of them."""
+    with one_worker(env=_MODULES | {"AGENTS_FLOWS_MAX": "0"}) as stack:
+        told = [time.time() + LONG_S] * BEGUN
+        stack.client.start.many("wakes", told[:BATCH])
+        eventually(lambda: _waiting(stack) == BATCH, "some sleep", timeout_s=SOON_S)
+        had = _settled_mb(stack)
+        for start in range(BATCH, BEGUN, BATCH):
+            stack.client.start.many("wakes", told[start : start + BATCH])
+            wanted = start + BATCH
+            eventually(lambda n=wanted: _waiting(stack) == n, "they sleep", timeout_s=SOON_S)  # type: ignore[misc]
+        return {"put_to_sleep": BEGUN, "more_mb": round(_settled_mb(stack) - had, 1)}
+
+
+def _settled_mb(stack: Stack) -> float:
+    """Return what a worker uses once it has looked at the journal for a while."""
+    time.sleep(10)
+    return _used_mb(stack)
 
 
 def _used_mb(stack: Stack) -> float:

@@ -39,6 +39,10 @@ class FlowStepTask(StepTask):
             raise InvalidPayloadError(f"{told} is an actor: tell it something, and it is there.")
         return request
 
+    def is_brief(self, request: Any) -> bool:  # noqa: ARG002
+        """Return whether its code waits in fibers alone: what may take long has a thread there."""
+        return True
+
 
 @shared_task(base=FlowStepTask, name=names.FLOW, request_type=Flow)
 def flow(step: Step, request: Flow) -> Expand | Outcome:

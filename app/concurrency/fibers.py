@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent, greenlet
@@ -199,16 +200,19 @@ def blocking(call: Callable[..., T], *args: Any) -> T:
 def brief(call: Callable[..., T], *args: Any) -> T:
     """Run a call that is nearly always over in no time, and may block for ever all the same.
 
-    As :func:`blocking`, in a thread. But the loop's only fiber waits for a moment where it stands:
-    to let the loop go and be woken by it again takes longer than such a call.
+    As :func:`blocking`, in a thread, which those share that are asked for in one turn of the loop.
+    But the loop's only fiber waits for a moment where it stands: to let the loop go and be woken by
+    it again takes longer than such a call.
     """
     me = current()
     if me is None:
         return call(*args)
     reply: Future[T] = Future()
-    me.thread.blocking.submit(_answer, reply, call, *args)
     if alone():
+        me.thread.blocking.submit(_answer, reply, call, *args)
         reply.come_within(BRIEF_S)
+    else:
+        me.thread.in_threads(partial(_answer, reply, call, *args))
     return me.wait(reply)
 
 

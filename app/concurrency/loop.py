@@ -32,6 +32,8 @@ DEFAULT_THREADS = 64
 #: Posts of work in bulk that one turn of the loop reads at the most. Each begins a step or lets it
 #: go on, about a millisecond; meanwhile everything else waits.
 BULK_A_TURN = 8
+#: Threads that the calls of one turn share: one that does not come back holds up few others.
+SHARED_BY = 4
 _Post = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
@@ -69,6 +71,7 @@ class LoopThread:
         self.loop.set_default_executor(self._default)
         self._mail: deque[_Post] = deque()
         self._bulk: deque[_Post] = deque()
+        self._calls: deque[Callable[[], object]] = deque()
         self._posted = False
         self._turn = False
         self.fibers = 0  # under way on it (app/concurrency/fibers.py)
@@ -148,6 +151,26 @@ class LoopThread:
         if not (self._turn or self._last):
             self.loop.call_soon(self.hand_over)
         self._last[call] = None
+
+    def in_threads(self, call: Callable[[], object]) -> None:
+        """Have a thread make a call that takes a moment; on the loop's thread.
+
+        Those of one turn share few threads: to wake one for each takes as long as such a call.
+        """
+        self._calls.append(call)
+        self.at_turns_end(self._share)
+
+    def _share(self) -> None:
+        for _ in range(min(len(self._calls), SHARED_BY)):
+            self.blocking.submit(self._make_calls)
+
+    def _make_calls(self) -> None:
+        while self._calls:
+            try:
+                call = self._calls.popleft()
+            except IndexError:  # another thread has it
+                return
+            self._call(call)
 
     def hand_over(self) -> None:
         """Do what was left for the end of the turn: that has come, or the thread will block."""

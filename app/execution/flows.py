@@ -23,6 +23,7 @@ from agents.flows.pattern import (
     next_due,
 )
 from agents.plan import AwaitedAny, Expand, JoinPolicy
+from app.concurrency.fibers import brief
 from app.execution.acting.hearing import (
     callers_of,
     failed,
@@ -37,7 +38,7 @@ from app.execution.forks import begun_fork
 from app.execution.runtime import Runtime
 from app.journal.schema.rows import Claimed, NewEntry
 from app.journal.steps.joins import EARLY_S
-from app.journal.stores.flows import DIVERGED, NewEnd, News, ToldLine
+from app.journal.stores.flows import DIVERGED, FEW, NewEnd, News, ToldLine, since_begun
 from celery_agents.contracts.base import PLACES_MAX, JsonValue
 from celery_agents.contracts.flows.entries import HISTORY
 from celery_agents.contracts.flows.flow import Flow
@@ -129,11 +130,16 @@ class Instances:
 
 
 def flow_step(step: Step, request: Flow) -> Expand | Outcome:
-    """Let a flow go on with what has come for it."""
-    claim, journal = step.claim, step.runtime.journal
-    instances = Instances.of(step.runtime)
-    had_kept = instances.take(claim.id)
-    seen = None if had_kept is None else _seen(step, request, had_kept)
+    """Let a flow go on with what has come for it.
+
+    In a fiber: it is looked at together with others. What users wrote runs in a thread.
+    """
+    had_kept = Instances.of(step.runtime).take(step.claim.id)
+    seen = _seen(step, request, had_kept)
+    return brief(_decided, step, request, had_kept, seen)
+
+
+def _decided(step: Step, request: Flow, had_kept: Kept | None, seen: _Seen) -> Expand | Outcome:
     kept = _brought_up(had_kept, seen, step, request)
     if kept is None:
         return _forked(step, request)
@@ -142,15 +148,19 @@ def flow_step(step: Step, request: Flow) -> Expand | Outcome:
     if kept.instance.difference is not None:
         dropped(kept.instance)
         return _parked(step, _told(kept.instance.difference))
-    if seen is not None and kept is had_kept:
-        news = seen[1]
-    else:  # it is told where it stands now
-        most = most_of(request, kept.instance)
-        news = journal.flows.news(claim, [*kept.instance.open], kept.heard, most)
+    news = seen[1] if kept is had_kept else _news(step, request, kept, seen)
     had = kept.instance.lines
     lines = _lines(request, news, kept.version, begun=had > 0)
     found = advance(kept.instance, kept.code, request.input, lines, news.at + EARLY_S)
     return _gone_on(step, request, kept, found, (had, news))
+
+
+def _news(step: Step, request: Flow, kept: Kept, seen: _Seen) -> News:
+    """News of an instance that was just brought up: of what it was told, they may be known."""
+    news, instance, most = seen[1], kept.instance, most_of(request, kept.instance)
+    if not instance.open and most is None and len(news.signals) < FEW:
+        return news._replace(signals=[one for one in news.signals if one.seq > kept.heard])
+    return step.runtime.journal.flows.news(step.claim, [*instance.open], kept.heard, most)
 
 
 def _forked(step: Step, request: Flow) -> Expand | Outcome:
@@ -239,9 +249,12 @@ def _anew(
 _Seen = tuple[list[ToldLine], News]
 
 
-def _seen(step: Step, request: Flow, kept: Kept) -> _Seen:
-    """Read in one transaction what concerns an instance that stays in this process."""
-    instance, store = kept.instance, step.runtime.journal.flows
+def _seen(step: Step, request: Flow, kept: Kept | None) -> _Seen:
+    """Read at one look what concerns an instance that stays in this process, or one to be made."""
+    store = step.runtime.journal.flows
+    if kept is None:
+        return store.first_glance(step.claim)
+    instance = kept.instance
     about = ([*instance.open], kept.heard, most_of(request, instance))
     return store.glance(step.claim, _confirmed(kept), *about)
 
@@ -252,7 +265,7 @@ def _confirmed(kept: Kept) -> int:
 
 
 def _brought_up(
-    kept: Kept | None, seen: _Seen | None, step: Step, request: Flow
+    kept: Kept | None, seen: _Seen, step: Step, request: Flow
 ) -> Kept | Expand | Outcome | None:
     """An instance that stands where the journal's history ends; or why there is none.
 
@@ -262,8 +275,8 @@ def _brought_up(
     have been written, if its claim was stale; then it is begun anew.
     """
     store, claim = step.runtime.journal.flows, step.claim
-    if kept is not None and seen is not None:
-        told = seen[0]
+    told = seen[0]
+    if kept is not None:
         if _stands(kept, told):
             if not (more := told[len(kept.last) :]):
                 return kept
@@ -272,7 +285,9 @@ def _brought_up(
             asked = kept.asked or _asks(lines)
             return kept._replace(heard=_heard(more, kept.heard), asked=asked)
         dropped(kept.instance)
-    told = store.history(claim.tenant, claim.id) if claim.token > 1 else []
+    if kept is not None or len(told) == FEW:
+        told = store.lines(claim.tenant, claim.id)
+    told = since_begun(told) if claim.token > 1 else []
     history = [Line.of(one.kind, one.data) for one in told]
     if not history and request.fork is not None:
         return None

@@ -117,13 +117,18 @@ def _write(
     tell_sent(composed)
 
 
-def own_message(app: AgentsCelery, wake: Wake) -> Message:
-    """The message of a row as Celery has it that has taken it; no broker knows of it."""
+def own_message(app: AgentsCelery, wake: Wake, *, bulk: bool = False) -> Message:
+    """The message of a row as Celery has it that has taken it; no broker knows of it.
+
+    ``bulk``: it is one of many, and lets others go first.
+    """
     about = message_options(wake) | as_sent(wake.envelope or {})
     if _seals(app) is not None:
         about |= described(app, (), wake.payload.get("kwargs", {}))
     headers, properties, body, _ = app.amqp.as_task_v2(name=wake.task, **about)
     marks = {names.JOURNALED: 1} | ({names.TENANT: wake.tenant} if wake.tenant else {})
+    if bulk:
+        marks[names.BULK] = 1
     message = Message(
         body=b"",
         content_type="application/json",

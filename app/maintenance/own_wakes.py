@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from celery import bootsteps, signals
@@ -49,8 +51,8 @@ class Handed:
         self._come = True
         self._look()
 
-    def ended(self, *_: Any, **__: Any) -> None:
-        """Note that Celery has done with one: it acknowledges it, which no broker knows."""
+    def ended(self) -> None:
+        """Note that Celery has done with one."""
         self._under_way -= 1
         self._look()
 
@@ -67,20 +69,34 @@ class OwnWakes:
     """Hands rows that are due to this worker's own pool, as far as slots are free in it.
 
     To Celery they are messages as others are: its events, revoked ids, time limits, tracer and
-    results are as ever. Nothing is acknowledged. A row whose wake is lost with this process, or
-    given back, is found by recovery, as one whose message was lost.
+    results are as ever. Nothing is acknowledged. A row whose wake is lost with this process is
+    found by recovery, as one whose message was lost; that of one which Celery gives back, or has
+    not begun with when it lets go of its messages, is looked at again at once.
     """
 
     def __init__(self) -> None:
         self._consumer: Any = None
+        self._under_way: dict[str, Handed] = {}
+        self._returned: deque[str] = deque()
+        #: Called when there are some to be looked at again.
+        self.returns: Callable[[], object] = bool
 
     def begin(self, consumer: Any) -> None:
         """Take them from now on."""
         self._consumer = consumer
 
     def end(self) -> None:
-        """Take no more: Celery's consumer stops, or begins anew."""
+        """Take no more: Celery's consumer stops, or begins anew; it forgets what has not begun."""
         self._consumer = None
+        for step_id in list(self._under_way):
+            self._over(step_id, given_back=True)
+
+    def returned(self) -> list[str]:
+        """The steps of those that were given back since this was asked before."""
+        found = []
+        while self._returned:
+            found.append(self._returned.popleft())
+        return found
 
     @property
     def queues(self) -> list[str]:
@@ -97,10 +113,11 @@ class OwnWakes:
             return 0
         return min(getattr(consumer.pool, "room", 0), TOGETHER)
 
-    def take(self, runtime: Runtime, wakes: Sequence[Wake]) -> Handed:
+    def take(self, runtime: Runtime, wakes: Sequence[Wake], *, bulk: bool = False) -> Handed:
         """Take wakes, but not those of flows that wait for a worker with other code.
 
-        Nor those of flows that this process has not done with yet: it would drop them.
+        Nor those of flows that this process has not done with yet: it would drop them. ``bulk``:
+        there are more of them, and they let others go first.
         """
         consumer, instances = self._consumer, Instances.of(runtime)
         if consumer is None or runtime.stopping:
@@ -110,23 +127,37 @@ class OwnWakes:
         mine = [w for w in wakes if w.id not in elsewhere]
         handed = Handed(len(mine), others)
         if mine:
-            messages = [own_message(runtime.app, wake) for wake in mine]
-            consumer.hub.call_soon(_deliver, consumer, messages, handed)
+            messages = [own_message(runtime.app, wake, bulk=bulk) for wake in mine]
+            consumer.hub.call_soon(self._deliver, consumer, messages, handed)
         return handed
 
+    def _deliver(self, consumer: Any, messages: Sequence[Message], handed: Handed) -> None:
+        """Hand messages to Celery, in its main thread."""
+        for message in messages:
+            step_id = message.headers["id"]
+            self._under_way[step_id] = handed
+            ends = partial(self._ended, step_id)
+            try:
+                handle = consumer.strategies[message.headers["task"]]
+                handle(message, None, ends, ends, consumer.on_task_message)
+            except Exception as error:  # noqa: BLE001 - it is noted
+                self._over(step_id, given_back=True)
+                text = "%s is not woken here, but by recovery"
+                note(log, "own_wake", text, step_id, error=error, trace=True)
+        handed.come()
 
-def _deliver(consumer: Any, messages: Sequence[Message], handed: Handed) -> None:
-    """Hand messages to Celery, in its main thread."""
-    ended = handed.ended
-    for message in messages:
-        try:
-            handle = consumer.strategies[message.headers["task"]]
-            handle(message, None, ended, ended, consumer.on_task_message)
-        except Exception as error:  # noqa: BLE001 - it is noted
-            ended()
-            text = "%s is not woken here, but by recovery"
-            note(log, "own_wake", text, message.headers["id"], error=error, trace=True)
-    handed.come()
+    def _ended(self, step_id: str, _log: Any, _errors: Any, requeue: bool = False) -> None:
+        """Note that Celery acknowledges one, which no broker knows, or refuses it."""
+        self._over(step_id, given_back=requeue)
+
+    def _over(self, step_id: str, *, given_back: bool = False) -> None:
+        handed = self._under_way.pop(step_id, None)
+        if handed is None:  # it was given back before
+            return
+        handed.ended()
+        if given_back:
+            self._returned.append(step_id)
+            self.returns()
 
 
 class TakesOwnWakes(bootsteps.StartStopStep):

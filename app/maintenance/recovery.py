@@ -55,9 +55,10 @@ class Recovery:
         self._settings = runtime.settings
         self._intake = runtime.intake
         self._dispatcher, self._bus = Dispatcher(runtime), EventBus(runtime)
-        self._own = of_worker(runtime)
+        self._own, self._again = of_worker(runtime), list[str]()
         self._has_duty = True
-        self._stopped = threading.Event()
+        self._stopped, self._nudged = threading.Event(), threading.Event()
+        self._own.returns = self._nudged.set
         self._thread = threading.Thread(target=self._work, name="agents-recovery", daemon=True)
 
     def start(self) -> None:
@@ -67,6 +68,7 @@ class Recovery:
     def stop(self) -> None:
         """Stop sweeping; wait up to ten seconds for a sweep under way."""
         self._stopped.set()
+        self._nudged.set()
         self._thread.join(timeout=10)
 
     def _work(self) -> None:
@@ -80,8 +82,24 @@ class Recovery:
             except Exception as error:  # noqa: BLE001 - it is noted
                 text = "Recovery failed; it goes on at the next turn"
                 note(log, "recovery_failed", text, error=error, trace=True)
-            if self._stopped.wait(pause_s):
+            if self._pause(pause_s):
                 return
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait, unless a wake was given back; return whether this is the end."""
+        if self._nudged.wait(seconds) or self._again:
+            self._nudged.clear()
+            self._look_again()
+        return self._stopped.is_set()
+
+    def _look_again(self) -> None:
+        """Send wakes on their way by messages that this worker took itself, and gave back."""
+        self._again += self._own.returned()
+        try:
+            publish(self._app, self._findings.ready(self._again))
+            self._again.clear()
+        except Exception as error:  # noqa: BLE001 - it is noted, and tried again
+            note(log, "look_again", "Wakes that were given back wait", error=error)
 
     def _ring_in_time(self, pause_s: float) -> float:
         """Wake whoever's time comes before the next sweep, then; return how long it is until that.
@@ -94,7 +112,7 @@ class Recovery:
             due_s = self._findings.next_late()
             if due_s is None or due_s + after_s >= left_s:
                 return left_s
-            if self._stopped.wait(max(due_s + after_s, _LEAST_S)):
+            if self._pause(max(due_s + after_s, _LEAST_S)):
                 break
             self._ring(self._settings.wake_batch)
         return 0.0
@@ -143,7 +161,7 @@ class Recovery:
         until, own = time.monotonic() + _HERE_S, self._own
         while (most := own.room) > 0:
             woken = self._findings.late_flows(most, own.queues)
-            handed = own.take(self._runtime, woken.wakes)
+            handed = own.take(self._runtime, woken.wakes, bulk=len(woken.wakes) == most)
             self._runtime.follow(replace(woken, wakes=handed.others))
             if len(woken.wakes) < most or not handed.wait(until - time.monotonic()):
                 return

@@ -61,22 +61,39 @@ _CANCELLED = _LATER.where(_E.kind == CANCEL)
 
 
 def members(connection: Connection, step_id: str, keys: Sequence[str]) -> list[Any]:
-    """Members of a step by their keys: looked up by the ids that they have, as a rule."""
-    found: list[Any] = []
-    for start in range(0, len(keys), _AT_ONCE):
-        some = keys[start : start + _AT_ONCE]
-        about = {"b_parent": step_id, "b_ids": [derived_id(step_id, key) for key in some]}
-        rows = connection.execute(_BY_ID, about).all()
-        if len(rows) < len(some):  # an id of theirs names another run, so they have others
-            rows = connection.execute(_BY_KEY, {"b_parent": step_id, "b_keys": some}).all()
-        found += rows
+    """Members of a step by their keys."""
+    return members_of(connection, [(step_id, keys)])[0]
+
+
+def members_of(
+    connection: Connection, asked: Sequence[tuple[str, Sequence[str]]]
+) -> list[list[Any]]:
+    """Members of several steps by their keys: looked up by the ids that they have, as a rule."""
+    ids = [{derived_id(step_id, key): key for key in keys} for step_id, keys in asked]
+    wanted = [*dict.fromkeys(one for some in ids for one in some)]
+    by_id: dict[str, Any] = {}
+    for start in range(0, len(wanted), _AT_ONCE):
+        some = {"b_ids": wanted[start : start + _AT_ONCE]}
+        by_id |= {row.id: row for row in connection.execute(_BY_ID, some)}
+    found: list[list[Any]] = []
+    for (step_id, keys), own in zip(asked, ids, strict=True):
+        rows = [row for one in own if (row := by_id.get(one)) and row.parent_id == step_id]
+        if len(rows) < len(keys):  # an id of theirs names another run, so they have others
+            rows = _by_key(connection, step_id, keys)
+        found.append(rows)
     return found
 
 
-_ENDS = (_S.id, _S.member, _S.state, _S.outcome, _S.finished_at)
-_BY_ID = select(*_ENDS).where(
-    _S.id.in_(bindparam("b_ids", expanding=True)), _S.parent_id == bindparam("b_parent")
-)
+def _by_key(connection: Connection, step_id: str, keys: Sequence[str]) -> list[Any]:
+    found: list[Any] = []
+    for start in range(0, len(keys), _AT_ONCE):
+        some = {"b_parent": step_id, "b_keys": list(keys[start : start + _AT_ONCE])}
+        found += connection.execute(_BY_KEY, some).all()
+    return found
+
+
+_ENDS = (_S.id, _S.member, _S.state, _S.outcome, _S.finished_at, _S.parent_id)
+_BY_ID = select(*_ENDS).where(_S.id.in_(bindparam("b_ids", expanding=True)))
 _BY_KEY = select(*_ENDS).where(
     _S.parent_id == bindparam("b_parent"), _S.member.in_(bindparam("b_keys", expanding=True))
 )

@@ -69,8 +69,11 @@ _LATE = (
     .order_by(Join.deadline_at)
     .limit(_MOST)
 )
-_LATE_FLOWS = (
-    select(Join.step_id)
+#: Of so many that are the longest past their time a worker takes the most urgent ones, tenants in
+#: turn: that many it has done with within a second or so.
+_AMONG = 512
+_PAST = (
+    select(Join.step_id, Join.deadline_at, Step.priority, Step.tenant)
     .join(Step, Step.id == Join.step_id)
     .where(
         Join.state == "open",
@@ -80,6 +83,19 @@ _LATE_FLOWS = (
         Step.queue.in_(bindparam("queues", expanding=True)),
     )
     .order_by(Join.deadline_at)
+    .limit(_AMONG)
+    .subquery()
+    .c
+)
+_TURN = func.row_number().over(
+    partition_by=(_PAST.priority, _PAST.tenant), order_by=_PAST.deadline_at
+)
+_IN_TURN = select(*_PAST, _TURN.label("turn")).subquery().c
+_LATE_FLOWS = (
+    select(Join.step_id)
+    .join(_IN_TURN.step_id.table, _IN_TURN.step_id == Join.step_id)
+    .where(Join.state == "open")
+    .order_by(_IN_TURN.priority, _IN_TURN.turn, _IN_TURN.deadline_at)
     .limit(_MOST)
     .with_for_update(of=Join, skip_locked=True)
 )
@@ -139,12 +155,16 @@ def late_flows(
 ) -> Aftermath:
     """Let flows go on whose time has come, of these queues; others may do so with more of them.
 
-    What somebody holds is left to him: so nobody waits for a join, whose order of locks this is
-    not in. Members' joins are below others, and not among them.
+    The more urgent ones come first, tenants in turn, and of a tenant those that are due the longest
+    (of one queue the broker has them so, too). What somebody holds is left to him: so nobody waits
+    for a join, whose order of locks this is not in. Members' joins are below others, and not among
+    them.
     """
     about = {"most": limit, "queues": list(queues)}
     late = list(connection.execute(_LATE_FLOWS, about).scalars())
-    return joins.ring(connection, late, rules)
+    rung = joins.ring(connection, late, rules)
+    rung.wakes.sort(key=lambda wake: late.index(wake.id))
+    return rung
 
 
 def next_late(connection: Connection) -> float | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar
+from itertools import chain
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, Text, bindparam, cast, select
+from sqlalchemy import Connection, Engine, bindparam, select
 
+from app.journal.queries.places import EntryFound, FromPlace, read_behind
 from app.journal.queries.together import Together
 from app.journal.schema.engine import read_clock, reading
 from app.journal.schema.models import Entry, Event, Step, table
@@ -17,10 +18,10 @@ from app.journal.schema.rows import Aftermath, Claimed
 from app.journal.schema.sealed import opened_entry, sealed_by
 from app.journal.schema.transactions import in_transaction
 from app.journal.steps import joins, signals
-from app.journal.steps.anyhow import CANCEL, SIGNAL, members
+from app.journal.steps.anyhow import SIGNAL, members, members_of
 from app.journal.steps.shared import Wholes
 from celery_agents import names
-from celery_agents.contracts.base import JsonValue
+from celery_agents.contracts.base import PLACES_MAX, JsonValue
 from celery_agents.contracts.flows.entries import HISTORY, SIGNALS
 from celery_agents.contracts.flows.history import SignalReply
 from celery_agents.contracts.outcome import State
@@ -29,6 +30,8 @@ from celery_agents.sealing import EVENT, Seals, opened_outcome, readable, shown
 T = TypeVar("T")
 _E = table(Entry).c
 _S = table(Step).c
+#: Lines and signals of a flow that are read before it is known how many there are.
+FEW = 200
 #: Kind of the event of a flow whose code differs from its history.
 DIVERGED = "diverged"
 
@@ -76,6 +79,7 @@ class Glance(NamedTuple):
     keys: tuple[str, ...]
     heard: int
     most: int | None
+    few: int | None = None
 
 
 class OpenFlow(NamedTuple):
@@ -84,6 +88,12 @@ class OpenFlow(NamedTuple):
     id: str
     tenant: str
     payload: dict[str, Any]
+
+
+def since_begun(lines: list[ToldLine]) -> list[ToldLine]:
+    """Those of a history's lines that are of its last generation."""
+    begins = [place for place, line in enumerate(lines) if line.kind == "started"]
+    return lines[begins[-1] :] if begins else lines
 
 
 _FLOWS = select(_S.id, _S.tenant, _S.payload, _S.parent_id).where(_S.task == names.FLOW)
@@ -115,9 +125,7 @@ class FlowStore:
 
     def history(self, tenant: str, step_id: str) -> list[ToldLine]:
         """The lines of a flow's history since it began, or last began anew. Raises as below."""
-        found = self.lines(tenant, step_id)
-        begins = [place for place, line in enumerate(found) if line.kind == "started"]
-        return found[begins[-1] :] if begins else found
+        return since_begun(self.lines(tenant, step_id))
 
     def lines(self, tenant: str, step_id: str, since: int = 0) -> list[ToldLine]:
         """The lines of a flow's history from a place on.
@@ -177,8 +185,9 @@ class FlowStore:
         Raises:
             UnreadableValueError: an outcome or a signal cannot be decrypted.
         """
-        asked = Glance(claim.tenant, claim.id, 0, tuple(keys), heard, most)
-        return self._read(lambda c: _news(c, asked))
+        return self._glances(Glance(claim.tenant, claim.id, PLACES_MAX, tuple(keys), heard, most))[
+            1
+        ]
 
     def glance(
         self,
@@ -195,6 +204,10 @@ class FlowStore:
         """
         asked = Glance(claim.tenant, claim.id, since, tuple(keys), heard, most)
         return self._glances(asked)
+
+    def first_glance(self, claim: Claimed) -> tuple[list[ToldLine], News]:
+        """The same of a flow of which nothing is known: its first lines and signals, a few."""
+        return self._glances(Glance(claim.tenant, claim.id, 0, (), -1, None, FEW))
 
     def answers(self, step_id: str, keys: Sequence[str]) -> dict[str, tuple[float, JsonValue]]:
         """When those of a flow's members of these keys succeeded, and what they answered.
@@ -255,53 +268,44 @@ class FlowStore:
 
 
 def _lines(connection: Connection, tenant: str, step_id: str, since: int) -> list[ToldLine]:
-    where = (tenant, HISTORY + step_id)
-    rows = connection.execute(_LINES, _place(where, since)).all()
-    data = json.loads(f"[{','.join(text for *_, text in rows)}]")
-    seals = sealed_by(connection)
-    return [
-        ToldLine(seq, kind, opened_entry(seals, where, seq, told))
-        for (seq, kind, _), told in zip(rows, data, strict=True)
-    ]
+    place = FromPlace(tenant, HISTORY + step_id, since)
+    (rows,) = read_behind(connection, [place])
+    return _told(connection, place, rows)
+
+
+def _told(connection: Connection, place: FromPlace, rows: Sequence[EntryFound]) -> list[ToldLine]:
+    seals, where = sealed_by(connection), (place.tenant, place.stream)
+    return [ToldLine(r.seq, r.kind, opened_entry(seals, where, r.seq, r.data)) for r in rows]
 
 
 def _glanced(
     connection: Connection, asked: Sequence[Glance]
 ) -> dict[Glance, tuple[list[ToldLine], News]]:
-    return {
-        one: (_lines(connection, one.tenant, one.id, one.since), _news(connection, one))
-        for one in asked
-    }
+    """Look at flows: at all of them by the same statements."""
+    histories = [FromPlace(g.tenant, HISTORY + g.id, g.since, g.few) for g in asked]
+    sent = [_signals_of(one) for one in asked]
+    rows = iter(read_behind(connection, [*histories, *chain.from_iterable(sent)]))
+    lines = [_told(connection, place, next(rows)) for place in histories]
+    signals = [[_signal(connection, p, r) for p in places for r in next(rows)] for places in sent]
+    seals, members = sealed_by(connection), members_of(connection, [(g.id, g.keys) for g in asked])
+    ends = [[_end(seals, row) for row in some if State(row.state).final] for some in members]
+    at = read_clock(connection)
+    news = [News(at, *some) for some in zip(ends, signals, strict=True)]
+    return dict(zip(asked, zip(lines, news, strict=True), strict=True))
 
 
-def _news(connection: Connection, asked: Glance) -> News:
-    where, most = (asked.tenant, SIGNALS + asked.id), asked.most
-    queries, given = [_NEWS], _place(where, asked.heard + 1)
-    if most is not None:
-        queries, given = [_SOME_NEWS, _CANCEL_NEWS], {**given, "b_most": most}
-    seals, found = sealed_by(connection), members(connection, asked.id, asked.keys)
-    ends = [_end(seals, row) for row in found if State(row.state).final]
-    rows = [r for query in queries for r in connection.execute(query, given)]
-    signals = [
-        NewSignal(r.seq, r.at, r.kind, **opened_entry(seals, where, r.seq, r.data)) for r in rows
-    ]
-    return News(read_clock(connection), ends, signals)
+def _signals_of(asked: Glance) -> list[FromPlace]:
+    """Return the places from which on a flow's signals are to be read."""
+    where = (asked.tenant, SIGNALS + asked.id, asked.heard + 1)
+    if asked.most is None:
+        return [FromPlace(*where, asked.few)]
+    return [FromPlace(*where, asked.most, cancels=False), FromPlace(*where, cancels=True)]
 
 
-# Built once: to build one takes longer than to run it.
-_BEHIND = (
-    (_E.tenant == bindparam("b_tenant"))
-    & (_E.stream == bindparam("b_stream"))
-    & (_E.seq >= bindparam("b_since"))
-)
-_LINES = select(_E.seq, _E.kind, cast(_E.data, Text)).where(_BEHIND).order_by(_E.seq)
-_NEWS = select(_E.seq, _E.kind, _E.data, _E.at).where(_BEHIND).order_by(_E.seq)
-_SOME_NEWS = _NEWS.where(_E.kind != CANCEL).limit(bindparam("b_most"))
-_CANCEL_NEWS = _NEWS.where(_E.kind == CANCEL)
-
-
-def _place(where: tuple[str, str], since: int) -> dict[str, Any]:
-    return {"b_tenant": where[0], "b_stream": where[1], "b_since": since}
+def _signal(connection: Connection, place: FromPlace, row: EntryFound) -> NewSignal:
+    where, kind = (place.tenant, place.stream), cast("Any", row.kind)
+    data = opened_entry(sealed_by(connection), where, row.seq, row.data)
+    return NewSignal(row.seq, row.at, kind, **data)
 
 
 def _untold(connection: Connection, step_id: str) -> dict[str, Any] | None:

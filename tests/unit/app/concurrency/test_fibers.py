@@ -25,7 +25,7 @@ from app.concurrency.fibers import (
     whose,
 )
 from app.concurrency.future import Future
-from app.concurrency.loop import BULK_A_TURN, LoopThread, process_loop
+from app.concurrency.loop import BULK_A_TURN, SHARED_BY, LoopThread, process_loop
 from tests.support.fibers import in_a_fiber
 
 SOON = 20
@@ -275,6 +275,33 @@ class TestBrief:
         reply.set_result(None)
         ended.result(SOON)
         assert turned == ["turn", "done"]
+
+    def test_calls_of_one_turn_share_threads_and_none_waits_for_one_that_blocks(
+        self, loop: LoopThread
+    ) -> None:
+        gate, at = threading.Event(), threading.Event()
+
+        def call(number: int) -> str:
+            if number == 0:
+                at.set()
+                assert gate.wait(SOON)
+            else:
+                assert at.wait(SOON)
+            return threading.current_thread().name
+
+        come: list[Future[str]] = [Future() for _ in range(40)]
+
+        def begin() -> None:
+            for number, told in enumerate(come):
+                ask = partial(brief, call, number)
+                Fiber(loop, lambda ask=ask, told=told: told.set_result(ask())).begin()  # type: ignore[misc]
+
+        loop.post(begin)
+        others = {told.result(SOON) for told in come[1:]}
+        assert not come[0].done()
+        assert len(others) < SHARED_BY
+        gate.set()
+        assert come[0].result(SOON) not in others
 
     def test_errors(self) -> None:
         with pytest.raises(ZeroDivisionError):

@@ -118,15 +118,44 @@ def test_one_that_cannot_be_taken_does_not_keep_the_others(
     assert handed._under_way == 1
 
 
+def test_of_more_than_it_takes_each_lets_others_go_first(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    own.take(runtime, [wake("a")], bulk=True)
+    own.take(runtime, [wake("b")])
+    assert [names.BULK in one.headers for one in worker.taken] == [True, False]
+
+
+def test_those_that_are_given_back_are_to_be_looked_at_again(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    """Refused by Celery, or not begun when it lets go of its messages; and each once."""
+    told: list[str] = []
+    own.returns = lambda: told.append("looks")
+    handed = own.take(runtime, [wake(one) for one in ("done", "refused", "back", "left", "bad")])
+    assert own.returned() == ["bad"]
+    (done, _), (_, refused), (_, back), (late, _) = worker.acks
+    done(None, ())
+    refused(None, (), False)
+    back(None, (), True)
+    assert own.returned() == ["back"]
+    own.end()
+    assert own.returned() == ["left"]
+    late(None, ())
+    assert own.returned() == []
+    assert (handed._under_way, told) == (0, ["looks"] * 3)
+
+
 def test_who_hands_over_waits_until_few_are_left(
     own: OwnWakes, worker: Worker, runtime: Runtime
 ) -> None:
     handed = own.take(runtime, [wake(str(n)) for n in range(TOGETHER)])
-    for ack, reject in worker.acks[: TOGETHER - LEFT : 2]:
+    for number, (ack, reject) in enumerate(worker.acks[: TOGETHER - LEFT]):
         assert not handed.wait(0.0)
-        ack(None, ())
-        assert not handed.wait(0.0)
-        reject(None, (), False)
+        if number % 2:
+            ack(None, ())
+        else:
+            reject(None, (), False)
     assert handed.wait(0.0)
     assert Handed(0, []).wait(-1.0)
 

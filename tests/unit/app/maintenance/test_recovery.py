@@ -13,6 +13,7 @@ from app.journal.schema.rows import Aftermath
 from app.maintenance import recovery
 from app.maintenance.recovery import Recovery
 from celery_agents import names
+from celery_agents.errors import JournalUnavailableError
 from tests.unit.app.journal.support import claimed, step
 
 
@@ -81,7 +82,8 @@ def test_flows_are_woken_in_its_own_slots_as_long_as_those_before_go_on(
     class Own:
         room, queues = 40, ("agents",)
 
-        def take(self, _: Runtime, wakes: list[int]) -> Any:
+        def take(self, _: Runtime, wakes: list[int], *, bulk: bool) -> Any:
+            assert bulk == (len(wakes) == self.room)
             taken.extend(wakes[1:])
             return SimpleNamespace(others=wakes[:1], wait=lambda left_s: quick and left_s > 0)
 
@@ -113,7 +115,7 @@ def test_flows_that_it_takes_at_once_keep_it_from_a_sweep_for_a_bounded_time(
     class Own:
         room, queues = 4, ("agents",)
 
-        def take(self, *_: Any) -> Any:
+        def take(self, *_: Any, **__: Any) -> Any:
             return SimpleNamespace(others=[], wait=lambda _: True)
 
     made._own = Own()  # type: ignore[assignment]
@@ -156,7 +158,7 @@ def test_they_are_woken_at_their_time_and_not_at_the_next_sweep(
         due[:] = [at for at in due if at > clock[0]]
 
     monkeypatch.setattr(recovery, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(made._stopped, "wait", wait)
+    monkeypatch.setattr(made, "_pause", wait)
     monkeypatch.setattr(made, "_ring", ring)
     monkeypatch.setattr(
         made._findings.__class__, "next_late", lambda _: min(due) - clock[0] if due else None
@@ -170,6 +172,36 @@ def test_they_are_woken_at_their_time_and_not_at_the_next_sweep(
     assert made._ring_in_time(1.0) == 1.0
 
 
+def test_wakes_that_were_given_back_are_sent_on_their_way_at_once(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that may be claimed; after an outage, too, and also before this worker ends."""
+    journal, sent, outage = runtime.journal, list[str](), [True]
+
+    def publish(_: Any, wakes: list[Any]) -> None:
+        if outage.pop():
+            raise JournalUnavailableError("away")
+        sent.extend(wake.id for wake in wakes)
+
+    monkeypatch.setattr(recovery, "publish", publish)
+    journal.insert(step("ready")).result(20)
+    claimed(journal, "runs", step("runs"))
+    made = Recovery(runtime)
+    given = ["ready", "runs"]
+    monkeypatch.setattr(made._own, "returned", lambda: [given.pop() for _ in [*given]])
+    made._own.returns()
+    assert not made._pause(60.0)
+    outage.append(False)
+    assert not made._pause(0.0)
+    assert sent == ["ready"]
+    outage.append(False)
+    given.append("ready")
+    made._own.returns()
+    made._stopped.set()
+    assert made._pause(60.0)
+    assert sent == ["ready", "ready"]
+
+
 def test_one_that_stays_late_keeps_no_sweep_waiting(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +213,7 @@ def test_one_that_stays_late_keeps_no_sweep_waiting(
         return False
 
     monkeypatch.setattr(recovery, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(made._stopped, "wait", wait)
+    monkeypatch.setattr(made, "_pause", wait)
     monkeypatch.setattr(made, "_ring", rung.append)
     monkeypatch.setattr(made._findings.__class__, "next_late", lambda _: -5.0)
     assert made._ring_in_time(1.0) == 0.0

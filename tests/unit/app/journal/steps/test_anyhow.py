@@ -12,6 +12,7 @@ from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal
 from app.journal.schema.models import Entry, Join
 from app.journal.schema.rows import Aftermath, Claimed, NewEntry, derived_id
+from app.journal.steps import anyhow
 from app.journal.steps.expansions import ExpandStep
 from app.journal.steps.finishes import FinishStep
 from app.journal.steps.joins import EARLY_S
@@ -195,6 +196,36 @@ def test_flows_that_are_looked_at_together_have_their_own(journal: Journal) -> N
         assert journal.flows.glance(claims[number], 1, ["a", "b"], -1)[0] == lines
     (_, later) = journal.flows.glance(claims[2], 9, [], 0)
     assert (later.ends, later.signals) == ([], [])
+    lines, first = journal.flows.first_glance(claims[2])
+    assert [seq for seq, _, _ in lines] == [0, 1, 2]
+    assert (first.ends, [told.value for told in first.signals]) == ([], [2])
+
+
+def test_members_of_many_are_found_also_where_their_ids_name_others(journal: Journal) -> None:
+    claimed(journal, derived_id("flow-0", "a"), step(derived_id("flow-0", "a")))
+    for name in ("flow-0", "flow-1"):
+        waits(journal, claimed(journal, name, new(name)), wants("a", "b"))
+    with journal.engine.connect() as c:
+        asked = [("flow-0", ["a", "b"]), ("flow-1", ["b", "none"]), ("flow-1", [])]
+        found = anyhow.members_of(c, asked)
+    assert [sorted(row.member for row in rows) for rows in found] == [["a", "b"], ["b"], []]
+    assert {row.parent_id for row in found[0]} == {"flow-0"}
+
+
+def test_of_flows_whose_time_has_come_the_urgent_ones_go_first_and_tenants_in_turn(
+    world: World, journal: Journal
+) -> None:
+    for number, (tenant, priority) in enumerate(
+        [("a", 5), ("a", 5), ("a", 5), ("b", 5), ("b", 5), ("b", 0), ("", 9)]
+    ):
+        name = f"flow-{number}"
+        new = step(name, task=names.FLOW, agent=None, tenant=tenant, priority=priority)
+        sleeps(journal, claimed(journal, name, new), "any")
+        world.set_join(name, deadline_at=float(number))
+    taken: list[str] = []
+    while woken := ids(journal.findings.late_flows(2, ["agents"]).wakes):
+        taken += woken
+    assert taken == [f"flow-{number}" for number in (5, 0, 3, 1, 4, 2, 6)]
 
 
 class TestTime:
