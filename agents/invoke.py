@@ -6,13 +6,13 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import threading
 import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import PurePath
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from celery_agents.errors import (
     AgentFailedError,
@@ -53,24 +53,25 @@ async def invoke(
     return await _awaited(result) if inspect.isawaitable(result) else result
 
 
-async def invoke_here(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+async def own_turn() -> None:
+    """Wait for a round of the loop in which there is time for a quick function."""
+    share = _share()
+    while share.taken_s >= _SHARE_S:  # noqa: ASYNC110 - it waits for the next round, not for others
+        await asyncio.sleep(0)
+
+
+def called_here(function: Callable[[], Any]) -> Any:
     """Call a function that is not async on the loop, which waits for it: it has to be quick.
 
     As in a thread, what it does to context variables stays its own. Many at once take turns with
-    whatever else the loop has to do.
+    whatever else the loop has to do, where each awaits its own (:func:`own_turn`).
     """
-    share = _share_of(asyncio.get_running_loop())
-    while share.taken_s >= _SHARE_S:  # noqa: ASYNC110 - it waits for the next round, not for others
-        await asyncio.sleep(0)
+    share = _share()
     began = _clock()
     try:
-        return _called(function, *args, **kwargs)
+        return contextvars.copy_context().run(_guarded, function)
     finally:
         share.take(_clock() - began)
-
-
-def _called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return contextvars.copy_context().run(_guarded, function, *args, **kwargs)
 
 
 #: Seconds of one round of a loop that quick functions take, and the last of them beyond.
@@ -81,7 +82,8 @@ _clock = time.perf_counter
 class _LoopShare:
     """The time that quick functions have taken since a loop began its round."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.taken_s = 0.0
         self._ends = False
 
@@ -90,18 +92,26 @@ class _LoopShare:
         self.taken_s += seconds
         if not self._ends:
             self._ends = True
-            asyncio.get_running_loop().call_soon(self._end)
+            self.loop.call_soon(self._end)
 
     def _end(self) -> None:
         self.taken_s, self._ends = 0.0, False
 
 
-_SHARES: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopShare] = WeakKeyDictionary()
+class _Shares(threading.local):
+    """The share of a thread's loop, of which a thread has one at a time."""
+
+    last: _LoopShare | None = None
 
 
-def _share_of(loop: asyncio.AbstractEventLoop) -> _LoopShare:
-    if (found := _SHARES.get(loop)) is None:
-        found = _SHARES[loop] = _LoopShare()
+_SHARES = _Shares()
+
+
+def _share() -> _LoopShare:
+    """The share of the loop that runs here."""
+    loop, found = asyncio.get_running_loop(), _SHARES.last
+    if found is None or found.loop is not loop:
+        found = _SHARES.last = _LoopShare(loop)
     return found
 
 

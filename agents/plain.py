@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import isfinite
 from typing import Any
 
@@ -50,13 +50,25 @@ def _is_told_plainly(value: Any, depth: int) -> bool:
     Most results are small, and a look at their parts takes less time than that.
     """
     kind = type(value)
-    if kind is list:
-        return depth > 0 and all(_is_told_plainly(part, depth - 1) for part in value)
+    if kind is str:
+        return bool(value.isascii())
     if kind is dict:
-        keys = depth > 0 and all(type(key) is str and key.isascii() for key in value)
-        parts = value.values()
-        return keys and value.keys() != TAG and all(_is_told_plainly(p, depth - 1) for p in parts)
+        for key in value:
+            if type(key) is not str or not key.isascii():
+                return False
+        if len(value) == len(TAG) and value.keys() == TAG:
+            return False
+        return depth > 0 and _are_told_plainly(value.values(), depth - 1)
+    if kind is list:
+        return depth > 0 and _are_told_plainly(value, depth - 1)
     return isfinite(value) if kind is float else _stays(value)
+
+
+def _are_told_plainly(parts: Iterable[Any], depth: int) -> bool:
+    for part in parts:  # noqa: SIM110 - a generator for all() takes longer
+        if not _is_told_plainly(part, depth):
+            return False
+    return True
 
 
 def _has_iterator(value: Any) -> bool:

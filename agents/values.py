@@ -149,7 +149,8 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-#: One for all: making one takes as long as reading or writing a short text.
-_UNESCAPED = json.JSONEncoder(ensure_ascii=False)
-_SORTED = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+#: One for all: making one takes as long as reading or writing a short text. What is JSON holds
+#: nothing that holds it, so they need not look for that.
+_UNESCAPED = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+_SORTED = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False)
 _STRICT = json.JSONDecoder(parse_constant=_refuse)

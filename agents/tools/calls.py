@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
 from agents.checking import TooMuchError
+from agents.invoke import called_here
 from agents.plain import plain_json
 from agents.schema import problem
 from agents.tools.policy import ToolPolicy
@@ -132,6 +133,10 @@ class WaitsUntilError(ToolError):
         self.until, self.told = until, told
 
 
+#: What a tool raises that is not the model's to hear.
+_PASSED_ON = (RetryableError, StepCancelledError, ClientLacksError, WaitsUntilError)
+
+
 async def heard(act: Awaitable[Any]) -> JsonValue:
     """Give what a tool's act gives, in a form that a model may be told.
 
@@ -144,15 +149,35 @@ async def heard(act: Awaitable[Any]) -> JsonValue:
     """
     try:
         result = await act
-    except (RetryableError, StepCancelledError, ClientLacksError, WaitsUntilError):
+    except _PASSED_ON:
         raise
-    except ToolError as error:
-        kind = ToolFailedError if isinstance(error, ToolFailedError) else ToolError
-        raise kind(redact(str(error))) from None
     except Exception as error:  # noqa: BLE001 - whatever a user's tool raises, the model hears
-        if not isinstance(error, AgentsError):
-            note(log, "tool", "A tool failed, and its model is told so", error=error, trace=True)
-        raise ToolFailedError(redact(f"{type(error).__name__}: {error}")) from None
+        raise _for_model(error) from None
+    return _plain(result)
+
+
+def heard_here(act: Callable[[], Any]) -> JsonValue:
+    """The same of an act that is made here and now. Raises as :func:`heard`."""
+    try:
+        result = called_here(act)
+    except _PASSED_ON:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a user's tool raises, the model hears
+        raise _for_model(error) from None
+    return _plain(result)
+
+
+def _for_model(error: Exception) -> ToolError:
+    """An error of a tool as its model is told of it."""
+    if isinstance(error, ToolError):
+        kind = ToolFailedError if isinstance(error, ToolFailedError) else ToolError
+        return kind(redact(str(error)))
+    if not isinstance(error, AgentsError):
+        note(log, "tool", "A tool failed, and its model is told so", error=error, trace=True)
+    return ToolFailedError(redact(f"{type(error).__name__}: {error}"))
+
+
+def _plain(result: Any) -> JsonValue:
     try:
         return plain_json(result)
     except ValueError as error:

@@ -220,7 +220,8 @@ class Maker:
     ) -> ToolResult:
         """Make a call, journaled unless it is pure. The model is told of most errors."""
         if tool.policy.effects == "pure" and tool.policy.cache_s is None:
-            return await tried(self._step, tool, call, key_of_pure(self._step.step_id, about))
+            key = key_of_pure(self._step.step_id, about) if tool.needs_key else ""
+            return await tried(self._step, tool, call, key)
 
         async def perform(key: str) -> Answer:
             return Answer(value=brief(await tried(self._step, tool, call, key)))

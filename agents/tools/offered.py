@@ -13,7 +13,7 @@ from agents.tools.calls import ToolSpec
 from agents.tools.patterns import approved
 from agents.tools.policy import Approve, ToolPolicy
 from agents.tools.search import SEARCHED_ABOVE, KeptIndex, ToolIndex, ToolSearch
-from agents.tools.toolset import Toolset
+from agents.tools.toolset import FunctionToolset, Toolset
 from agents.values import shown
 from celery_agents.contracts.nearest import meant
 from celery_agents.errors import ConfigurationError, InvalidPayloadError
@@ -29,6 +29,21 @@ class OfferedTool:
     spec: ToolSpec
     home: Toolset
     policy: ToolPolicy
+    #: A function's call that is made as it stands: no journal, no cache, no person, nothing of
+    #: what others wrote.
+    is_plain: bool = False
+    #: Whether its calls are told their key.
+    needs_key: bool = True
+
+    @classmethod
+    def of(cls, spec: ToolSpec, home: Toolset, policy: ToolPolicy) -> Self:
+        """One, with what follows from where it is and how it is called."""
+        if type(home).call is not FunctionToolset.call:
+            return cls(spec, home, policy)
+        assert isinstance(home, FunctionToolset)
+        free = policy.approve == "never" and policy.cache_s is None and not policy.untrusted
+        plain = policy.effects == "pure" and free
+        return cls(spec, home, policy, plain, home.needs_key(spec.name))
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,7 @@ class Offered:
                 policy = approved(spec.name, policy, approve or {})
                 # No model is told of a policy: who changes one does not have it asked anew.
                 told = spec.model_copy(update={"policy": None})
-                tools[spec.name] = OfferedTool(told, toolset, policy)
+                tools[spec.name] = OfferedTool.of(told, toolset, policy)
         if len(tools) <= SEARCHED_ABOVE:
             return cls(tools)
         searched = frozenset(n for n, t in tools.items() if t.home not in shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.invoke import invoke
 from agents.tools.calls import ToolCall, ToolResult, ToolSpec
 from agents.tools.offered import Offered
 from agents.tools.results import LongResults
@@ -24,10 +25,12 @@ class OwnTools:
         found = () if self._search is None else self._search.found
         return (*found, self.long.spec) if self.long and not self._taken else tuple(found)
 
-    def answer(self, call: ToolCall) -> ToolResult:
+    async def answer(self, call: ToolCall) -> ToolResult:
         """Answer a call that is of no tool of the agent's."""
         if self.long and call.name == self.long.spec.name:
             return self.long.read(call)
         if self._search is not None and call.name == self._search.name:
-            return self._search.answer(call)
+            # In a thread: an index may have to be made first.
+            found: ToolResult = await invoke(self._search.answer, call)
+            return found
         return ToolResult(call=call, value=f"There is no tool {call.name!r}.", failed=True)

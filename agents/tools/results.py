@@ -60,7 +60,10 @@ class LongResults:
             return value
         if type(value) is str and len(value) * _CHARACTER_BYTES <= limit:
             return value
-        whole = text_of(value).encode(errors="replace")
+        text = text_of(value)
+        if len(text) * _CHARACTER_BYTES <= limit:
+            return value
+        whole = text.encode(errors="replace")
         if len(whole) <= limit:
             return value
         if len(whole) > KEPT_MAX:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from agents.base import StepContext
 from agents.plan import Expand
+from agents.tools.alone import made_alone
 from agents.tools.calls import ToolCall, ToolResult, ToolSpec
 from agents.tools.code.programs import ProgramResult, Programs
 from agents.tools.delegating import Delegating, Handoff
 from agents.tools.making import Maker
-from agents.tools.offered import Offered
+from agents.tools.offered import Offered, OfferedTool
 from agents.tools.own import OwnTools
 from agents.tools.screened import Sight
 from agents.tools.waiting import WaitsError, until
@@ -60,6 +61,8 @@ class Running:
             UncertainCallError: nobody knows whether an effect happened, and its tool fails then.
         """
         self._sight.spoken()
+        if len(original) == 1 and (tool := self._plain(original[0])) is not None:
+            return await self._alone(tool, original[0])
         meant = [self._meant(call) for call in original[: self._most]]
         asked = [self._maker.asked(call) for call in meant]
         told = [
@@ -86,6 +89,29 @@ class Running:
         ]
         return (*made, *(_beyond(call, self._most) for call in original[self._most :]))
 
+    def _plain(self, call: ToolCall) -> OfferedTool | None:
+        """Return the tool of a call that needs nothing around it."""
+        tool = self._offered.tools.get(call.name)
+        if tool is None or not tool.is_plain or self._sight.screens or self._programs.takes(call):
+            return None
+        return tool
+
+    async def _alone(self, tool: OfferedTool, call: ToolCall) -> tuple[ToolResult] | Expand:
+        """Make the only call of a reply."""
+        self.handoff = None
+        asked = self._maker.asked(call)
+        if (told := _repeated(call, asked.times)) is not None:
+            return (told,)
+        try:
+            made = await made_alone(self._step, tool, call, asked)
+        except WaitsError as waiting:
+            return until(waiting.members, waiting.timeout_s)
+        if isinstance(made, Expand):
+            return made
+        self._step.did(call.name)
+        value = self._own.long.told(call.name, made.value, tool.policy)
+        return (made if value is made.value else made.model_copy(update={"value": value}),)
+
     def _meant(self, call: ToolCall) -> ToolCall:
         """Return a call with what marks stand for; a program keeps them, its own calls do not."""
         return call if self._programs.takes(call) else self._sight.meant(call)
@@ -93,7 +119,7 @@ class Running:
     async def _told(self, call: ToolCall, result: ToolResult | None) -> ToolResult:
         """Tell the model of a call; without a result, it is of none of the tools here."""
         if result is None:
-            return self._own.answer(call)
+            return await self._own.answer(call)
         self._step.did(call.name)
         policy = self._offered.tools[call.name].policy
         if isinstance(result, ProgramResult) and result.untrusted:

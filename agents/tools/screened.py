@@ -32,6 +32,11 @@ class Sight:
     def __init__(self, step: StepContext) -> None:
         self._step = step if isinstance(step, Screened) else None
 
+    @property
+    def screens(self) -> bool:
+        """True where its model sees marks in place of some texts."""
+        return self._step is not None
+
     def spoken(self) -> None:
         """Have told what was said up to now: a model says no more beside its calls."""
         if self._step is not None:

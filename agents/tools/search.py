@@ -1,12 +1,14 @@
 """Finding tools by words, where there are too many to tell a model of all of them.
 
 Ranked by BM25 (Robertson and Zaragoza, 2009, eq. 3.15) over a tool's name, description, and the
-names of its parameters, whose words count three, two and one times (BM25F's simple form). It is
+names of its parameters, whose words count three, two and one times (BM25F's simple form). Where
+static vectors are installed (:mod:`agents.tools.vectors`), what is near counts, too. It is
 deterministic: the same tools and words give the same list, so a later attempt is told the same.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 import re
 from collections import defaultdict
@@ -16,6 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from agents.tools.calls import ToolCall, ToolResult, ToolSpec
+from agents.tools.vectors import Nearness, StaticVectors, static_vectors
 from celery_agents.contracts.base import Contract
 
 #: With more tools than this a model searches those of toolsets.
@@ -58,9 +61,9 @@ def _stem(word: str) -> str:
 
 
 class ToolIndex:
-    """Tools by their words."""
+    """Tools by their words, and by ``vectors`` where there are any."""
 
-    def __init__(self, specs: Iterable[ToolSpec]) -> None:
+    def __init__(self, specs: Iterable[ToolSpec], vectors: StaticVectors | None = None) -> None:
         self.specs = tuple(specs)
         self._postings: dict[str, list[tuple[int, float]]] = {}
         lengths: list[float] = []
@@ -71,9 +74,18 @@ class ToolIndex:
                 self._postings.setdefault(word, []).append((place, weight))
         mean = sum(lengths) / len(lengths) if lengths else 1.0
         self._norms = [_K1 * (1 - _B + _B * length / (mean or 1.0)) for length in lengths]
+        self._near = None if vectors is None else Nearness(vectors, [*map(_text, self.specs)])
 
     def find(self, query: str, most: int) -> list[ToolSpec]:
         """The tools that fit best; of equals those that stand first."""
+        scores = self._by_words(query)
+        if self._near is not None:
+            best = self._near.fused(scores, query, most)
+        else:
+            best = heapq.nsmallest(most, scores, key=lambda place: (-scores[place], place))
+        return [self.specs[place] for place in best]
+
+    def _by_words(self, query: str) -> dict[int, float]:
         scores: defaultdict[int, float] = defaultdict(float)
         count = len(self.specs)
         for word in dict.fromkeys(words_of(query)):
@@ -81,24 +93,29 @@ class ToolIndex:
             rarity = math.log(1 + (count - len(postings) + 0.5) / (len(postings) + 0.5))
             for place, weight in postings:
                 scores[place] += rarity * weight / (weight + self._norms[place])
-        best = sorted(scores, key=lambda place: (-scores[place], place))
-        return [self.specs[place] for place in best[:most]]
+        return scores
 
 
 class KeptIndex:
     """The index of the tools that were searched last: most steps of an agent have the same ones."""
 
     def __init__(self) -> None:
-        self._key: tuple[tuple[str, str], ...] = ()
-        self._index = ToolIndex(())
+        self._kept: tuple[tuple[tuple[str, str], ...], ToolIndex] = (), ToolIndex(())
 
     def of(self, specs: Sequence[ToolSpec]) -> ToolIndex:
         """The index of these tools; it takes about 0.2 ms a tool where they are others."""
         key = tuple((spec.name, spec.description) for spec in specs)
-        if key != self._key:
-            self._index = ToolIndex(specs)
-            self._key = key
-        return self._index
+        known, index = self._kept
+        if key != known:
+            index = ToolIndex(specs, static_vectors())
+            self._kept = key, index
+        return index
+
+
+def _text(spec: ToolSpec) -> str:
+    """The words of a tool whose vectors are compared."""
+    name = " ".join(_WORD.findall(spec.name))
+    return f"{name}. {spec.description}"
 
 
 def _weights(spec: ToolSpec) -> dict[str, float]:

@@ -91,10 +91,15 @@ class FunctionToolset(Toolset):
         tool = self._by_name.get(name)
         return None if tool is None else tool.problem(arguments)
 
+    def needs_key(self, name: str) -> bool:
+        """Return whether calls of the tool of that name are told their key."""
+        tool = self._by_name.get(name)
+        return tool is None or tool.takes_context
+
     async def call(self, name: str, arguments: JsonValue, *, key: str, step: StepContext) -> Any:
         if (tool := self._by_name.get(name)) is None:
             raise ToolError(f"There is no tool {name!r}.")
-        context = CallContext(key, step)
+        context = CallContext(key, step) if tool.takes_context else None
         return await tool.call(arguments, context=context, executor=self._executor)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, runtime_checkable
+from collections.abc import Coroutine
+from typing import Any, Protocol, runtime_checkable
 
 from agents.base import StepContext
 from agents.invoke import invoke
@@ -57,12 +58,15 @@ async def tried(step: StepContext, tool: OfferedTool, call: ToolCall, key: str) 
 
 async def _value(step: StepContext, tool: OfferedTool, call: ToolCall, key: str) -> JsonValue:
     home, limit_s = tool.home, tool.policy.timeout_s
+    act: Coroutine[Any, Any, JsonValue]
     if type(home).call is FunctionToolset.call:  # what that gives can be told as it is
         act = home.call(call.name, call.arguments, key=key, step=step)
     else:
         act = heard(invoke(home.call, call.name, call.arguments, key=key, step=step))
-    late = lambda: ToolFailedError(too_late(call.name, limit_s))  # noqa: E731
     try:
+        if limit_s is None:
+            return await act
+        late = lambda: ToolFailedError(too_late(call.name, limit_s))  # noqa: E731
         return await in_time(limit_s, act, late)
     except asyncio.CancelledError:
         if _stops(step):

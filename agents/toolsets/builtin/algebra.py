@@ -155,6 +155,8 @@ def _divisors(number: int) -> dict[str, Any]:
 
 
 def _fraction(entry: str | float) -> Fraction:
+    if type(entry) is int:
+        return Fraction(entry)
     if not _ENTRY.fullmatch(str(entry).strip()):
         raise ToolError(f"{entry!r} is no number. Write e.g. 3, 0.25 or 1/3")
     try:
@@ -170,30 +172,40 @@ def _exact(rows: Sequence[Sequence[Any]]) -> _Exact:
 
 
 def _reduced(rows: _Exact) -> tuple[_Exact, list[int], Fraction]:
-    """Reduced row echelon form, the columns of its pivots, and the determinant of a square one."""
-    rows = [[*row] for row in rows]
+    """Reduced row echelon form, the columns of its pivots, and the determinant of a square one.
+
+    In whole numbers, each division without a rest (E. H. Bareiss, "Sylvester's Identity and
+    Multistep Integer-Preserving Gaussian Elimination", 1968): fractions take ten times as long.
+    """
+    below = [math.lcm(*(value.denominator for value in row)) for row in rows]
+    whole = [
+        [value.numerator * (common // value.denominator) for value in row]
+        for row, common in zip(rows, below, strict=True)
+    ]
     pivots: list[int] = []
-    determinant = Fraction(1)
-    for column in range(len(rows[0])):
+    last, sign = 1, 1
+    for column in range(len(whole[0])):
         top = len(pivots)
-        place = next((n for n in range(top, len(rows)) if rows[n][column]), None)
+        place = next((n for n in range(top, len(whole)) if whole[n][column]), None)
         if place is None:
-            determinant = Fraction(0)
             continue
         if place != top:
-            rows[top], rows[place] = rows[place], rows[top]
-            determinant = -determinant
-        pivot = rows[top][column]
-        determinant *= pivot
-        rows[top] = [value / pivot for value in rows[top]]
-        for n, row in enumerate(rows):
-            if n != top and row[column]:
+            whole[top], whole[place] = whole[place], whole[top]
+            sign = -sign
+        chosen = whole[top]
+        pivot = chosen[column]
+        for n, row in enumerate(whole):
+            if n != top:
                 by = row[column]
-                rows[n] = [a - by * b for a, b in zip(row, rows[top], strict=True)]
+                pairs = zip(row, chosen, strict=True)
+                whole[n] = [(pivot * a - by * b) // last for a, b in pairs]
+        last = pivot
         pivots.append(column)
-        if len(pivots) == len(rows):
+        if len(pivots) == len(whole):
             break
-    return rows, pivots, determinant
+    singular = len(pivots) < len(whole)
+    determinant = Fraction(0) if singular else Fraction(sign * last, math.prod(below))
+    return [[Fraction(value, last) for value in row] for row in whole], pivots, determinant
 
 
 def _square(rows: _Exact) -> int:

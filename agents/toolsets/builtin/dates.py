@@ -10,12 +10,23 @@ from pydantic import Field
 
 from agents.tools.calls import ToolError
 from agents.toolsets.builtin.business import count_business_days, holidays_of
-from agents.toolsets.builtin.moments import date_of, local_problem, time_of, unread_zones, zone_of
+from agents.toolsets.builtin.moments import (
+    LacksPartError,
+    WholeDate,
+    date_of,
+    local_problem,
+    names_month,
+    time_of,
+    unread_zones,
+    usual_date,
+    zone_of,
+)
 from agents.toolsets.builtin.offer import offer
 
 Moment = Annotated[str, Field(max_length=100)]
 Zone = Annotated[str, Field(max_length=100)]
 Country = Annotated[str, Field(pattern="^[A-Za-z]{2}$")]
+_WHOLE = WholeDate(2000, 1, 1)  # what is not written is not known
 _DIRECTIVES = "aAbBdHIjmMpSUuVWGwyYzZ%f"
 
 
@@ -28,17 +39,16 @@ def now(zone: Zone = "UTC") -> dict[str, Any]:
 @offer({"text": "4 May 2026, 10:30"}, "dateutil", inline=60)
 def parse_date(text: Moment, order: Literal["day", "month"] | None = None) -> dict[str, Any]:
     """Reads a date as people write it; of 04/05/2026 it asks for the order, and tells both."""
+    if (usual := usual_date(text)) is not None:
+        return described(usual)
     from dateutil.parser import ParserError, parse
 
-    def read(*, day_first: bool) -> datetime:
-        early = datetime(2000, 1, 1)  # noqa: DTZ001 - what is not written is not known
-        first: datetime = parse(text, dayfirst=day_first, default=early)
-        if first != parse(text, dayfirst=day_first, default=datetime(2001, 2, 2)):  # noqa: DTZ001
-            raise ToolError(f"{text!r} lacks a day, a month or a year.")
-        return first
-
     try:
-        by_day, by_month = read(day_first=True), read(day_first=False)
+        by_month = parse(text, dayfirst=False, default=_WHOLE)
+        # Where the month has its name, there is one way to read it.
+        by_day = by_month if names_month(text) else parse(text, dayfirst=True, default=_WHOLE)
+    except LacksPartError:
+        raise ToolError(f"{text!r} lacks a day, a month or a year.") from None
     except (ParserError, OverflowError, ValueError, TypeError) as error:
         raise ToolError(f"{text!r} is no date: {error}. Write e.g. 2026-05-04.") from None
     iso = text.strip()[:4].isdigit()

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 from agents.tools.calls import ToolError
@@ -26,6 +25,7 @@ _MAX_BITS = 10_000
 _MAX_LENGTH = 2_000
 _MAX_FACTORIAL = 1_000
 _LITERAL = re.compile(r"\d[\d_]*(?:\.[\d_]*)?(?:[eE][+-]?\d{1,4})?|\.\d[\d_]*(?:[eE][+-]?\d{1,4})?")
+_EXPONENT = re.compile(r"[eE]([+-]?\d+)$")
 _TOO_BIG = "A number has become too big. Ask for a power or a product of less than 3,000 digits."
 
 CONSTANTS: dict[str, Number] = {"pi": math.pi, "e": math.e, "tau": math.tau}
@@ -71,6 +71,18 @@ class Expression:
             return self._act({**CONSTANTS, **names})
 
     @contextmanager
+    def evaluating(self, name: str) -> Iterator[Callable[[float], float]]:
+        """Evaluate it with many values of a name, within. Raises as a call."""
+        names, act = dict(CONSTANTS), self._act
+
+        def at(value: float) -> float:
+            names[name] = value
+            return float(act(names))
+
+        with self._told():
+            yield at
+
+    @contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
@@ -89,7 +101,7 @@ class Expression:
             constant = self._constant(node)
             return lambda _names: constant
         if isinstance(node, ast.Name):
-            return partial(_named, node.id)
+            return _of_name(node.id)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
             inner = self._made(node.operand)
             return (lambda names: -inner(names)) if isinstance(node.op, ast.USub) else inner
@@ -99,21 +111,30 @@ class Expression:
                 self._made(node.left),
                 self._made(node.right),
             )
-            return lambda names: _bounded(act(left(names), right(names)))
+            return _of_two(act, left, right)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
             called, given = _function(node.func.id), [self._made(arg) for arg in node.args]
             return lambda names: _bounded(called(*(one(names) for one in given)))
-        written = ast.get_source_segment(self._text, node) or ""
+        written = self._written(node)
         raise ToolError(f"{written[:80]!r} is not known here. There are {', '.join(_KNOWN)}.")
 
     def _constant(self, node: ast.Constant) -> Number:
-        written = ast.get_source_segment(self._text, node) or ""
+        written = self._written(node)
         if not _LITERAL.fullmatch(written):
             raise ToolError(f"{written[:80]!r} is no number. Write e.g. 1250.75")
-        if abs(int((re.search(r"[eE]([+-]?\d+)$", written) or [0, 0])[1])) > _MAX_BITS // 4:
+        if written.isdecimal() and written.isascii():
+            found = _bounded(Fraction(int(written)))
+        elif abs(int((_EXPONENT.search(written) or [0, 0])[1])) > _MAX_BITS // 4:
             raise ToolError(_TOO_BIG)
-        found = _bounded(Fraction(written.replace("_", "")))
+        else:
+            found = _bounded(Fraction(written.replace("_", "")))
         return found if self._exact else float(found)
+
+    def _written(self, node: ast.expr) -> str:
+        """A part as it is written. The library's own way splits the whole text each time."""
+        if self._text.isascii() and self._text.isprintable():  # in one line
+            return self._text[node.col_offset : node.end_col_offset]
+        return ast.get_source_segment(self._text, node) or ""
 
 
 def is_big(given: Mapping[str, Any]) -> bool:
@@ -133,13 +154,21 @@ def shown(value: Number, digits: int = 15) -> str:
         return f"{value:.{digits}g}"
     if value.denominator == 1:
         return str(value.numerator)
-    rest = value.denominator
-    for prime in (2, 5):
+    if value.denominator.bit_length() < _EXACT_BITS and not _endless(value.denominator):
+        return _ended(value)
+    return f"{_decimal(value):.{digits}g}"
+
+
+def _ended(value: Fraction) -> str:
+    """A number all of whose decimal digits are written."""
+    rest, powers = value.denominator, [0, 0]
+    for place, prime in enumerate((2, 5)):
         while rest % prime == 0:
             rest //= prime
-    if rest == 1 and value.denominator.bit_length() < _EXACT_BITS:
-        return f"{_decimal(value):f}"
-    return f"{_decimal(value):.{digits}g}"
+            powers[place] += 1
+    behind = max(powers)
+    text = str(abs(value.numerator) * 10**behind // value.denominator).rjust(behind + 1, "0")
+    return f"{'-' * (value < 0)}{text[:-behind]}.{text[-behind:]}"
 
 
 _EXACT_BITS = 128
@@ -167,7 +196,7 @@ def _bounded(value: Number | complex) -> Number:
         return value
     if isinstance(value, complex):
         raise ToolError("It has no real value.")
-    found = Fraction(value)
+    found = value if type(value) is Fraction else Fraction(value)
     if max(found.numerator.bit_length(), found.denominator.bit_length()) > _MAX_BITS:
         raise ToolError(_TOO_BIG)
     return found
@@ -212,10 +241,21 @@ def _function(name: str) -> Callable[..., Number]:
     return FUNCTIONS[name]
 
 
-def _named(name: str, names: Mapping[str, Number]) -> Number:
-    if name not in names:
-        raise ToolError(f"{name!r} is not known. There are {', '.join(names)}.")
-    return names[name]
+def _of_name(name: str) -> _Act:
+    def value(names: Mapping[str, Number]) -> Number:
+        try:
+            return names[name]
+        except KeyError:
+            raise ToolError(f"{name!r} is not known. There are {', '.join(names)}.") from None
+
+    return value
+
+
+def _of_two(act: Callable[..., Number], left: _Act, right: _Act) -> _Act:
+    def value(names: Mapping[str, Number]) -> Number:
+        return _bounded(act(left(names), right(names)))
+
+    return value
 
 
 _OPERATORS: dict[type[ast.operator], Callable[..., Number]] = {

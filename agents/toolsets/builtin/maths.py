@@ -19,6 +19,8 @@ from agents.toolsets.builtin.units import converted
 Values = Annotated[list[float], Field(min_length=1, max_length=50_000)]
 _STEPS = 200
 _SAMPLES = 200
+#: Sums of squares between which floats lose none of their digits.
+_TINY, _GREAT = 1e-290, 1e290
 Drawn = Literal["integers", "floats", "normal", "choices", "shuffle"]
 
 
@@ -45,7 +47,7 @@ def statistics(values: Values, others: Values | None = None) -> dict[str, Any]:
     }
     if len(values) > 1:
         quartiles = stats.quantiles(values, method="inclusive")
-        deviation = {"sample": stats.stdev(values), "population": stats.pstdev(values)}
+        deviation = _deviations(values, found["mean"])
         found |= {"quartiles": quartiles, "standard_deviation": deviation}
     if others is not None:
         try:
@@ -66,25 +68,8 @@ def convert_units(value: str, unit: str, to: str) -> dict[str, str]:
 @offer({"expression": "x ^ 2 - 2", "low": 0, "high": 2})
 def find_root(expression: str, low: float, high: float) -> dict[str, float]:
     """Finds an x between low and high at which an expression of x is 0, by bisection."""
-    function = Expression(expression, exact=False)
-
-    def at(x: float) -> float:
-        return float(function({"x": x}))
-
-    points = [low + (high - low) * n / _SAMPLES for n in range(_SAMPLES + 1)]
-    values = [at(x) for x in points]
-    crossed = [n for n in range(_SAMPLES) if values[n] == 0 or values[n] * values[n + 1] <= 0]
-    if not crossed:
-        raise ToolError(f"The expression has one sign from {low:g} to {high:g}. Give other bounds.")
-    left, right = points[crossed[0]], points[crossed[0] + 1]
-    sign = 1 if at(left) < 0 else -1
-    for _ in range(_STEPS):
-        middle = (left + right) / 2
-        if middle in {left, right}:  # there is no number between them
-            break
-        left, right = (middle, right) if sign * at(middle) < 0 else (left, middle)
-    root = left if at(left) == 0 else right
-    return {"x": root, "value": at(root), "sign_changes": len(crossed)}
+    with Expression(expression, exact=False).evaluating("x") as at:
+        return _root_of(at, low, high)
 
 
 @offer(
@@ -137,6 +122,32 @@ def geo_distance(
     north = math.cos(a) * math.sin(c) - math.sin(a) * math.cos(c) * math.cos(d - b)
     bearing = math.degrees(math.atan2(east, north)) % 360
     return {"km": round(km, 3), "miles": round(km / 1.609344, 3), "bearing_deg": round(bearing, 2)}
+
+
+def _root_of(at: Callable[[float], float], low: float, high: float) -> dict[str, float]:
+    points = [low + (high - low) * n / _SAMPLES for n in range(_SAMPLES + 1)]
+    values = [at(x) for x in points]
+    crossed = [n for n in range(_SAMPLES) if values[n] == 0 or values[n] * values[n + 1] <= 0]
+    if not crossed:
+        raise ToolError(f"The expression has one sign from {low:g} to {high:g}. Give other bounds.")
+    left, right = points[crossed[0]], points[crossed[0] + 1]
+    sign = 1 if at(left) < 0 else -1
+    for _ in range(_STEPS):
+        middle = (left + right) / 2
+        if middle in {left, right}:  # there is no number between them
+            break
+        left, right = (middle, right) if sign * at(middle) < 0 else (left, middle)
+    root = left if at(left) == 0 else right
+    return {"x": root, "value": at(root), "sign_changes": len(crossed)}
+
+
+def _deviations(values: list[float], mean: float) -> dict[str, float]:
+    """Of a sample and of all: in floats, and exactly where these are too big or too small."""
+    squares = math.fsum((value - mean) * (value - mean) for value in values)
+    count = len(values)
+    if not _TINY < squares < _GREAT:
+        return {"sample": stats.stdev(values), "population": stats.pstdev(values)}
+    return {"sample": math.sqrt(squares / (count - 1)), "population": math.sqrt(squares / count)}
 
 
 TOOLS = (calculate, statistics, convert_units, find_root, random_values, geo_distance)

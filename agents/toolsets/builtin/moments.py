@@ -139,6 +139,69 @@ def time_of(text: str, zone: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=zone_of(zone))
 
 
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?)?", re.ASCII)
+_WRITTEN = re.compile(
+    r"(?:(\d{1,2})(?:st|nd|rd|th)? )?([A-Za-z]{3,9})(?: (\d{1,2})(?:st|nd|rd|th)?)?,? (\d{4})"
+    r"(?:,? (\d{1,2}):(\d{2})(?::(\d{2}))?)?",
+    re.ASCII,
+)
+_MONTH_NAMES = (
+    *("january", "february", "march", "april", "may", "june", "july", "august"),
+    *("september", "october", "november", "december"),
+)
+_MONTHS = {
+    part: number for number, name in enumerate(_MONTH_NAMES, 1) for part in (name, name[:3])
+} | {"sept": 9}
+_NAMED_MONTH = re.compile(
+    rf"(?i)(?<![a-z])(?:{'|'.join(sorted(_MONTHS, key=len, reverse=True))})(?![a-z])"
+)
+
+
+def usual_date(text: str) -> date | None:
+    """The date, or the time, that a text in one of the usual forms is.
+
+    2026-05-04, 2026-05-04 10:30, 4 May 2026, May 4th, 2026, 10:30. None: it has another one, or is
+    no date.
+    """
+    written = text.strip()
+    try:
+        if _ISO_DATE.fullmatch(written):
+            return datetime.fromisoformat(written) if ":" in written else date_of(written)
+        found = _WRITTEN.fullmatch(written)
+        if found is None or (found[1] is None) == (found[3] is None):
+            return None
+        day = int(found[4]), _MONTHS[found[2].lower()], int(found[1] or found[3])
+        if found[5] is None:
+            return date(*day)
+        return datetime(*day, int(found[5]), int(found[6]), int(found[7] or 0))  # noqa: DTZ001 - as it is written
+    except (KeyError, ValueError, ToolError):
+        return None
+
+
+def names_month(text: str) -> bool:
+    """Return whether a text has an English name of a month in it."""
+    return _NAMED_MONTH.search(text) is not None
+
+
+class LacksPartError(Exception):
+    """A date lacks its day, month or year."""
+
+
+class WholeDate(datetime):
+    """A default for dateutil's reader, which asks it for itself with the parts that it has read."""
+
+    def replace(self, **read: Any) -> datetime:  # type: ignore[override]  # as it is called there
+        """The date of these parts.
+
+        Raises:
+            LacksPartError: the day, the month or the year is not among them.
+        """
+        found = datetime(2000, 1, 1).replace(**read)  # noqa: DTZ001 - all that counts was read
+        if not {"year", "month", "day"} <= read.keys():
+            raise LacksPartError
+        return found
+
+
 def local_problem(moment: datetime) -> str | None:
     """Say whether a local time of a zone comes twice, or never, as clocks are changed."""
     first, second = (moment.replace(fold=fold).utcoffset() for fold in (0, 1))

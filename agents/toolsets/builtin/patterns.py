@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from agents.tools.calls import ToolError
@@ -11,8 +12,9 @@ _MEMORY_BYTES = 8 * 1024 * 1024
 _MAX_LENGTH = 1_000
 
 
+@lru_cache(32)
 def compiled(pattern: str, *, regex: bool = True, ignore_case: bool = False) -> Any:
-    """The expression, or the literal text, compiled.
+    """The expression, or the literal text, compiled; those that were met last are kept.
 
     Raises:
         ToolError: RE2 does not take it; it says why.

@@ -18,9 +18,9 @@ from agents.toolsets.builtin.patterns import compiled
 
 _SENTENCE = re.compile(r"[^.!?…。！？\s][^.!?…。！？]*(?:[.!?…。！？]+|$)")
 _KINDS = {
-    "urls": r"https?://[^\s<>\"'`)\]}]+",
-    "numbers": r"(?:^|[^\w.,+-])([-+]?\d+(?:[.,_']\d+)*)",
-    "dates": r"\b\d{4}-\d{2}-\d{2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b",
+    "urls": re.compile(r"https?://[^\s<>\"'`)\]}]+"),
+    "numbers": re.compile(r"(?:^|[^\w.,+-])([-+]?\d+(?:[.,_']\d+)*)"),
+    "dates": re.compile(r"\b\d{4}-\d{2}-\d{2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b"),
 }
 _FINDERS = {"emails": emails, "ibans": ibans}
 _SCORE_SHOWN = 1
@@ -103,7 +103,7 @@ def extract_patterns(
         if kind in _FINDERS:
             spans = [(f.start, f.end) for f in _FINDERS[kind](text)]
         else:
-            wanted = re.compile(_KINDS[kind])
+            wanted = _KINDS[kind]
             spans = [m.span(wanted.groups) for m in wanted.finditer(text)]
         found[kind] = list(dict.fromkeys(text[a:b].rstrip(".,;:") for a, b in spans))[:1_000]
     return found

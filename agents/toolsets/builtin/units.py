@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from agents.tools.calls import ToolError
@@ -22,14 +22,14 @@ def converted(value: str, unit: str, to: str) -> dict[str, str]:
     Raises:
         ToolError: there is no such unit, or it is one of something else.
     """
-    registry = _registry()
     number = float(value_of(value))
-    source, target = _unit(registry, unit), _unit(registry, to)
+    source, _ = _unit(unit)
+    target, sign = _unit(to)
     if source.dimensionality != target.dimensionality:
         told = f"{source.dimensionality} is not {target.dimensionality}"
         raise ToolError(f"{unit} cannot be converted to {to}: {told}.")
-    found = registry.Quantity(number, source).to(target)
-    return {"value": shown(float(found.magnitude), 12), "unit": f"{target:~P}" or to}
+    found = _registry().Quantity(number, source).to(target)
+    return {"value": shown(float(found.magnitude), 12), "unit": sign or to}
 
 
 @cache
@@ -39,12 +39,16 @@ def _registry() -> Any:
     return pint.UnitRegistry(autoconvert_offset_to_baseunit=True, cache_folder=None)
 
 
-def _unit(registry: Any, name: str) -> Any:
+@lru_cache(256)
+def _unit(name: str) -> tuple[Any, str]:
+    """The unit of that name, and its sign."""
+    registry = _registry()
     fits = len(name) <= _MAX_LENGTH and _UNIT.fullmatch(name.strip())
     if not fits or _TOWER.search(name):
         raise ToolError(f"{name[:_MAX_LENGTH]!r} is no unit. Write e.g. km/h, m^2, degC, kWh.")
     try:
-        return registry.Unit(name.strip().replace("·", "*"))
+        found = registry.Unit(name.strip().replace("·", "*"))
     except Exception:  # noqa: BLE001 - pint's reader raises what its tokens make it
         near = meant(name, dir(registry), repr)
         raise ToolError(f"There is no unit {name!r}{near}") from None
+    return found, f"{found:~P}"

@@ -33,18 +33,14 @@ def problems(value: Any, schema: dict[str, Any], most: int) -> list[dict[str, st
     """
     import jsonschema
     import referencing.exceptions
-    import referencing.jsonschema
 
     counted(value)
     counted(schema, most=_MAX_SCHEMA)
-    own = _without_dialects(schema)
     sizes: dict[int, int] = {}
     _weigh(value, sizes)
     _LOOK.set(_Look(Budget(_MAX_STEPS), sizes))
     try:
-        _check_schema(json.dumps(own))
-        # Without a registry of its own, parts at other addresses would be fetched.
-        check = _validator()(own, registry=referencing.jsonschema.EMPTY_REGISTRY)
+        check = _check_of(json.dumps(schema))
         return [
             {"path": found.json_path, "problem": found.message[:_SHOWN]}
             for found in islice(check.iter_errors(value), most)
@@ -62,15 +58,21 @@ def problems(value: Any, schema: dict[str, Any], most: int) -> list[dict[str, st
 
 
 @lru_cache(64)
-def _check_schema(text: str) -> None:
-    """Hold a schema against the schema of schemas; models ask by the same one again and again.
+def _check_of(text: str) -> Any:
+    """Hold a schema against the schema of schemas, and make the check that it is.
+
+    Models ask by the same one again and again.
 
     Raises:
         jsonschema.SchemaError: it is none.
     """
     import jsonschema
+    import referencing.jsonschema
 
-    jsonschema.Draft202012Validator.check_schema(json.loads(text))
+    own = _without_dialects(json.loads(text))
+    jsonschema.Draft202012Validator.check_schema(own)
+    # Without a registry of its own, parts at other addresses would be fetched.
+    return _validator()(own, registry=referencing.jsonschema.EMPTY_REGISTRY)
 
 
 def _without_dialects(part: Any) -> Any:
@@ -164,9 +166,8 @@ def _own(problem: Callable[[str], Any]) -> dict[str, _Check]:
 
 
 def _matcher() -> Callable[[str, str], bool]:
-    """Tells whether a pattern fits somewhere in a text; those it met last stay compiled."""
-    known = lru_cache(16)(compiled)
-    return lambda pattern, text: known(pattern).search(text) is not None
+    """Tells whether a pattern fits somewhere in a text."""
+    return lambda pattern, text: compiled(pattern).search(text) is not None
 
 
 def _unique(

@@ -189,6 +189,22 @@ def test_a_key_is_the_same_in_each_attempt(step: MemoryStep) -> None:
         desk.keys.clear()
 
 
+def test_a_call_alone_is_made_as_among_others(step: MemoryStep) -> None:
+    alone, among = Desk(), Desk()
+    other = MemoryStep()
+    (result,) = alone.run(step, n("p"))
+    first, _ = among.run(other, n("p"), n("q", 2))
+    assert result == first
+    assert alone.keys == among.keys[:1]
+    about = {"call_id": "0", "name": "p"}
+    assert step.events == [
+        ("tool", about | {"arguments": {"n": 1}}),
+        ("tool_result", about | {"failed": False}),
+    ]
+    assert [e for e in other.events if e[1]["call_id"] == "0"] == step.events  # type: ignore[index]
+    assert step.calls == other.calls == []
+
+
 class TestUncertain:
     def begun(self, step: MemoryStep, desk: Desk) -> None:
         """The worker dies in the effect."""
