@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 Dot = str
 #: Digits of a number.
@@ -49,6 +49,13 @@ class CausalContext:
         return cls._compact({}, dots)
 
     @classmethod
+    def told(cls, told: Mapping[str, Any]) -> Self:
+        """The context of a delta, as an entry has it: each change, or how many of each replica."""
+        if "seen" in told:
+            return cls.of(told["seen"])
+        return cls._compact(told["vector"], told["cloud"])
+
+    @classmethod
     def _compact(cls, vector: Mapping[str, int], dots: Iterable[Dot]) -> Self:
         upto, left = dict(vector), set[Dot]()
         for replica, number in sorted(map(parts_of, dots)):
@@ -74,8 +81,12 @@ class CausalContext:
 
     def next_of(self, replica: str) -> Dot:
         """The next change of a replica; all of its own must have been seen here."""
+        return dot_of(replica, self.upto(replica) + 1)
+
+    def upto(self, replica: str) -> int:
+        """The number of a replica's last change that was seen; 0: none was."""
         ahead = [n for of, n in map(parts_of, self.cloud) if of == replica]
-        return dot_of(replica, max([self.vector.get(replica, 0), *ahead]) + 1)
+        return max([self.vector.get(replica, 0), *ahead])
 
     def counts(self) -> dict[str, int]:
         """Of each replica, how many of its changes were seen."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from agents.replicated.causality import CausalContext, parts_of
+from agents.replicated.causality import CausalContext, dot_of, parts_of
 from agents.replicated.values import (
     LEAVES,
     Replicated,
@@ -84,8 +85,7 @@ def checked_delta(data_type: str, told: Any, now: float) -> Replicated:
         InvalidPayloadError: it is none, or was assigned by a clock that is a day ahead.
     """
     try:
-        store, seen = told["store"], told["seen"]
-        context = _context(seen)
+        store, context = told["store"], _context(told)
         _check(data_type, store, context, now + AHEAD_MAX_S)
         return Replicated(data_type, store, context)
     except _WRONG as error:
@@ -99,12 +99,17 @@ _WRONG = (
 )
 
 
-def _context(seen: Any) -> CausalContext:
-    if len(seen) > _SEEN_MAX or not all(isinstance(dot, str) for dot in seen):
+def _context(told: Any) -> CausalContext:
+    vector = {} if "seen" in told else told["vector"]
+    seen = told["seen"] if "seen" in told else told["cloud"]
+    if not all(type(number) is int for number in vector.values()):
+        raise ValueError("a version has a number that is none")
+    dots = [*seen, *itertools.starmap(dot_of, vector.items())]
+    if len(dots) > _SEEN_MAX or not all(isinstance(dot, str) for dot in dots):
         raise ValueError("it has seen what is no change, or too many")
-    if any(parts_of(dot)[1] > _NUMBER_MAX for dot in seen):
+    if any(parts_of(dot)[1] > _NUMBER_MAX for dot in dots):
         raise ValueError("it has seen more changes than there are")
-    return CausalContext.of(seen)
+    return CausalContext.told(told)
 
 
 def _check(data_type: str, store: Any, seen: CausalContext, latest: float, depth: int = 0) -> None:

@@ -14,13 +14,16 @@ still count; what a context has seen and a leaf has not was removed or overwritt
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Self
 
 from agents.replicated.causality import CausalContext, Dot, parts_of
 
 Store = dict[str, Any]
+#: Changes that an entry names each; what stands for more of them has a version vector.
+NAMED_MAX = 10_000
 LEAVES = frozenset({"counter", "register", "element"})
 TYPES = ("counter", "map", "register", "set")
 
@@ -89,10 +92,29 @@ class Replicated:
         seen = {f"{r}:{n}" for r, upto in self.context.vector.items() for n in range(1, upto + 1)}
         return {"store": self.store, "seen": sorted(seen | self.context.cloud)}
 
+    def as_whole(self, named: int = NAMED_MAX) -> dict[str, Any]:
+        """Many changes as one entry has them: each ``named``, or more of them as a version vector.
+
+        A journal of an older version refuses that one.
+        """
+        if sum(self.context.counts().values()) <= named:
+            return self.as_delta()
+        vector, cloud = dict(self.context.vector), sorted(self.context.cloud)
+        return {"store": self.store, "vector": vector, "cloud": cloud}
+
     @classmethod
     def from_delta(cls, data_type: str, told: Mapping[str, Any]) -> Self:
-        """Read what :meth:`as_delta` made."""
-        return cls(data_type, told["store"], CausalContext.of(told["seen"]))
+        """Read what :meth:`as_delta` or :meth:`as_whole` made."""
+        return cls(data_type, told["store"], CausalContext.told(told))
+
+
+def merge_all(parts: Sequence[Replicated]) -> Replicated:
+    """Merge values; the first one, which may be large, at last, and once."""
+    first, *others = parts
+    while len(others) > 1:
+        pairs: Any = zip_longest(others[::2], others[1::2])
+        others = [one if other is None else one.merge(other) for one, other in pairs]
+    return first.merge(*others) if others else first
 
 
 def _is_small(context: CausalContext) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from app.cli.opened import journal
+from app.execution.acting.hearing import KEPT_LEAST_S
 from app.journal.replicated.store import ReplicatedStore
 from app.maintenance.acts import record_command
 from app.maintenance.replicating import PageTaken, Replication, Source
@@ -33,6 +34,7 @@ KEY = "AGENTS_REPLICATE_KEY"
 @click.option("--from-start", "anew", is_flag=True, help="Read all again; what is known stays.")
 @click.option("--tenant", default="", help="Whose values, here and there; else nobody's.")
 @click.option("--new-identity", is_flag=True, help="Give this journal, a copy, another name.")
+@click.option("--compact", is_flag=True, help="Put changes of AGENTS_KEEP_DAYS ago together.")
 @click.pass_context
 def replicate(
     ctx: click.Context,
@@ -42,18 +44,25 @@ def replicate(
     key_file: Path | None,
     once: bool,
     new_identity: bool,
+    compact: bool,
     **about: object,
 ) -> Iterator[Shown]:
     """Take over the replicated values that another data centre has changed.
 
     Page by page, each with how far it is in one transaction: whoever is killed goes on there.
     """
-    if (url is None) == (not new_identity):
-        raise click.UsageError("One of --from and --new-identity is needed.")
+    if (url is not None) + new_identity + compact != 1:
+        raise click.UsageError("One of --from, --new-identity and --compact is needed.")
     tenant = tenant_of(about.pop("tenant"))
     settings = ctx.obj.app.agents_settings
     with journal(ctx) as engine:
         store = ReplicatedStore(engine)
+        if compact:
+            record_command(engine, settings, "replicate.compact", tenant=tenant)
+            told = store.compact(tenant, max(settings.keep_days * 86_400.0, KEPT_LEAST_S))
+            text = f"{told.entries:,} entries fewer, of {told.values:,} values."
+            yield Shown(told._asdict(), text)
+            return
         if url is None:
             record_command(engine, settings, "replicate.identity")
             name = store.renew()
@@ -62,8 +71,8 @@ def replicate(
         with closing(Source(url, _key(key_file), tenant)) as source:
             record_command(engine, settings, "replicate", source.url, tenant=tenant)
             taking = Replication(store, source, tenant, **about)  # type: ignore[arg-type]
-            for told in taking.once() if once else taking.follow():
-                yield _shown(told)
+            for page in taking.once() if once else taking.follow():
+                yield _shown(page)
             if once:
                 yield Shown({"source": source.url, "done": True}, "All there is was taken over.")
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from app.access.permissions import Role
 from app.cli.replicate import KEY
 from app.journal.replicated.store import ReplicatedStore
 from app.journal.schema.engine import connect
+from app.journal.schema.models import Entry
 from app.maintenance import replicating
 from app.maintenance.replicating import Replication, Source, SourceAwayError, SourceRefusedError
 from celery_agents.contracts.flows.replicated import ReplicatedPage, changes_of
@@ -212,6 +214,22 @@ def test_the_command_takes_over_and_shows_no_key(
     assert away.returncode == 1
     assert json.loads(away.stdout)["error"]["kind"] == "unavailable"
     assert key not in away.stdout + away.stderr
+
+
+def test_the_command_puts_old_changes_together(fast: Stack) -> None:
+    engine = connect(fast.database_url)
+    store = ReplicatedStore(engine)
+    for by in (1, 2, 3):
+        change(store, "visits", by)
+    command = ["-A", APP, "agents", "replicate", "--compact", "--json"]
+    young = celery(*command, env=fast.env)
+    assert json.loads(young.stdout) == {"values": 0, "entries": 0}
+    with engine.begin() as connection:
+        connection.execute(update(Entry).values(at=Entry.at - 31 * 86_400.0))
+    done = celery(*command, env=fast.env)
+    assert json.loads(done.stdout) == {"values": 1, "entries": 2}
+    assert store.read("", "counter", "visits").value == 6
+    engine.dispose()
 
 
 def test_a_source_that_is_away_is_asked_again(

@@ -85,7 +85,7 @@ def post(connection: Connection, mails: Sequence[Mail], rules: joins.Rules) -> M
     if waiting:
         _wake(connection, waiting, rules, posted)
     if entries:
-        append(connection, entries)
+        append(connection, entries, looked=True)
     return posted
 
 

@@ -30,6 +30,8 @@ class Reducing:
     version: int
     every: int
     fold: Callable[[Any, dict[str, Any]], Any]
+    #: The kind of entries that stand for all before them too, which may be gone.
+    whole: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,21 @@ def state(engine: Engine, tenant: str, stream: str, how: Reducing) -> Folded:
     return found
 
 
+def seen(connection: Connection, tenant: str, stream: str, how: Reducing) -> Folded:
+    """Make it as a transaction sees it, and keep nothing. Raises as :func:`state`."""
+    found = _kept(connection, tenant, stream, how) or Folded()
+    while page := entries.read(connection, tenant, stream, found.seq, PAGE):
+        for entry in page:
+            found = _folded(stream, how, found, entry)
+    return found
+
+
 def _page(reads: Engine, tenant: str, stream: str, after: int) -> entries.Rows:
     return in_transaction(reads, lambda c: entries.read(c, tenant, stream, after, PAGE))
 
 
 def _folded(stream: str, how: Reducing, before: Folded, entry: dict[str, Any]) -> Folded:
-    if entry["seq"] != before.seq + 1:
+    if entry["seq"] != before.seq + 1 and (how.whole is None or entry["kind"] != how.whole):
         raise _trimmed(stream, entry["seq"])
     try:
         return Folded(how.fold(before.state, entry), entry["seq"])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Connection, bindparam, case, delete, insert, select
 
 from app.journal.memory import spaces, weighing
+from app.journal.memory.copied import copied
 from app.journal.memory.spaces import Space, portions
 from app.journal.schema.models import MemoryRow, MemoryVector, table
 from app.journal.schema.rows import TextVector
@@ -222,6 +223,12 @@ def _newer(connection: Connection, space: Space, model: str, last: int) -> Itera
     """Read the vectors of an agent behind a number, a portion at a time."""
     seals = sealed_by(connection)
     about = {"b_space": space.id, "b_model": model, "b_most": PORTION}
+    many = connection.dialect.name == "postgresql" and seals is None
+    while many and space.next_vector - last > PORTION:
+        if (read := copied(connection, {**about, "b_last": last})) is None:
+            break
+        last = int(read.numbers[-1])
+        yield _Portion(last, [_Block(read.places, read.rows)])
     while rows := connection.execute(_NEWER, {**about, "b_last": last}).all():
         told: dict[int, tuple[list[int], list[bytes]]] = {}
         for _, place, vector, data in rows:

@@ -24,6 +24,7 @@ from app.journal.following import snapshots
 from app.journal.following.snapshots import Folded, Reducing
 from app.journal.queries import entries
 from app.journal.queries.entries import BEGINNING, Position, top_of
+from app.journal.replicated import compacting
 from app.journal.schema.engine import read_clock, reading
 from app.journal.schema.models import Entry, Memo, table
 from app.journal.schema.rows import NewEntry
@@ -169,14 +170,25 @@ class ReplicatedStore:
         """
         return in_transaction(self.engine, partial(_take, tenant=tenant, page=page))
 
+    def compact(self, tenant: str, keep_s: float) -> compacting.Compacted:
+        """Put changes together that are older; their ids are not known any more then."""
+        return compacting.compact(self.engine, tenant, self.identity(), keep_s)
+
     def _folded(self, tenant: str, data_type: str, stream: str) -> tuple[Replicated, Folded]:
-        how = Reducing("agents.replicated", 1, _EVERY, partial(_fold, data_type))
-        found = snapshots.state(self.engine, tenant, stream, how)
-        empty = Replicated(data_type)
-        return (Replicated.from_json(found.state) if found.seq >= 0 else empty), found
+        found = snapshots.state(self.engine, tenant, stream, _reducing(data_type))
+        return _value(data_type, found), found
 
 
 _TOLD = ("stream", "key", "data")
+
+
+def _reducing(data_type: str) -> Reducing:
+    fold = partial(_fold, data_type)
+    return Reducing("agents.replicated", 1, _EVERY, fold, whole=compacting.WHOLE)
+
+
+def _value(data_type: str, found: Folded) -> Replicated:
+    return Replicated.from_json(found.state) if found.seq >= 0 else Replicated(data_type)
 
 
 def _fold(data_type: str, state: Any, entry: dict[str, Any]) -> dict[str, Any]:
@@ -242,12 +254,36 @@ def _take(connection: Connection, *, tenant: str, page: ReplicatedPage) -> Taken
     now = read_clock(connection)
     for entry in page.entries:
         checked_delta(entry.stream.split("/")[1], entry.data, now)
-    new = [NewEntry(tenant, e.stream, DELTA, e.data, e.key) for e in page.entries]
+    told, own = _unseen(connection, tenant, page.entries, mine)
+    new = [NewEntry(tenant, e.stream, DELTA, e.data, e.key) for e in told]
     placed = append(connection, new) if new else []
-    fresh = [one for one, at in zip(page.entries, placed, strict=True) if not at.known]
-    renewed = any(entry.key.startswith(f"{mine}/") for entry in fresh)
+    fresh = [one for one, at in zip(told, placed, strict=True) if not at.known]
+    renewed = own or any(entry.key.startswith(f"{mine}/") for entry in fresh)
     if renewed:  # it was set back to an earlier state: its next numbers are given already
         memos.change(connection, IDENTITY, _revised(renew=True, set_back=True))
-    told = {"position": page.position}
-    memos.change(connection, f"{_TAKEN}{page.replica}/{tenant}", lambda _: told)
-    return TakenOver(len(fresh), len(placed) - len(fresh), renewed)
+    upto = {"position": page.position}
+    memos.change(connection, f"{_TAKEN}{page.replica}/{tenant}", lambda _: upto)
+    return TakenOver(len(fresh), len(page.entries) - len(fresh), renewed)
+
+
+def _unseen(
+    connection: Connection, tenant: str, told: Sequence[ReplicatedEntry], mine: str
+) -> tuple[list[ReplicatedEntry], bool]:
+    """Leave out what changes nothing: a value that was compacted has changes without entries.
+
+    With whether this journal's own changes, which it does not have, are in what others compacted.
+    """
+    lean = compacting.compacted(connection, tenant, {one.stream for one in told})
+    values, left, own = dict[str, Replicated](), list[ReplicatedEntry](), False
+    for one in told:
+        if one.stream in lean or one.key.partition("/")[2].startswith(compacting.MARK):
+            kind = one.stream.split("/")[1]
+            if (value := values.get(one.stream)) is None:
+                found = snapshots.seen(connection, tenant, one.stream, _reducing(kind))
+                value = _value(kind, found)
+            after = values[one.stream] = value.merge(Replicated.from_delta(kind, one.data))
+            if after == value:
+                continue
+            own = own or after.context.upto(mine) > value.context.upto(mine)
+        left.append(one)
+    return left, own

@@ -45,19 +45,22 @@ def append(
     connection: Connection,
     entries: Sequence[NewEntry],
     expected: Mapping[Stream, int] | None = None,
+    *,
+    looked: bool = False,
 ) -> list[Appended]:
     """Add entries in their order; one whose key its stream has already is left as it is.
 
     ``expected``: the lengths that streams are to have. What is all known already was written by an
-    earlier try of the same, and meets no condition again.
+    earlier try of the same, and meets no condition again. ``looked``: whoever calls knows that no
+    stream has any of the keys, and keeps others from adding to them.
 
     Raises:
         StreamConflictError: a stream has another length.
     """
     streams = {(e.tenant, e.stream) for e in entries}
-    lengths = _held_lengths(connection, streams)
+    lengths = hold(connection, streams)
     known: dict[Stream, dict[tuple[str, str | None], int]] = {stream: {} for stream in streams}
-    for row in there(connection, entries):
+    for row in () if looked else there(connection, entries):
         known[row.tenant, row.stream][row.kind, row.key] = row.seq
     for stream, length in (expected or {}).items():
         mine = [e for e in entries if (e.tenant, e.stream) == stream]
@@ -88,7 +91,13 @@ def knows(connection: Connection, entry: NewEntry) -> bool:
     return bool(there(connection, [entry]))
 
 
-def _held_lengths(connection: Connection, streams: set[Stream]) -> dict[Stream, int]:
+def put(connection: Connection, entry: NewEntry, seq: int, at: float) -> None:
+    """Add an entry to a stream that is held, in a place that is free, as one of that time."""
+    row = _row(entry, seq, sealed_by(connection))
+    connection.execute(_INSERT.values({_E.at: at}), [row])
+
+
+def hold(connection: Connection, streams: set[Stream]) -> dict[Stream, int]:
     """Keep others from adding to these streams until the transaction ends; how long they are."""
     if connection.dialect.name == "sqlite":  # it has one writer at a time anyway
         names = json.dumps(sorted(streams))

@@ -119,7 +119,7 @@ class ReplicatedInfo(Contract):
 
     type: DataType
     name: str
-    #: Of all journals, as far as they are known here.
+    #: Of all journals, as far as they stand here one by one: compacted ones are one.
     changes: int
     #: Seconds since 1970.
     last_at: float

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agents.replicated import changes as made_of
 from agents.replicated.causality import CausalContext
 from agents.replicated.changes import checked_delta, delta
-from agents.replicated.values import Replicated
+from agents.replicated.values import Replicated, merge_all
 from celery_agents.contracts.flows.replicated import TYPES, changes_of
 from celery_agents.errors import InvalidPayloadError
 
@@ -105,6 +105,43 @@ def test_deltas_converge_in_any_order_and_again(
     assert found == whole
     assert found.context.cloud == frozenset()
     assert found.context.compare(whole.context) == "equal"
+
+
+@pytest.mark.parametrize("data_type", TYPES)
+@settings(max_examples=50, deadline=None)
+@given(
+    steps=_STEPS,
+    cuts=st.lists(st.integers(0, 14), max_size=3),
+    order=st.integers(0, 999),
+    named=st.sampled_from([0, 10_000]),
+)
+def test_what_stands_for_many_changes_is_merged_as_they_are(
+    data_type: str,
+    steps: list[tuple[str, str | None, int, bool]],
+    cuts: list[int],
+    order: int,
+    named: int,
+) -> None:
+    """Whoever has them finds that it changes nothing, and the other way round."""
+    made, _ = played(data_type, steps)
+    bounds = [0, *sorted(cuts), len(made)]
+    parts = [made[a:b] for a, b in itertools.pairwise(bounds) if made[a:b]]
+    told = [json.loads(json.dumps(merge_all(part).as_whole(named))) for part in parts]
+    assert all(("vector" in one) is (not named) for one in told)
+    wholes = [checked_delta(data_type, one, now=0.0) for one in told]
+    for part, whole in zip(parts, wholes, strict=True):
+        assert whole == merge_all(part)
+        assert all(whole.merge(one) == whole for one in part)
+    every = Replicated(data_type)
+    for one in made:
+        every = every.merge(one)
+    assert all(every.merge(whole) == every for whole in wholes)
+    mixed = [*wholes, *made]
+    random.Random(order).shuffle(mixed)
+    found = Replicated(data_type)
+    for one in mixed:
+        found = found.merge(one)
+    assert found == every
 
 
 def changed(had: Replicated, replica: str, /, at: float = 0.0, **change: Any) -> Replicated:
@@ -212,6 +249,13 @@ def nested(depth: int) -> Any:
         ("counter", {"store": {"a:1": 10**400}, "seen": ["a:1"]}),
         ("counter", {"store": {"a:1": 1, "a:01": 1}, "seen": ["a:1"]}),
         ("counter", {"store": {}, "seen": ["a:" + "9" * 400]}),
+        ("counter", {"store": {}, "vector": {"a": 1}}),
+        ("counter", {"store": {}, "vector": {"a": True}, "cloud": []}),
+        ("counter", {"store": {}, "vector": {"a": -1}, "cloud": []}),
+        ("counter", {"store": {}, "vector": {"": 1}, "cloud": []}),
+        ("counter", {"store": {}, "vector": {"a": 10**16}, "cloud": []}),
+        ("counter", {"store": {}, "vector": ["a"], "cloud": []}),
+        ("counter", {"store": {"a:2": 7}, "vector": {"a": 1}, "cloud": []}),
         ("counter", {"store": {}, "seen": ["a:" + "9" * 18]}),
         ("map", {"store": {"tree:m": {}}, "seen": []}),
         ("map", {"store": {"set:": {}}, "seen": []}),

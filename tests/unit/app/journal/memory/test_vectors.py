@@ -152,12 +152,31 @@ def row_of(of: Any) -> Any:
     return np.frombuffer(made(of).data, dtype=np.float32)
 
 
-def test_those_that_were_written_as_json_are_read(world: World, journal: Journal) -> None:
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("portion", [1, 2, 4_096])
+def test_those_that_were_written_as_json_are_read(
+    world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch, portion: int, place: int
+) -> None:
+    monkeypatch.setattr(vectors, "PORTION", portion)
     journal.memories.keep([new("boots", vector=made(SHOES)), new("tea", vector=made(TEA))])
     earlier = {"data": {"vector": made(SHOES).told()[1]}, "vector": None}
     with world.engine.begin() as c:
-        c.execute(update(MemoryVector).where(MemoryVector.place == 0).values(earlier))
-    assert found(journal, SHOES) == ["boots", "tea"]
+        c.execute(update(MemoryVector).where(MemoryVector.place == place).values(earlier))
+    assert found(journal, SHOES if place == 0 else TEA)[0] == ["boots", "tea"][place]
+    (mirror,) = journal.memories.mirrors._mirrors.values()
+    assert (mirror.rows, mirror.last) == (2, 1)
+
+
+@pytest.mark.parametrize("portion", [1, 2, 3, 4_096])
+def test_those_of_several_lengths_are_read_a_portion_at_a_time(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, portion: int
+) -> None:
+    monkeypatch.setattr(vectors, "PORTION", portion)
+    rows = [SHOES, np.ones(5), DOGS, TEA, np.ones(2), SHOES + TEA]
+    journal.memories.keep([new(f"{n}", vector=made(row)) for n, row in enumerate(rows)])
+    assert found(journal, TEA) == ["3", "5", "2", "0"]
+    (mirror,) = journal.memories.mirrors._mirrors.values()
+    assert (mirror.rows, mirror.last) == (6, 5)
 
 
 @pytest.mark.parametrize("most", [0, 10**9])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.journal.replicated import compacting
 from app.journal.replicated.store import ReplicatedStore
 from app.journal.schema.transactions import in_transaction
 from celery_agents.contracts.flows.entries import stream_of
@@ -57,9 +58,10 @@ def standing(store: ReplicatedStore) -> dict[tuple[str, str], Any]:
     return {which: store.read("", *which) for which in named}
 
 
+@pytest.mark.parametrize("compacts", [False, True])
 @pytest.mark.parametrize("operations", [costly(1_000)])
 def test_two_journals_that_are_cut_off_and_joined_are_equal_at_the_end(
-    here: ReplicatedStore, there: ReplicatedStore, operations: int
+    here: ReplicatedStore, there: ReplicatedStore, operations: int, compacts: bool
 ) -> None:
     chance, both, joins = random.Random(7), (here, there), 20
     for join in range(joins):
@@ -69,6 +71,8 @@ def test_two_journals_that_are_cut_off_and_joined_are_equal_at_the_end(
                 where = (data_type, f"of {chance.randint(0, 2)}")
                 act = act_of(data_type, chance)
                 change(store, where, f"{join}/{number}", **act)
+        if compacts:
+            chance.choice(both).compact("", keep_s=0.0)
         if join % 3:  # now and then one side alone hears of the other
             pull(here, there, limit=chance.choice([7, 500]))
         if join % 2:
@@ -82,6 +86,76 @@ def test_two_journals_that_are_cut_off_and_joined_are_equal_at_the_end(
     assert sum(numbers) == 2 * operations
     assert not any(one.context.cloud for one in found.values())
     assert pull(here, there) == pull(there, here) == 0
+    if compacts:
+        for store, other in (both, both[::-1]):
+            store.compact("", keep_s=0.0)
+            assert sum(one["changes"] for one in store.listed("", "", 1_000)) == len(found)
+            assert standing(store) == found
+            assert pull(other, store) == 0
+        assert pulled_anew(here, there) == pulled_anew(there, here) == 0
+
+
+def pulled_anew(to: ReplicatedStore, source: ReplicatedStore) -> int:
+    """Take over all from the beginning; how many entries were new."""
+    new, after, name = 0, None, to.identity()
+    while True:
+        page = source.page("", after, 500)
+        new, after = new + to.take("", page).new, page.position
+        assert to.identity() == name
+        if not page.behind:
+            return new
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 1_000])
+def test_changes_that_are_put_together_come_back_and_are_known(
+    here: ReplicatedStore,
+    there: ReplicatedStore,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+) -> None:
+    monkeypatch.setattr(compacting, "AT_ONCE", at_once)
+    for number in range(7):
+        change(here, ("set", "cart"), f"{number}", act="add", value=number)
+    change(here, ("counter", "n"), "1", act="increment", value=1)
+    assert (pull(there, here), there.compact("", keep_s=3_600.0)) == (8, (0, 0))
+    was = here.identity()
+    assert here.compact("", keep_s=0.0) == (1, 6)
+    assert here.compact("", keep_s=0.0) == (0, 0)
+    # Its own changes come back, which are no entries here any more: nothing is new, nor set back.
+    assert pulled_anew(here, there) == 0
+    assert here.identity() == was
+    change(here, ("set", "cart"), "8", act="discard", value=3)
+    assert pull(there, here) == 1
+    assert there.read("", "set", "cart") == here.read("", "set", "cart")
+    assert there.read("", "set", "cart").value == [0, 1, 2, 4, 5, 6]
+    assert {one["name"]: one["changes"] for one in here.listed("", "", 10)} == {"cart": 2, "n": 1}
+
+
+def test_one_that_reads_on_misses_nothing_of_what_was_put_together(
+    here: ReplicatedStore, there: ReplicatedStore
+) -> None:
+    for number in range(6):
+        change(here, ("counter", "n"), f"{number}", act="increment", value=1)
+    page = here.page("", None, 3)
+    assert there.take("", page).new == 3
+    here.compact("", keep_s=0.0)
+    assert pull(there, here) == 1
+    assert there.read("", "counter", "n") == here.read("", "counter", "n")
+    assert pulled_anew(there, here) == 0
+
+
+def test_one_that_was_set_back_hears_of_it_from_what_others_put_together(
+    world: World, here: ReplicatedStore, there: ReplicatedStore
+) -> None:
+    for number in range(3):
+        change(here, ("counter", "n"), f"{number}", act="increment", value=1)
+    pull(there, here)
+    there.compact("", keep_s=0.0)
+    was = here.identity()
+    in_transaction(world.engine, lambda c: c.exec_driver_sql("DELETE FROM entries"))
+    assert here.take("", there.page("", None, 500))[:] == (1, 0, True)
+    assert here.identity() != was
+    assert change(here, ("counter", "n"), "9", act="increment", value=1) == 4
 
 
 def test_a_change_whose_message_comes_twice_is_made_once(here: ReplicatedStore) -> None:
