@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Begun(Coroutine[Any, Any, T]):
+class BegunCoroutine(Coroutine[Any, Any, T]):
     """Begins a coroutine; the task that is made of this goes on with it from where it waits."""
 
     __slots__ = ("_coroutine", "_ended", "_waits_for")

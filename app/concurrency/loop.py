@@ -14,7 +14,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from app.concurrency.begun import Begun
+from app.concurrency.begun import BegunCoroutine
 from app.concurrency.future import Future
 from app.concurrency.per_process import PerProcess
 from celery_agents.errors import LoopStalledError
@@ -225,7 +225,7 @@ class Work(Future[T]):
         if self.done():  # cancelled before
             self._coroutine.close()
             return
-        begun, loop = Begun(self._coroutine), self.thread.loop
+        begun, loop = BegunCoroutine(self._coroutine), self.thread.loop
         self.task = task = loop.create_task(begun, context=context)
         _enter_task(loop, task)
         try:
