@@ -22,6 +22,7 @@ from kombu.utils.uuid import uuid
 
 from celery_agents import names
 from celery_agents.address import RedisAddress
+from celery_agents.packed import Words, transact
 
 #: A message as kombu's channel puts it: body, headers, properties and what they are written in.
 Envelope = dict[str, Any]
@@ -167,10 +168,7 @@ class Channel(RedisChannel):
         return self._kept
 
     def _execute(self, to_do: list[Command]) -> None:
-        with self._connected().pipeline(transaction=True) as pipe:
-            for name, *args in to_do:
-                getattr(pipe, name)(*args)
-            pipe.execute()
+        transact(self._connected(), [_words(*command) for command in to_do])
 
 
 def _watched(channel: Channel, connection_class: type[Any]) -> type[Any]:
@@ -183,6 +181,19 @@ def _watched(channel: Channel, connection_class: type[Any]) -> type[Any]:
                 channel._on_connection_disconnect(self)  # noqa: SLF001
 
     return Watched
+
+
+def _words(name: str, key: str, *told: Any) -> Words:
+    """The words of a command of :func:`commands`."""
+    match name:
+        case "hset":
+            return ("HSET", key, *told[-1])
+        case "zadd":
+            scores, *only_new = told
+            places = [word for member, score in scores.items() for word in (score, member)]
+            return ("ZADD", key, *(["NX"] if only_new else ()), *places)
+        case _:
+            return (name.upper(), key, *told)
 
 
 #: The JSON that kombu writes, without the encoder that it makes for each message.

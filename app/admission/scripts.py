@@ -13,8 +13,8 @@ from redis.exceptions import NoScriptError, RedisError
 
 from app.concurrency.batcher import Batches
 from app.concurrency.future import Future
-from app.messaging.packed import exchange
 from celery_agents.noted import note
+from celery_agents.packed import exchange
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -17,9 +17,9 @@ from redis.exceptions import RedisError
 from app.concurrency.batcher import Batches
 from app.concurrency.fibers import blocking, wait
 from app.concurrency.per_process import PerProcess
-from app.messaging.packed import exchange
 from celery_agents import names
 from celery_agents.noted import note
+from celery_agents.packed import exchange
 from celery_agents.sealing import RESULT, sealed_value
 from celery_agents.transport import kombu_json
 from celery_agents.wire.results import AddressBackend

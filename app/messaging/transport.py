@@ -34,12 +34,12 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from app.messaging import scripts
 from app.messaging.envelope import MalformedError, read_envelope
-from app.messaging.packed import exchange
 from app.messaging.scripts import TransportScripts
 from app.messaging.sharing import OWNED, TENDS_A_LEASE, Holdings, Sharing, due_at
 from celery_agents import names
 from celery_agents.errors import ConfigurationError, redact
 from celery_agents.noted import note, noting
+from celery_agents.packed import exchange
 from celery_agents.transport import BULK_STEPS, PRIORITY_STEPS, Envelope
 from celery_agents.transport import Channel as RecordingChannel
 from celery_agents.transport import Transport as RecordingTransport

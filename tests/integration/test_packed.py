@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from app.messaging.packed import exchange
+from celery_agents.packed import exchange, transact
 from celery_agents.redis_url import read_redis_url
 from tests.support.ports import free_port
 
@@ -46,3 +46,26 @@ def test_where_there_is_none_it_is_an_error() -> None:
         pytest.raises(RedisError),
     ):
         exchange(redis, [("PING",)])
+
+
+class TestTransactions:
+    def test_all_of_it(self, redis_url: str) -> None:
+        with read_redis_url(redis_url).client() as redis:
+            transact(redis, [("SET", "a", 1), ("ZADD", "z", "NX", 2.5, "m"), ("LPUSH", "l", 1, 2)])
+            assert exchange(redis, [("GET", "a"), ("ZSCORE", "z", "m"), ("LLEN", "l")]) == [
+                b"1",
+                2.5,
+                2,
+            ]
+
+    def test_none_of_it_where_one_cannot_be_read(self, redis_url: str) -> None:
+        with read_redis_url(redis_url).client() as redis:
+            with pytest.raises(ResponseError):
+                transact(redis, [("SET", "a", 1), ("NOSUCH", "a")])
+            assert exchange(redis, [("EXISTS", "a")]) == [0]
+
+    def test_one_that_is_refused_is_told(self, redis_url: str) -> None:
+        with read_redis_url(redis_url).client() as redis:
+            with pytest.raises(ResponseError, match="WRONGTYPE"):
+                transact(redis, [("SET", "a", 1), ("LPUSH", "a", 1)])
+            assert exchange(redis, [("GET", "a")]) == [b"1"]

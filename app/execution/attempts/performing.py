@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agents.timing import in_time
-from app.concurrency.fibers import blocking, sleep, wait
+from app.concurrency.fibers import blocking, sleep, start, wait
+from app.concurrency.loop import Work
 from app.execution.answers import Failed, Result, Stopped, result_of
 from app.execution.runtime import Active, Runtime
 from celery_agents.errors import AgentFailedError, AgentsError, DeadlineExceededError, redact
@@ -59,7 +60,8 @@ def on_loop(
         told = f"The step did not end within {limit_s:.3g} s; its work was cancelled."
         return DeadlineExceededError(told)
 
-    active.work = runtime.loop.submit(in_time(limit_s, begin(), late))
+    active.work = work = Work(runtime.loop, in_time(limit_s, begin(), late))
+    start(work)
     if active.cancelled:  # asked to stop between the claim and here
-        active.work.cancel()
-    return result_of(wait(active.work))
+        work.cancel()
+    return result_of(wait(work))

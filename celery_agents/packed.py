@@ -8,8 +8,11 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
+#: A command's words, its name first.
+Words = tuple[Any, ...]
 
-def exchange(redis: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+
+def exchange(redis: Redis, commands: Sequence[Words]) -> list[Any]:
     """Make commands in one write; their answers, which are errors where Redis refused one.
 
     As a pipeline of redis-py, which takes three times as long for each command.
@@ -31,7 +34,21 @@ def exchange(redis: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     return found
 
 
-def _exchange(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+def transact(redis: Redis, commands: Sequence[Words]) -> None:
+    """Make commands in one transaction and one write: all of them, or none.
+
+    Raises:
+        RedisError: Redis is away, did not answer in time, or refused one. Of those that it read
+            without a mistake the others were made all the same.
+    """
+    answers = exchange(redis, [("MULTI",), *commands, ("EXEC",)])
+    made = answers[-1]
+    for answer in (*answers, *(made if isinstance(made, list) else ())):
+        if isinstance(answer, Exception):
+            raise answer
+
+
+def _exchange(connection: Any, commands: Sequence[Words]) -> list[Any]:
     pack = connection.pack_command
     words = [word for command in commands for word in pack(*command)]
     connection.send_packed_command([b"".join(words)])
