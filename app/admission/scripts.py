@@ -33,7 +33,7 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 """
 
 
-class Own(NamedTuple):
+class OwnWords(NamedTuple):
     """The part of one asker in a script that serves many at once, and its place among others.
 
     What is said ``first``, as the end of a request, goes ahead of what others ask in the same
@@ -55,7 +55,7 @@ class Query(NamedTuple):
     otherwise: Callable[[], Any]  # without Redis
     without: tuple[str, str]  # where that is noted, and what is said of it
     #: None: all is done in the order in which it and the others were handed in.
-    own: Own | None = None
+    own: OwnWords | None = None
 
 
 class Scripts:
@@ -171,11 +171,11 @@ class _FreeOrder:
         self._asked: dict[Any, list[int]] = {}
         self._askers: set[str] = set()
 
-    def takes(self, own: Own) -> bool:
+    def takes(self, own: OwnWords) -> bool:
         """Return whether this one may go along: nothing of its own has to go ahead of it."""
         return not (own.first and own.who in self._askers)
 
-    def add(self, n: int, command: tuple[Any, ...], own: Own) -> None:
+    def add(self, n: int, command: tuple[Any, ...], own: OwnWords) -> None:
         """Take one in."""
         if not own.first:
             self._askers.add(own.who)

@@ -23,7 +23,7 @@ from app.admission.limits.own_share import OwnShare
 from app.admission.limits.plans import Plan, Plans
 from app.admission.limits.tickets import Asker, NotAdmitted, Pumped, Ticket
 from app.admission.limits.wires import seconds_of, wires
-from app.admission.scripts import CLOCK, Own, Query, Scripts
+from app.admission.scripts import CLOCK, OwnWords, Query, Scripts
 from app.concurrency.future import Future
 from celery_agents.contracts.limits import LimitPolicy
 
@@ -117,7 +117,7 @@ class SharedLimits:
 
         command = self._command("ASK", self.lease_ms, ticket.text)
         here = partial(self.ask_here, ticket)
-        return Query(command, read, here, OWN_SHARE, Own(asker.step_id, own))
+        return Query(command, read, here, OWN_SHARE, OwnWords(asker.step_id, own))
 
     def tell(
         self, ticket: Ticket, real: Needs | None, said: Sequence[Sequence[Any]] = ()
@@ -129,7 +129,7 @@ class SharedLimits:
         wrong = ticket.wrong(real)
         step_id = ticket.asker.step_id
         told = (step_id, str(wrong), json.dumps(said) if said else "[]")
-        own = Own(step_id, told, first=True)
+        own = OwnWords(step_id, told, first=True)
         with self._lock:  # what is renewed after this does not have it any more
             for key in ticket.held:
                 self._held.pop((key, step_id), None)
@@ -144,7 +144,7 @@ class SharedLimits:
         ask = {"o": options, "p": asker.priority, "t": asker.tenant, "k": weight}
         self.begun()
         told = (asker.step_id, json.dumps(ask), json.dumps([w.place + 1 for w in ways]))
-        return self._pumping("PARK", told, lambda: None, Own(asker.step_id))
+        return self._pumping("PARK", told, lambda: None, OwnWords(asker.step_id))
 
     def pump(self, queues: Collection[str] = ()) -> Future[Pumped]:
         """Grant those that stand first what they want; of all queues, or of these."""
@@ -206,7 +206,7 @@ class SharedLimits:
         name: str,
         told: tuple[Any, ...],
         here: Callable[[], None],
-        own: Own | None = None,
+        own: OwnWords | None = None,
     ) -> Future[Pumped]:
         def read(found: Any) -> Pumped:
             if pumped := _pumped(found):

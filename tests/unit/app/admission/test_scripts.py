@@ -5,21 +5,21 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.admission.scripts import Own, Query, together
+from app.admission.scripts import OwnWords, Query, together
 
 NOTED = ("x", "y")
 
 
-def query(script: str, own: Own | None = None) -> Query:
+def query(script: str, own: OwnWords | None = None) -> Query:
     return Query((script,), list, list, NOTED, own)
 
 
 def asks(who: str, script: str = "ask", words: tuple[str, ...] = ("w",)) -> Query:
-    return query(script, Own(who, words))
+    return query(script, OwnWords(who, words))
 
 
 def tells(who: str) -> Query:
-    return query("tell", Own(who, ("w",), first=True))
+    return query("tell", OwnWords(who, ("w",), first=True))
 
 
 def test_those_that_ask_the_same_are_one_command() -> None:
@@ -28,7 +28,7 @@ def test_those_that_ask_the_same_are_one_command() -> None:
 
 
 def test_a_script_that_serves_one_alone_stands_between_no_others() -> None:
-    alone = query("breaker", Own("a"))
+    alone = query("breaker", OwnWords("a"))
     assert together([asks("a"), alone, alone, asks("b")]) == [[0, 3], [1], [2]]
 
 
