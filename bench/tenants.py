@@ -18,13 +18,14 @@ from bench.one_worker import one_worker
 from bench.sleeping import SLEPT_FILE
 from tests.integration.harness import Stack
 
-#: Steps of ten seconds and of one, scaled. Shorter ones would measure what the worker itself has to
-#: do for each step: where that takes longer than the steps that are taken ahead cover, slots wait.
-SLOTS, LONG_S, SHORT_S = 20, 3.0, 0.3
+#: A slot is a step's from a moment before its code begins until a moment after it has ended, which
+#: the step does not see; of a step of a second that is little, also where other work is in the way.
+SLOTS, LONG_S, SHORT_S = 20, 10.0, 1.0
 #: Seconds from the first step on that are left out, and those that are measured.
-WARM_S, MEASURED_S = 10.0, 30.0
-SOON_WARM_S, ALONE_S = 3.0, 8.0
-BACKLOG, SINGLES, ROUNDS = 20_000, 40, 3
+WARM_S, MEASURED_S = 20.0, 100.0
+#: For one tenant alone, and for a light one: quicker steps.
+QUICK_S, SOON_WARM_S, ALONE_S = 0.3, 3.0, 8.0
+BACKLOG, BACKLOG_S, SINGLES, ROUNDS = 20_000, 3.0, 40, 5
 
 
 def main() -> None:
@@ -33,13 +34,14 @@ def main() -> None:
     equal, heavier = _shares({}), _shares({"long": 3.0})
     print(f"equal weights      long {equal['long']:.3f}  short {equal['short']:.3f} of slot time")
     print(f"weights 3 : 1      long {heavier['long']:.3f}  short {heavier['short']:.3f}")
-    rounds = [(_throughput(""), _throughput("alone")) for _ in range(ROUNDS)]
-    nobody, alone = (median(figures) for figures in zip(*rounds, strict=True))
+    rounds = [_alone_and_of_nobody(number) for number in range(ROUNDS)]
+    alone, nobody = (median(figures) for figures in zip(*rounds, strict=True))
     print(f"steps a second     nobody's {nobody:.1f}  one tenant's {alone:.1f}")
     waited = _beside_a_backlog()
     told = f"median {1000 * median(waited):.0f} ms, longest {1000 * max(waited):.0f} ms"
-    print(f"a step of {SHORT_S} s beside {BACKLOG:,} of another tenant: {told}")
-    figures = {"equal": equal["long"], "three_to_one": heavier["long"], "alone": alone / nobody}
+    print(f"a step of {QUICK_S} s beside {BACKLOG:,} of another tenant: {told}")
+    of_nobody = median(alone / nobody for alone, nobody in rounds)
+    figures = {"equal": equal["long"], "three_to_one": heavier["long"], "alone": of_nobody}
     rounded = {name: round(figure, 3) for name, figure in figures.items()}
     print(json.dumps({"bench": "tenants", **rounded, "light_p50_s": round(median(waited), 3)}))
 
@@ -55,30 +57,47 @@ def _shares(weights: Mapping[str, float]) -> dict[str, float]:
     used: dict[str, float] = {}
     begun = min(began for _, began, _ in slept) + WARM_S
     for tenant, began, ended in slept:
-        inside = max(min(ended, begun + MEASURED_S) - max(began, begun), 0.0)
-        used[tenant] = used.get(tenant, 0.0) + inside
+        used[tenant] = used.get(tenant, 0.0) + _inside(began, ended, begun, MEASURED_S)
     return {tenant: part / sum(used.values()) for tenant, part in used.items()}
 
 
+def _alone_and_of_nobody(number: int) -> tuple[float, float]:
+    """Steps a second of one tenant that has all slots, and of nobody in particular; in turns."""
+    if number % 2:
+        return _throughput("alone"), _throughput("")
+    nobody = _throughput("")
+    return _throughput("alone"), nobody
+
+
 def _throughput(tenant: str) -> float:
-    """Steps a second of one tenant that has all slots."""
+    """Steps a second of one tenant that has all slots.
+
+    Of steps at the ends of the time that part counts which is in it: those that began together end
+    together, and all of them would be in or out.
+    """
     with _worker({}) as stack:
-        needed = int(1.2 * SLOTS * (SOON_WARM_S + ALONE_S) / SHORT_S)
-        stack.client.ask.many("sleeps", [SHORT_S] * needed, tenant=tenant)
+        needed = int(1.2 * SLOTS * (SOON_WARM_S + ALONE_S) / QUICK_S)
+        stack.client.ask.many("sleeps", [QUICK_S] * needed, tenant=tenant)
         slept = _slept(stack, SOON_WARM_S + ALONE_S)
     begun = min(began for _, began, _ in slept) + SOON_WARM_S
-    return sum(begun <= ended < begun + ALONE_S for _, _, ended in slept) / ALONE_S
+    done = sum(_inside(a, b, begun, ALONE_S) / (b - a) for _, a, b in slept)
+    return done / ALONE_S
+
+
+def _inside(began: float, ended: float, begun: float, measured_s: float) -> float:
+    """The seconds of a step that are in the time that is measured."""
+    return max(min(ended, begun + measured_s) - max(began, begun), 0.0)
 
 
 def _beside_a_backlog() -> list[float]:
     """Seconds until a light tenant's steps have ended, one after another."""
     with _worker({}) as stack:
-        stack.client.ask.many("sleeps", [LONG_S] * BACKLOG, tenant="heavy")
-        _slept(stack, WARM_S)
+        stack.client.ask.many("sleeps", [BACKLOG_S] * BACKLOG, tenant="heavy")
+        _slept(stack, SOON_WARM_S)
         found = []
         for _ in range(SINGLES):
             began = time.monotonic()
-            stack.client.ask("sleeps", SHORT_S, tenant="light").get(timeout=60)
+            stack.client.ask("sleeps", QUICK_S, tenant="light").get(timeout=60)
             found.append(time.monotonic() - began)
     return found
 

@@ -113,8 +113,8 @@ class Accounts(tuple[Account, ...]):  # noqa: SLOT001 - what is made of it is ke
 
     @cached_property
     def told(self) -> tuple[str | int, ...]:
-        """The words by which Redis is told of them."""
-        return tuple(word for account in self for word in account.told)
+        """The words by which Redis is told of them, and first how many they are."""
+        return (len(self), *(word for account in self for word in account.told))
 
     @cached_property
     def bookings(self) -> tuple[tuple[str, int, int | None], ...]:

@@ -17,7 +17,7 @@ from typing import Any, Self
 from redis import Redis
 
 from agents.policies.breaker import BreakerPolicy
-from app.admission.scripts import CLOCK, TIMEOUT_S, Query, Scripts
+from app.admission.scripts import CLOCK, TIMEOUT_S, OwnWords, Query, Scripts
 from app.concurrency.future import Future
 from app.messaging.redis import connect_redis
 from app.settings import Settings
@@ -208,7 +208,9 @@ class Breakers:
                 return Admission(refused_by=switches[by].name, wait_s=wait_ms / 1000)
             return Admission(probe=bool(probe), changes=changes_of(switches, changes))
 
-        return self._question(self._ask, switches, [call, ""], read, Admission)
+        return self._question(self._ask, switches, [call, ""], read, Admission)._replace(
+            own=OwnWords(call)
+        )
 
     def tell(
         self, switches: Sequence[Switch], call: str, verdicts: Sequence[str]
@@ -221,7 +223,7 @@ class Breakers:
         question = self._question(
             self._tell, switches, [call, letters], lambda found: changes_of(switches, found), tuple
         )
-        return self.scripts.run(question)
+        return self.scripts.run(question._replace(own=OwnWords(call, first=True)))
 
     def refusing(self, switches: Sequence[Switch]) -> set[str]:
         """Return the names of those that would let no call through now, and change nothing.

@@ -33,6 +33,20 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 """
 
 
+class OwnWords(NamedTuple):
+    """The part of one asker in a script that serves many at once, and its place among others.
+
+    What is said ``first``, as the end of a request, goes ahead of what others ask in the same
+    write, so that those meet it; but behind what the same one had asked. Else the order among
+    several is nobody's business.
+    """
+
+    who: str
+    #: They stand behind the command, as those of others do; none: the script serves one alone.
+    words: tuple[Any, ...] = ()
+    first: bool = False
+
+
 class Query(NamedTuple):
     """One command for Redis, and how its answer is read."""
 
@@ -40,13 +54,15 @@ class Query(NamedTuple):
     read: Callable[[Any], Any]
     otherwise: Callable[[], Any]  # without Redis
     without: tuple[str, str]  # where that is noted, and what is said of it
+    #: None: all is done in the order in which it and the others were handed in.
+    own: OwnWords | None = None
 
 
 class Scripts:
     """The scripts of one Redis, for one process.
 
-    What many callers ask at the same moment is one write of a thread of its own; a lone caller
-    waits for nobody. All is done in the order in which it was handed in.
+    What many callers ask at the same moment is one write of a thread of its own, and those that
+    ask the same of one script are one command; a lone caller waits for nobody.
     """
 
     def __init__(self, redis: Redis, name: str = "admission") -> None:
@@ -121,4 +137,56 @@ class Scripts:
         return answers
 
     def _evaluate(self, questions: Sequence[Query]) -> list[Any]:
-        return exchange(self._redis, [("EVALSHA", *q.command) for q in questions])
+        groups = together(questions)
+        commands = [_command([questions[n] for n in group]) for group in groups]
+        answers: list[Any] = [None] * len(questions)
+        for group, answer in zip(groups, exchange(self._redis, commands), strict=True):
+            own = questions[group[0]].own
+            alone = own is None or not own.words or isinstance(answer, RedisError)
+            for n, one in zip(group, [answer] * len(group) if alone else answer, strict=True):
+                answers[n] = one
+        return answers
+
+
+def together(questions: Sequence[Query]) -> list[list[int]]:
+    """The places of questions that go into one command each, in the order of these commands."""
+    groups: list[list[int]] = []
+    turn = _FreeOrder()
+    for n, question in enumerate(questions):
+        if question.own is None or not turn.takes(question.own):
+            groups += turn.groups()
+            turn = _FreeOrder()
+        if question.own is None:
+            groups.append([n])
+        else:
+            turn.add(n, question.command, question.own)
+    return [*groups, *turn.groups()]
+
+
+class _FreeOrder:
+    """Questions whose order among each other is free, but for what each asker asks."""
+
+    def __init__(self) -> None:
+        self._said: dict[Any, list[int]] = {}
+        self._asked: dict[Any, list[int]] = {}
+        self._askers: set[str] = set()
+
+    def takes(self, own: OwnWords) -> bool:
+        """Return whether this one may go along: nothing of its own has to go ahead of it."""
+        return not (own.first and own.who in self._askers)
+
+    def add(self, n: int, command: tuple[Any, ...], own: OwnWords) -> None:
+        """Take one in."""
+        if not own.first:
+            self._askers.add(own.who)
+        groups = self._said if own.first else self._asked
+        groups.setdefault(command if own.words else n, []).append(n)
+
+    def groups(self) -> list[list[int]]:
+        """All of them, by commands."""
+        return [*self._said.values(), *self._asked.values()]
+
+
+def _command(questions: Sequence[Query]) -> tuple[Any, ...]:
+    words = [word for q in questions if q.own is not None for word in q.own.words]
+    return ("EVALSHA", *questions[0].command, *words)

@@ -236,6 +236,50 @@ def test_never_above_never_under_counted_and_the_copy_is_the_journal(
     model.end()
 
 
+amounts = st.builds(
+    Amount,
+    st.one_of(st.integers(0, 40), st.integers(0, 9 * 10**15)),
+    st.integers(0, 9),
+    st.just(1),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), amounts, amounts), max_size=12),
+    st.sampled_from([100, 9 * 10**15]),
+)
+def test_what_goes_in_one_write_is_as_one_by_one(
+    redis: Redis, journal: Journal, calls: list[tuple[int, Amount, Amount]], bound: int
+) -> None:
+    redis.flushdb()
+    redis.set("now", 1_700_000_000_000)
+    budgets = shared(redis, journal.ledger)
+    run_all = budgets._scripts.run_all
+    both = {name: Accounts([Account(name, "", (bound, 20, None))]) for name in ("one", "many")}
+    redis.set(f"{names.BUDGET_KEYS}since", 1_600_000_000_000)
+    for accounts in both.values():
+        budgets.seed(accounts[0], "1600000000000").result(SOON)
+    asks = [[budgets.asking(f"s/{n}/1", of, a) for n, a, _ in calls] for of in both.values()]
+    ends = [[telling(budgets, f"s/{n}/1", of, a) for n, _, a in calls] for of in both.values()]
+    for one, many in (asks, ends):
+        expected = [run_all([question]).result(SOON)[0] for question in one]
+        assert (run_all(many).result(SOON) if many else []) == expected
+        copies = [redis.hgetall(f"{names.BUDGET_KEYS}{of[0].key}") for of in both.values()]
+        assert copies[0] == copies[1]
+
+
+def telling(budgets: SharedBudgets, who: str, accounts: Accounts, spent: Amount) -> Any:
+    """The question by which a reservation is settled."""
+    told = list[Any]()
+    budgets.run = told.append  # type: ignore[method-assign, assignment]
+    try:
+        budgets.tell(who, accounts, spent)
+    finally:
+        del budgets.run
+    return told[0]
+
+
 def test_who_is_late_while_redis_begins_anew_again_does_not_call_unseen(
     redis: Redis, journal: Journal
 ) -> None:

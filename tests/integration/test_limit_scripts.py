@@ -22,7 +22,7 @@ from app.admission.limits.lua.rules import COMING_MS
 from app.admission.limits.plans import Plan
 from app.admission.limits.shared import SharedLimits as Shared
 from app.admission.limits.tickets import Asker, NotAdmitted, Pumped, Ticket
-from app.admission.scripts import Scripts
+from app.admission.scripts import Query, Scripts
 from celery_agents import names
 from celery_agents.contracts.limits import LimitPolicy
 
@@ -160,6 +160,76 @@ def test_the_scripts_and_the_rules_agree(redis: Redis, limits: Shared, happens: 
             grown = act == "answered"
             book = rules.answered(book, "acc") if grown else rules.refused(book, "acc", now)
             limits.tell(ticket("-"), None, [(act, "acc")]).result()
+
+
+TOGETHER = (
+    Wanted("acc", Pause("acc")),
+    Wanted("c", Concurrency("c", 3)),
+    Wanted("a", Rate("a", 1000.0, 7.0, 0), "tokens"),
+    Wanted("b", a_rate(50, burst_s=0.5, key="b"), "requests"),
+)
+one_write = st.tuples(
+    st.integers(0, 2000), st.lists(st.integers(0, 150), max_size=5), st.lists(st.integers(0, 99))
+)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(one_write, max_size=10))
+def test_what_goes_in_one_write_is_as_one_by_one(
+    redis: Redis, limits: Shared, writes: list[Any]
+) -> None:
+    redis.flushdb()
+    plan, book, now, out = Plan(TOGETHER), Book(), NOW, list[Ticket]()
+    for pause, costs, ends in writes:
+        now += pause
+        redis.set("now", now)
+        over = [out.pop(n % len(out)) for n in ends if out]
+        told = list[Query]()
+        for one in over:  # they took half as much again
+            real = Needs(one.needs.input_tokens * 3 // 2)
+            told.append(telling(limits, one, real))
+            used = {"a": real.input_tokens, "b": 1}
+            every = [w.want for w in one.wanted]
+            book = rules.settle(book, every, one.asker.step_id, now, used)
+        asking = [Ticket(Asker(f"{now} {n}"), Needs(c), plan) for n, c in enumerate(costs)]
+        questions = [*map(limits.asking, asking), *told]
+        answers = limits.scripts.run_all(questions).result() if questions else []
+        for one, found in zip(asking, answers, strict=False):
+            who, every = one.asker.step_id, [w.want for w in one.wanted]
+            book, expected = rules.ask(book, every, who, now, LEASE_MS)
+            if expected is None:
+                book, early_ms = rules.send(book, every, now)
+                assert found == math.ceil(early_ms) / 1000
+                out.append(one)
+            else:
+                assert isinstance(found, NotAdmitted)
+                assert found.place == expected.place
+
+
+def telling(limits: Shared, one: Ticket, real: Needs | None) -> Query:
+    """The question by which it is told how a request went."""
+    told = list[Any]()
+    run, limits.scripts.run = limits.scripts.run, told.append  # type: ignore[method-assign, assignment]
+    try:
+        limits.tell(one, real)
+    finally:
+        limits.scripts.run = run  # type: ignore[method-assign]
+    (found,) = told
+    assert isinstance(found, Query)
+    return found
+
+
+def test_many_that_ask_the_same_are_one_command_of_redis(redis: Redis, limits: Shared) -> None:
+    plan = Plan(TOGETHER)
+    tickets = [Ticket(Asker(f"w{n}"), Needs(n), plan) for n in range(3)]
+    limits.scripts.run_all([*map(limits.asking, tickets)]).result()
+    limits.scripts.run_all([telling(limits, one, Needs(1)) for one in tickets]).result()
+    redis.config_resetstat()
+    limits.scripts.run_all([*map(limits.asking, tickets)]).result()
+    limits.scripts.run_all([telling(limits, one, Needs(1)) for one in tickets]).result()
+    commands = redis.info("commandstats")
+    assert commands["cmdstat_evalsha"]["calls"] == 2
+    assert commands["cmdstat_set"]["calls"] <= 8  # each number once a write
 
 
 def test_who_waits_is_woken_once_in_its_turn_and_admitted(redis: Redis, limits: Shared) -> None:

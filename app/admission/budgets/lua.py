@@ -28,6 +28,7 @@ local B, CLOSED, KEPT, WARNED = '{names.BUDGET_KEYS}', {CLOSED_MS}, {KEPT_MS}, {
 """
     """
 local SINCE, HELD = B .. 'since', B .. 'held'
+local MOST = 2 ^ 53
 local NUMBERS = {'n', '1', '2', '3', 'h1', 'h2', 'h3', 'd1', 'd2', 'd3'}
 local function text(x) return string.format('%.0f', x) end
 local function parts(held)
@@ -35,27 +36,42 @@ local function parts(held)
   for word in string.gmatch(held, '%S+') do found[#found + 1] = word end
   return found
 end
--- An account, with one of its reservations, read at once.
-local function read(name, id)
-  local a = {key = B .. name}
-  local f = redis.call('HMGET', a.key, 'g', 'z', 'x' .. id, unpack(NUMBERS))
-  a.g, a.z, a.x = f[1], f[2], f[3]
-  for i, field in ipairs(NUMBERS) do a[field] = tonumber(f[3 + i] or 0) end
+-- An account with some of its reservations (x), by their ids, read at once.
+local function read(name, ids)
+  local a, fields = {key = B .. name, x = {}}, {'g', 'z', unpack(NUMBERS)}
+  local known = #fields
+  for i, id in ipairs(ids) do fields[known + i] = 'x' .. id end
+  local f = redis.call('HMGET', a.key, unpack(fields))
+  a.g, a.z = f[1], f[2]
+  for i, field in ipairs(NUMBERS) do a[field] = tonumber(f[2 + i] or 0) end
+  for i, id in ipairs(ids) do a.x[id] = f[known + i] or nil end
   return a
 end
--- Amounts are the digits that came: what Redis adds up is exact, and Lua's numbers would round it.
-local function add(key, prefix, amounts, sign)
+-- Amounts are the digits that came: what Redis adds up is exact. Lua's numbers are as long as sums
+-- are small enough, which is one command for all.
+local function add(key, prefix, all, sign)
   for u = 1, 3 do
-    if amounts[u] ~= '0' then redis.call('HINCRBY', key, prefix .. u, sign .. amounts[u]) end
+    local sum = 0
+    for _, amounts in ipairs(all) do sum = sum + amounts[u] end
+    if sum >= MOST then
+      for _, amounts in ipairs(all) do
+        redis.call('HINCRBY', key, prefix .. u, sign .. amounts[u])
+      end
+    elseif sum > 0 then
+      redis.call('HINCRBY', key, prefix .. u, sign .. text(sum))
+    end
   end
 end
--- When it was reserved (0: read from the journal), and whether it is in doubt, stand behind it.
-local function hold(key, id, amounts, at, doubtful)
-  local words = amounts[1] .. ' ' .. amounts[2] .. ' ' .. amounts[3]
-  redis.call('HSET', key, 'x' .. id, words .. ' ' .. at .. ' ' .. doubtful)
-  redis.call('HINCRBY', key, 'n', 1)
-  add(key, 'h', amounts, '')
-  if doubtful == '1' then add(key, 'd', amounts, '') end
+-- What stands of a reservation. When it was made (0: read from the journal), and whether it is in
+-- doubt, stand behind its amounts.
+local function words(amounts, at, doubtful)
+  return amounts[1] .. ' ' .. amounts[2] .. ' ' .. amounts[3] .. ' ' .. at .. ' ' .. doubtful
+end
+-- Adds reservations: fields with their words, and the amounts of all.
+local function hold(key, fields, all)
+  redis.call('HSET', key, unpack(fields))
+  redis.call('HINCRBY', key, 'n', #all)
+  add(key, 'h', all, '')
 end
 -- Milliseconds for which accounts are closed; 0: they are open.
 local function closed()
@@ -69,89 +85,134 @@ end
 """
 )
 
-#: May this be reserved? ARGV: its id, the amounts (three), then for each account its key and its
-#: bounds (three, -1: none). Returns {'closed', ms}, {'unknown', since, places from 1 …}, {'yes'}
-#: or {'spent', place, unit from 1, whether it stays so, what is spent, what is reserved}.
+#: May these be reserved, all in the same accounts? ARGV: how many accounts; for each its key and
+#: its bounds (three, -1: none); then for each reservation its id and the amounts (three). Returns
+#: for each {'closed', ms}, {'unknown', since, places from 1 …}, {'yes'} or {'spent', place, unit
+#: from 1, whether it stays so, what is spent, what is reserved}.
 ASK = """
 local shut, since = closed()
-if shut > 0 then return {'closed', shut} end
-local id, amounts, at = ARGV[1], {ARGV[2], ARGV[3], ARGV[4]}, text(now)
-local accounts, unknown, waits = {}, {'unknown', since}, nil
-for i = 5, #ARGV, 4 do
-  local a = read(ARGV[i], id)
+local behind, ids, asked, found, at = 1 + 4 * ARGV[1], {}, {}, {}, text(now)
+for i = behind + 1, #ARGV, 4 do
+  ids[#ids + 1], asked[#asked + 1] = ARGV[i], {ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]}
+end
+local function all(answer)
+  for i = 1, #ids do found[i] = answer end
+  return found
+end
+if shut > 0 then return all({'closed', shut}) end
+local accounts, unknown = {}, {'unknown', since}
+for i = 2, behind, 4 do
+  local a = read(ARGV[i], ids)
+  a.bounds = {tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])}
+  a.fields, a.new, a.was = {}, {}, a.n
   if a.g ~= since then
     local left = a.z and CLOSED - (now - a.z) or 0
-    if left > 0 then return {'closed', left} end
-    unknown[#unknown + 1] = (i - 1) / 4
+    if left > 0 then return all({'closed', left}) end
+    unknown[#unknown + 1] = (i + 2) / 4
   end
   accounts[#accounts + 1] = a
 end
-if #unknown > 2 then return unknown end
-for p, a in ipairs(accounts) do
-  -- One that was read from the journal was not looked at: it is among what is reserved.
-  if not a.x or parts(a.x)[4] == '0' then
-    for u = 1, 3 do
-      local bound, asked = tonumber(ARGV[p * 4 + 1 + u]), tonumber(amounts[u])
-      if bound >= 0 and asked > 0 then
-        if a.x then asked = 0 end
-        local spent, held = a['' .. u], a['h' .. u]
-        if spent + a['d' .. u] + asked > bound then
-          return {'spent', p, u, 1, text(spent), text(held)}
-        end
-        if not waits and spent + held + asked > bound then
-          waits = {'spent', p, u, 0, text(spent), text(held)}
+if #unknown > 2 then return all(unknown) end
+local function refused(id, amounts)
+  local waits = nil
+  for p, a in ipairs(accounts) do
+    local x = a.x[id]
+    -- One that was read from the journal was not looked at: it is among what is reserved.
+    if not x or parts(x)[4] == '0' then
+      for u = 1, 3 do
+        local bound, asks = a.bounds[u], tonumber(amounts[u])
+        if bound >= 0 and asks > 0 then
+          if x then asks = 0 end
+          local spent, held = a['' .. u], a['h' .. u]
+          if spent + a['d' .. u] + asks > bound then
+            return {'spent', p, u, 1, text(spent), text(held)}
+          end
+          if not waits and spent + held + asks > bound then
+            waits = {'spent', p, u, 0, text(spent), text(held)}
+          end
         end
       end
     end
   end
+  return waits
 end
-if waits then return waits end
+for i, id in ipairs(ids) do
+  found[i] = refused(id, asked[i])
+  if not found[i] then
+    found[i] = {'yes'}
+    for _, a in ipairs(accounts) do
+      if not a.x[id] then
+        local n = #a.fields
+        a.x[id] = words(asked[i], at, '0')
+        a.fields[n + 1], a.fields[n + 2], a.new[#a.new + 1] = 'x' .. id, a.x[id], asked[i]
+        for u = 1, 3 do a['h' .. u] = a['h' .. u] + asked[i][u] end
+      end
+    end
+  end
+end
 for p, a in ipairs(accounts) do
-  if a.n == 0 then redis.call('ZADD', HELD, 'NX', now, ARGV[p * 4 + 1]) end
-  if not a.x then hold(a.key, id, amounts, at, '0') end
+  if #a.new > 0 then
+    if a.was == 0 then redis.call('ZADD', HELD, 'NX', now, ARGV[p * 4 - 2]) end
+    hold(a.key, a.fields, a.new)
+  end
   redis.call('PEXPIRE', a.key, KEPT)
 end
-return {'yes'}
+return found
 """
 
 #: Makes an account of the journal, unless there is one or all was lost since. ARGV: since when
 #: accounts were kept as it was read, its key, what is spent (three), then for each reservation its
 #: id, its amounts (three) and whether it is in doubt.
 SEED = """
-local a = read(ARGV[2], '')
+local a = read(ARGV[2], {})
 if redis.call('GET', SINCE) ~= ARGV[1] or a.g == ARGV[1] then return 0 end
 redis.call('DEL', a.key)
 redis.call('HSET', a.key, 'g', ARGV[1], 1, ARGV[3], 2, ARGV[4], 3, ARGV[5])
 for i = 6, #ARGV, 5 do
-  hold(a.key, ARGV[i], {ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]}, '0', ARGV[i + 4])
+  local amounts = {ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]}
+  hold(a.key, {'x' .. ARGV[i], words(amounts, '0', ARGV[i + 4])}, {amounts})
+  if ARGV[i + 4] == '1' then add(a.key, 'd', {amounts}, '') end
 end
 redis.call('PEXPIRE', a.key, KEPT)
 redis.call('ZADD', HELD, 'NX', now, ARGV[2])
 return 1
 """
 
-#: Settles a reservation; one that is not there, because it was settled before, changes nothing.
-#: ARGV: its id, what it has cost (three), then for each account its key and its bounds. Returns the
-#: places, from 1, of accounts of which so much is spent now for the first time that people are
-#: warned.
+#: Settles reservations in the same accounts; one that is not there, because it was settled before,
+#: changes nothing. ARGV: how many accounts; for each its key and its bounds; then for each
+#: reservation its id and what it has cost (three). Returns for each the places, from 1, of accounts
+#: of which so much is spent now for the first time that people are warned.
 TELL = """
-local warned, cost = {}, {ARGV[2], ARGV[3], ARGV[4]}
-for i = 5, #ARGV, 4 do
-  local a = read(ARGV[i], ARGV[1])
-  if a.x then
-    local held = parts(a.x)
-    redis.call('HDEL', a.key, 'x' .. ARGV[1])
-    redis.call('HINCRBY', a.key, 'n', -1)
-    add(a.key, 'h', held, '-')
-    if held[5] == '1' then add(a.key, 'd', held, '-') end
-    add(a.key, '', cost, '')
-    for u = 1, 3 do
-      local bound = tonumber(ARGV[i + u])
-      if bound > 0 and a['' .. u] + cost[u] >= WARNED * bound
-        and redis.call('HSETNX', a.key, 'w', 1) == 1 then
-        warned[#warned + 1] = (i - 1) / 4
+local behind, ids, costs, warned = 1 + 4 * ARGV[1], {}, {}, {}
+for i = behind + 1, #ARGV, 4 do
+  ids[#ids + 1], costs[#costs + 1] = ARGV[i], {ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]}
+  warned[#warned + 1] = {}
+end
+for i = 2, behind, 4 do
+  local a, gone, freed, doubted, spent = read(ARGV[i], ids), {}, {}, {}, {}
+  for n, id in ipairs(ids) do
+    local x = a.x[id]
+    if x then
+      local held = parts(x)
+      a.x[id] = nil
+      gone[#gone + 1], freed[#freed + 1], spent[#spent + 1] = 'x' .. id, held, costs[n]
+      if held[5] == '1' then doubted[#doubted + 1] = held end
+      for u = 1, 3 do
+        local bound = tonumber(ARGV[i + u])
+        a['' .. u] = a['' .. u] + costs[n][u]
+        if bound > 0 and a['' .. u] >= WARNED * bound
+          and redis.call('HSETNX', a.key, 'w', 1) == 1 then
+          table.insert(warned[n], (i + 2) / 4)
+        end
       end
     end
+  end
+  if #gone > 0 then
+    redis.call('HDEL', a.key, unpack(gone))
+    redis.call('HINCRBY', a.key, 'n', -#gone)
+    add(a.key, 'h', freed, '-')
+    add(a.key, 'd', doubted, '-')
+    add(a.key, '', spent, '')
   end
 end
 return warned
@@ -188,13 +249,13 @@ return found
 
 #: Notes that reservations are in doubt. ARGV: the account's key, their ids.
 DOUBT = """
+local a = read(ARGV[1], {unpack(ARGV, 2)})
 for i = 2, #ARGV do
-  local a = read(ARGV[1], ARGV[i])
-  local held = a.x and parts(a.x)
+  local held = a.x[ARGV[i]] and parts(a.x[ARGV[i]])
   if held and held[5] == '0' then
     held[5] = '1'
-    redis.call('HSET', a.key, 'x' .. ARGV[i], table.concat(held, ' '))
-    add(a.key, 'd', held, '')
+    redis.call('HSET', a.key, 'x' .. ARGV[i], words(held, held[4], '1'))
+    add(a.key, 'd', {held}, '')
   end
 end
 return 0

@@ -19,7 +19,7 @@ from agents.catalog.registry import Registered
 from agents.governance.budgets import Account, Accounts, Amount, accounts_of, covers
 from app.admission.budgets.lua import COMMON, LOST, SCRIPTS
 from app.admission.covering import CoveringPolicies, about_of
-from app.admission.scripts import CLOCK, TRY_AGAIN_S, Query, Scripts
+from app.admission.scripts import CLOCK, TRY_AGAIN_S, OwnWords, Query, Scripts
 from app.concurrency.future import Future
 from app.journal.steps.spending import AccountState, CallKey, Holding
 from app.journal.stores.ledger import Ledger
@@ -142,7 +142,7 @@ class SharedBudgets:
     def asking(self, who: str, accounts: Accounts, amount: Amount) -> Query:
         """The question of ``ask``, to be asked together with breakers and limits."""
         self.used = True
-        return self._query("ASK", (who, *amount, *accounts.told), _said, _is_away)
+        return self._query("ASK", accounts.told, _said, _is_away, OwnWords(who, (who, *amount)))
 
     def seed(self, account: Account, since: str) -> Future[Any]:
         """Copy an account from the journal, unless somebody did meanwhile. Blocks for reading."""
@@ -152,7 +152,8 @@ class SharedBudgets:
 
     def tell(self, who: str, accounts: Accounts, spent: Amount) -> Future[list[int]]:
         """Settle a reservation; the places of accounts of which people are to be warned now."""
-        return self._run("TELL", (who, *spent, *accounts.told), _places, list)
+        own = OwnWords(who, (who, *spent), first=True)
+        return self._run("TELL", accounts.told, _places, list, own)
 
     # -- mending
 
@@ -172,7 +173,8 @@ class SharedBudgets:
             match fates.get(_key_of(who)):
                 case Amount() as spent:
                     settled += 1
-                    self._run("TELL", (who, *spent, key, -1, -1, -1), list, list)
+                    own = OwnWords(who, (who, *spent), first=True)
+                    self._run("TELL", (1, key, -1, -1, -1), list, list, own)
                 case Holding(doubtful=True) if not known:
                     doubtful.append(who)
                 case None if not 0 <= age_ms <= self._lease_ms:
@@ -192,8 +194,9 @@ class SharedBudgets:
         told: tuple[Any, ...],
         read: Callable[[Any], Any],
         otherwise: Callable[[], Any],
+        own: OwnWords | None = None,
     ) -> Future[Any]:
-        return self.run(self._query(name, told, read, otherwise))
+        return self.run(self._query(name, told, read, otherwise, own))
 
     def _query(
         self,
@@ -201,8 +204,9 @@ class SharedBudgets:
         told: tuple[Any, ...],
         read: Callable[[Any], Any],
         otherwise: Callable[[], Any],
+        own: OwnWords | None = None,
     ) -> Query:
-        return Query((self._names[name], 0, *told), read, otherwise, _CLOSED)
+        return Query((self._names[name], 0, *told), read, otherwise, _CLOSED, own)
 
     @cached_property
     def _names(self) -> dict[str, str]:

@@ -25,11 +25,11 @@ class Plan:
 
     def __init__(self, wants: Sequence[Wanted]) -> None:
         self._wants = tuple(wants)
-        self._texts = [json.dumps(wire(one.want)) for one in wants]
-        self._text = f"[{','.join(self._texts)}]"
-        #: Of those that count tokens, the text up to the cost, which is its end.
+        #: They as the scripts read them; what ``costs`` says of a request goes before.
+        self.text = json.dumps([wire(one.want) for one in wants])
+        #: Those that count tokens.
         self._counted = [
-            (place, what, self._texts[place].rpartition(" ")[0])
+            (place, what)
             for place, what in enumerate(one.what for one in wants)
             if not (what is None or what == "requests")
         ]
@@ -44,24 +44,19 @@ class Plan:
         if not self._counted:
             return self._wants
         wants = [*self._wants]
-        for place, what, _ in self._counted:
+        for place, what in self._counted:
             one = wants[place]
             wants[place] = Wanted(one.limit, _costing(one.want)(used(what, needs)), what)
         return tuple(wants)
 
-    def text(self, needs: Needs) -> str:
-        """Those as the scripts read them."""
-        if not self._counted:
-            return self._text
-        texts = [*self._texts]
-        for place, what, text in self._counted:
-            texts[place] = f"{text} {used(what, needs)}]"
-        return f"[{','.join(texts)}]"
+    def costs(self, needs: Needs) -> str:
+        """The tokens that one request takes: places of wants from 1, each with its cost."""
+        return " ".join([f"{place + 1} {used(what, needs)}" for place, what in self._counted])
 
     def wrong(self, needs: Needs, real: Needs | None) -> list[int]:
         """By how much each want's cost was wrong, as :func:`corrections` says it."""
         found = [*(self._unmade if real is None else self._made)]
-        for place, what, _ in self._counted:
+        for place, what in self._counted:
             found[place] = (0 if real is None else used(what, real)) - used(what, needs)
         return found
 

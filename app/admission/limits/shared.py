@@ -11,6 +11,7 @@ import json
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from agents.catalog.registry import Registered
@@ -22,7 +23,7 @@ from app.admission.limits.own_share import OwnShare
 from app.admission.limits.plans import Plan, Plans
 from app.admission.limits.tickets import Asker, NotAdmitted, Pumped, Ticket
 from app.admission.limits.wires import seconds_of, wires
-from app.admission.scripts import CLOCK, Query, Scripts
+from app.admission.scripts import CLOCK, OwnWords, Query, Scripts
 from app.concurrency.future import Future
 from celery_agents.contracts.limits import LimitPolicy
 
@@ -86,26 +87,26 @@ class SharedLimits:
     ) -> Ticket:
         """The ticket of a request to an agent; it wants what is ``beside`` too."""
         tenant = asker.tenant
-        key = (agent.deployment, agent.kind, tenant)
-        plan = self._plans.of(key, lambda: self._of_any_run(agent, tenant))
-        if plan is None or beside:
-            plan = Plan((*self._wanted(agent, tenant, run_id, needs), *beside))
+        key = (agent.deployment, agent.kind, tenant, beside)
+
+        def wants(run_id: str = "") -> tuple[Wanted, ...]:
+            about = replace(about_of(agent), tenant=tenant, run=run_id)
+            return (*wanted(self.of(agent, tenant), about, Needs()), *beside)
+
+        plan = self._plans.of(key, lambda: None if self._per_run(agent, tenant) else wants())
+        if plan is None:
+            plan = Plan(wants(run_id))
         return Ticket(asker, needs, plan, agent.deployment)
 
-    def _of_any_run(self, agent: Registered, tenant: str) -> Sequence[Wanted] | None:
-        runs = any(policy.per == "run" for policy in self.of(agent, tenant).values())
-        return None if runs else self._wanted(agent, tenant, "", Needs())
-
-    def _wanted(self, agent: Registered, tenant: str, run: str, needs: Needs) -> Sequence[Wanted]:
-        about = replace(about_of(agent), tenant=tenant, run=run)
-        return wanted(self.of(agent, tenant), about, needs)
+    def _per_run(self, agent: Registered, tenant: str) -> bool:
+        return any(policy.per == "run" for policy in self.of(agent, tenant).values())
 
     # -- asking and telling
 
     def asking(self, ticket: Ticket) -> Query:
         """The question whether a request may be made: in so many seconds, or its refusal."""
         asker = ticket.asker
-        told = (asker.step_id, self.lease_ms, ticket.text, "1" if asker.again else "0")
+        own = (asker.step_id, "1" if asker.again else "0", ticket.costs)
 
         def read(found: Any) -> NotAdmitted | float:
             if len(found) == 1:
@@ -114,7 +115,9 @@ class SharedLimits:
             place, wait_ms, before = found
             return NotAdmitted(ticket, place - 1, seconds_of(wait_ms), before)
 
-        return Query(self._command("ASK", *told), read, lambda: self.ask_here(ticket), OWN_SHARE)
+        command = self._command("ASK", self.lease_ms, ticket.text)
+        here = partial(self.ask_here, ticket)
+        return Query(command, read, here, OWN_SHARE, OwnWords(asker.step_id, own))
 
     def tell(
         self, ticket: Ticket, real: Needs | None, said: Sequence[Sequence[Any]] = ()
@@ -125,13 +128,13 @@ class SharedLimits:
         """
         wrong = ticket.wrong(real)
         step_id = ticket.asker.step_id
-        told = (step_id, ticket.text, str(wrong), json.dumps(said) if said else "[]")
+        told = (step_id, str(wrong), json.dumps(said) if said else "[]")
+        own = OwnWords(step_id, told, first=True)
         with self._lock:  # what is renewed after this does not have it any more
             for key in ticket.held:
                 self._held.pop((key, step_id), None)
-            return self._pumping(
-                "TELL", told, lambda: self.share.settle(ticket.wanted, step_id, wrong)
-            )
+            here = partial(self.share.settle, ticket.wanted, step_id, wrong)
+            return self._pumping("TELL", (ticket.text,), here, own)
 
     def park(self, refusal: NotAdmitted) -> Future[Pumped]:
         """Let a step wait for its turn; its row has been given back."""
@@ -141,7 +144,7 @@ class SharedLimits:
         ask = {"o": options, "p": asker.priority, "t": asker.tenant, "k": weight}
         self.begun()
         told = (asker.step_id, json.dumps(ask), json.dumps([w.place + 1 for w in ways]))
-        return self._pumping("PARK", told, lambda: None)
+        return self._pumping("PARK", told, lambda: None, OwnWords(asker.step_id))
 
     def pump(self, queues: Collection[str] = ()) -> Future[Pumped]:
         """Grant those that stand first what they want; of all queues, or of these."""
@@ -199,18 +202,14 @@ class SharedLimits:
         return (self._names[name], 0, *told)
 
     def _pumping(
-        self, name: str, told: tuple[Any, ...], here: Callable[[], None]
+        self,
+        name: str,
+        told: tuple[Any, ...],
+        here: Callable[[], None],
+        own: OwnWords | None = None,
     ) -> Future[Pumped]:
         def read(found: Any) -> Pumped:
-            woken, waits = found
-            if not (woken or waits):
-                return _NOTHING
-            again: dict[str, float] = {}
-            for queue, ms in zip(waits[::2], waits[1::2], strict=True):
-                known = again.get(queue.decode(), ms / 1000)
-                again[queue.decode()] = min(known, ms / 1000)
-            pumped = Pumped(tuple(step.decode() for step in woken), again)
-            if pumped:
+            if pumped := _pumped(found):
                 self.heard(pumped)
             return pumped
 
@@ -218,7 +217,7 @@ class SharedLimits:
             here()
             return _NOTHING
 
-        return self.scripts.run(Query(self._command(name, *told), read, otherwise, OWN_SHARE))
+        return self.scripts.run(Query(self._command(name, *told), read, otherwise, OWN_SHARE, own))
 
     def ask_here(self, ticket: Ticket) -> NotAdmitted | float:
         """Ask without Redis, where there is no queue to stand in."""
@@ -235,3 +234,14 @@ class SharedLimits:
                 for key in ticket.held:
                     self._held[key, ticket.asker.step_id] = None
             self.begun()
+
+
+def _pumped(found: Any) -> Pumped:
+    woken, waits = found or ((), ())
+    if not (woken or waits):
+        return _NOTHING
+    again: dict[str, float] = {}
+    for queue, ms in zip(waits[::2], waits[1::2], strict=True):
+        known = again.get(queue.decode(), ms / 1000)
+        again[queue.decode()] = min(known, ms / 1000)
+    return Pumped(tuple(step.decode() for step in woken), again)

@@ -36,15 +36,23 @@ class Ticket:
         deployment: where it may be one of several that answer, which of them.
     """
 
-    __slots__ = ("_plan", "asker", "deployment", "needs", "text")
+    __slots__ = ("_plan", "asker", "deployment", "needs")
 
     def __init__(self, asker: Asker, needs: Needs, plan: Plan, deployment: str = "") -> None:
         self.asker = asker
         self.needs = needs
         self.deployment = deployment
         self._plan = plan
-        #: Its wants as the scripts read them.
-        self.text = plan.text(needs)
+
+    @property
+    def text(self) -> str:
+        """The wants of its plan, as the scripts read them."""
+        return self._plan.text
+
+    @property
+    def costs(self) -> str:
+        """The costs of its own."""
+        return self._plan.costs(self.needs)
 
     @property
     def wanted(self) -> tuple[Wanted, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -21,7 +22,7 @@ from app.admission.limits.shared import OWN_SHARE, SharedLimits
 from app.admission.limits.tickets import NotAdmitted, Ticket, load_of
 from app.admission.limits.wires import seconds_of, wires
 from app.admission.routing.lua import CHOOSE
-from app.admission.scripts import Query
+from app.admission.scripts import OwnWords, Query
 from celery_agents.errors import BreakerOpenError, NotAdmittedError
 
 #: A wait that nobody knows counts as so long where one of several is to be told to people.
@@ -109,7 +110,8 @@ class Chooser:
             made = changes_of(option.switches, changes)
             return Chosen(option, early_ms / 1000, bool(probe), made)
 
-        return Query((self._script, 0, *about), read, lambda: self._here(options, order), OWN_SHARE)
+        command, here = (self._script, 0, *about), partial(self._here, options, order)
+        return Query(command, read, here, OWN_SHARE, OwnWords(asker.step_id))
 
     def _here(self, options: Sequence[Option], order: Order) -> Chosen | NoneFree:
         """Choose without Redis, where breakers let everything through."""

@@ -37,6 +37,7 @@ end
 
 local function let(i, early)
   local o = options[i]
+  write()
   local _, _, records, changes = breakers_of(o.b, policies(o), call)
   return {i, early, probing(o.b, o.y, records, call), changes}
 end
@@ -68,5 +69,6 @@ for _, i in ipairs(order) do
     told[i] = {place, wait, before}
   end
 end
+write()
 return {0, told}
 """

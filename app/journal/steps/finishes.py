@@ -239,8 +239,41 @@ class PostponeStep(Operation[Postponed]):
         self.noted = noted
 
     @property
+    def variety(self) -> int:
+        return self.error is None
+
+    @property
+    def has_lite(self) -> bool:
+        return self.error is not None  # else its wake is told
+
+    @property
     def locks(self) -> Collection[locks.Lock]:
         return [(self.claim.parent_id, self.claim.run_id)]
+
+    @classmethod
+    def shot(cls, operations: Sequence[PostponeStep]) -> Shot | None:
+        ids = [o.claim.id for o in operations]
+        if not operations[0].has_lite or len({*ids}) < len(ids):
+            return None
+        events = [o.event or (None, None) for o in operations]
+        values = (
+            *(ids, [o.claim.token for o in operations], State.RUNNING.value),
+            [None if o.error is None else as_json(o.error.compact()) for o in operations],
+            *([o.delay_s for o in operations], [o.unwoken_s for o in operations]),
+            *([int(not o.counted) for o in operations], [o.refused_within_s for o in operations]),
+            [kind for kind, _ in events],
+            [None if data is None else as_json(data) for _, data in events],
+        )
+        return Shot(prepared.POSTPONE, values, ids, lambda _place, _row: Postponed())
+
+    @property
+    def event(self) -> tuple[str, dict[str, Any]] | None:
+        """The event of it, with what that says."""
+        if self.error is None or not self.counted:
+            return self.noted
+        delay_s = round(self.delay_s, 3)
+        attempt = self.claim.attempt
+        return "retry", {"attempt": attempt, "delay_s": delay_s, "error": self.error.kind}
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[PostponeStep]) -> list[Postponed]:
@@ -286,15 +319,8 @@ class PostponeStep(Operation[Postponed]):
             .values(values)
             .returning(*WAKE_COLUMNS)
         ).first()
-        if row is not None and error is not None and self.counted:
-            data = {
-                "attempt": self.claim.attempt,
-                "delay_s": round(self.delay_s, 3),
-                "error": error.kind,
-            }
-            connection.execute(event(self.claim.run_id, self.claim.id, "retry", data))
-        if row is not None and self.noted is not None:
-            connection.execute(event(self.claim.run_id, self.claim.id, *self.noted))
+        if row is not None and (told := self.event) is not None:
+            connection.execute(event(self.claim.run_id, self.claim.id, *told))
         given_back = row is not None and error is None
         return Postponed(applied=row is not None, wakes=[wake_of(row)] if given_back else [])
 

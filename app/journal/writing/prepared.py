@@ -221,6 +221,38 @@ FINISH_ONE = Prepared(
     answers=True,
 )
 
+#: Of claimed steps that are tried again, with an event of it where they have one. What is
+#: cancelled, or held by somebody else, is left to the ordinary way: whoever cancels locks rows
+#: before it looks. After the errors come seconds until a step may be claimed, and until it is
+#: woken; by how much its attempts are fewer, the seconds that are its deadline if it has none, and
+#: its event.
+POSTPONE = Prepared(
+    "postpone_steps",
+    (*(_TEXTS, _INTEGERS, "text", _TEXTS, _FLOATS, _FLOATS, _INTEGERS, _FLOATS), _TEXTS, _TEXTS),
+    f"""
+    WITH held AS (
+        SELECT id FROM steps WHERE id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED
+    ), given AS (
+        UPDATE steps SET state = 'ready', worker_id = NULL, ready_at = {CLOCK} + v.delay_s,
+            wake_at = {CLOCK} + v.unwoken_s, wakes = 0, attempts = attempts - v.refund,
+            error = CAST(v.error AS json),
+            deadline_at = coalesce(deadline_at, {CLOCK} + v.within_s)
+        FROM unnest($1, $2, $4, $5, $6, $7, $8, $9, $10)
+            AS v(id, token, error, delay_s, unwoken_s, refund, within_s, kind, data)
+        WHERE steps.id = ANY (ARRAY(SELECT id FROM held)) AND steps.id = v.id
+            AND steps.token = v.token AND steps.state = $3 AND NOT steps.cancel_requested
+        RETURNING steps.id, steps.run_id, v.kind, v.data
+    ), noted AS (
+        INSERT INTO events (run_id, step_id, at, kind, data)
+        SELECT run_id, id, {CLOCK}, kind, CAST(data AS json) FROM given WHERE kind IS NOT NULL
+    )
+    SELECT id FROM given
+    """,  # noqa: S608 - of our own constant
+    answers=True,
+    joined=True,
+    locks=True,
+)
+
 _MEMBER = words(
     {n: f"m.{n}" for n in OF_MEMBERS} | {n: f"w.{n}" for n in INHERITED},
     at=CLOCK,

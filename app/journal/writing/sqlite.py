@@ -25,8 +25,8 @@ class Statements:
     """The statements for a shot; the first one of a kind that answers has to write every row.
 
     ``{n}`` stands for the n-th of a row's values, ``:one``, ``:two`` and ``:three`` for what all
-    have in common, in the order in which the shot has them, and ``:at`` for the time. One that
-    ``returns`` rows, their ids first, may leave some: those are not written.
+    have in common, in the order in which the shot has them, and ``:at`` for the time. Those whose
+    last one ``returns`` rows, their ids first, may leave some: those are not written.
     """
 
     like: Prepared
@@ -122,6 +122,27 @@ _FINISH_FLOWS = Statements(
         """,
     ),
 )
+_CLAIMED = """{0} AND steps.token = {1} AND steps.state = :one
+            AND NOT steps.cancel_requested"""
+_POSTPONE = Statements(
+    prepared.POSTPONE,
+    (
+        f"""
+        INSERT INTO events (run_id, step_id, at, kind, data)
+        SELECT steps.run_id, steps.id, :at, {{7}}, {{8}}
+        FROM json_each(:rows) AS v CROSS JOIN steps
+        WHERE {{7}} IS NOT NULL AND steps.id = {_CLAIMED}
+        """,  # noqa: S608 - of our own constants
+        f"""
+        UPDATE steps SET state = 'ready', worker_id = NULL, ready_at = :at + {{3}},
+            wake_at = :at + {{4}}, wakes = 0, attempts = attempts - {{5}}, error = {{2}},
+            deadline_at = coalesce(deadline_at, :at + {{6}})
+        FROM json_each(:rows) AS v WHERE steps.id = {_CLAIMED}
+        RETURNING id
+        """,  # noqa: S608 - of our own constants
+    ),
+    returns=True,
+)
 
 
 def _starting(like: Prepared, more: dict[str, int]) -> Statements:
@@ -202,7 +223,7 @@ _SETTLE = Statements(
 OF = {
     s.like.name: s
     for s in (
-        *(_CLAIM, _TAKE, _INSERT, _FINISH, _FINISH_FLOWS, _START_CALL, _START_RESERVED),
+        *(_CLAIM, _TAKE, _INSERT, _FINISH, _FINISH_FLOWS, _START_CALL, _START_RESERVED, _POSTPONE),
         *(_FINISH_CALL, _FINISH_RESERVED, _SETTLE),
     )
 } | {
@@ -230,7 +251,7 @@ def fire(connection: Connection, volley: Sequence[Shot]) -> Written:
         values = {"at": at, **_values(statements.like, shot)}
         results = [send(connection, t, values) for t in statements.texts]
         if statements.returns:
-            written |= {row[0]: row for row in results[0].rows}
+            written |= {row[0]: row for row in results[-1].rows}
             continue
         if shot.prepared.answers and results[0].written != len(shot.ids):
             raise AmissError

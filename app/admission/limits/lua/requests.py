@@ -5,36 +5,52 @@ from __future__ import annotations
 from app.admission.limits.lua.queues import QUEUES
 from app.admission.limits.lua.rules import GRANTS
 
-#: May this request be made? ARGV: who, lease in ms, wants, whether it may have a grant. Returns the
-#: ms until it is to go out, since those that were woken may come all at once; or the place of what
-#: refuses it from 1, the ms until it may not (-1: unknown), and how many stand before it there.
+#: May these requests be made? All are of one plan. ARGV: lease in ms, wants, then for each
+#: request: who, whether it may have a grant, and what it costs otherwise than its plan says, as
+#: places of wants from 1 and costs. Returns for each the ms until it is to go out, since those that
+#: were woken may come all at once; or the place of what refuses it from 1, the ms until it may not
+#: (-1: unknown), and how many stand before it there.
 ASK = f"""
-local who, lease, wants = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
+local lease, wants, found = tonumber(ARGV[1]), cjson.decode(ARGV[2]), {{}}
 foresee(wants)
-if ARGV[4] == '1' then
+-- The ms until what was granted to it is to go out, if something was.
+local function granted_to(who)
 {GRANTS}
   local granted = redis.call('GET', L .. 'grant:' .. who)
   if granted then
     local closed = closed_for(wants, who)
-    if closed <= HELD then return {{use(cjson.decode(granted).w, who, lease, closed)}} end
+    if closed <= HELD then return use(cjson.decode(granted).w, who, lease, closed) end
     revoke(who)
   end
 end
-local place, wait, before = blocked(wants, who)
-if place then return {{place, wait, before}} end
-take(wants, who, lease)
-return {{send(wants, 0)}}
+for i = 3, #ARGV, 3 do
+  local who, early = ARGV[i], nil
+  for place, cost in string.gmatch(ARGV[i + 2], '(%d+) (%d+)') do
+    local w = wants[tonumber(place)]
+    w[#w] = tonumber(cost)
+  end
+  if ARGV[i + 1] == '1' then early = granted_to(who) end
+  if early then
+    found[#found + 1] = {{early}}
+  else
+    local place, wait, before = blocked(wants, who)
+    if not place then take(wants, who, lease) end
+    found[#found + 1] = place and {{place, wait, before}} or {{send(wants, 0)}}
+  end
+end
+write()
+return found
 """
 
-#: Tells how a request went. ARGV: who, its wants, by how much each one's cost was wrong, and what
-#: the provider said, in this order: {answered, source} and {refused, source} where it tells no
-#: limits, {pause, key, ms}, {learned, source, what, number}, and {left, place of a want from 1,
-#: remaining, ms since then at the most}. Returns what ``pump`` says.
+#: Tells how requests went, all of one plan. ARGV: its wants, then for each request: who, by how
+#: much each want's cost was wrong, and what the provider said, in this order: {answered, source}
+#: and {refused, source} where it tells no limits, {pause, key, ms}, {learned, source, what,
+#: number}, and {left, place of a want from 1, remaining, ms since then at the most}. Returns for
+#: each 0, but for the last one what ``pump`` says.
 TELL = (
     """
-local who, wants, woken, waits = ARGV[1], cjson.decode(ARGV[2]), {}, {}
-local by, said = cjson.decode(ARGV[3]), ARGV[4] == '[]' and {} or cjson.decode(ARGV[4])
-for _, s in ipairs(said) do
+local wants, found, woken, waits, gone = cjson.decode(ARGV[1]), {}, {}, {}, {}
+local function told(s)
   if s[1] == 'answered' then
     local told = learned(s[2], 'window', 'refused')
     local n = tonumber(told[1] or UNKNOWN)
@@ -50,19 +66,27 @@ for _, s in ipairs(said) do
     redis.call('PEXPIRE', L .. 'learned:' .. s[2], KEPT)
   end
 end
-for i, w in ipairs(wants) do
-  if slots(w) then redis.call('ZREM', L .. w[1] .. ':' .. w[2], who)
-  elseif w[1] ~= 'P' then
-    correct(w, by[i], 'R:')
-    correct(w, by[i], 'X:')
+for i = 2, #ARGV, 3 do
+  local by = cjson.decode(ARGV[i + 1])
+  local said = ARGV[i + 2] == '[]' and {} or cjson.decode(ARGV[i + 2])
+  for _, s in ipairs(said) do told(s) end
+  gone[#gone + 1], found[#found + 1] = ARGV[i], 0
+  for n, w in ipairs(wants) do
+    if w[1] ~= 'P' and not slots(w) then
+      correct(w, by[n], 'R:')
+      correct(w, by[n], 'X:')
+    end
+  end
+  for _, s in ipairs(said) do
+    local r = s[1] == 'left' and rate(wants[s[2]])
+    if r then
+      local level = now + r[3] - s[3] * r[4] - s[4]
+      if level > math.max(read(L .. 'R:' .. r[2]), now) then set_rate('R:' .. r[2], level) end
+    end
   end
 end
-for _, s in ipairs(said) do
-  local r = s[1] == 'left' and rate(wants[s[2]])
-  if r then
-    local level = now + r[3] - s[3] * r[4] - s[4]
-    if level > math.max(read(L .. 'R:' .. r[2]), now) then set_rate('R:' .. r[2], level) end
-  end
+for _, w in ipairs(wants) do
+  if slots(w) then redis.call('ZREM', L .. w[1] .. ':' .. w[2], unpack(gone)) end
 end
 if redis.call('EXISTS', L .. 'queues') == 1 then
 """
@@ -70,7 +94,9 @@ if redis.call('EXISTS', L .. 'queues') == 1 then
     + """
   pump_all(wants, woken, waits)
 end
-return {woken, waits}
+write()
+found[#found] = {woken, waits}
+return found
 """
 )
 

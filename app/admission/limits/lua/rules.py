@@ -32,8 +32,9 @@ local SHORT, HELD, COMING = {SHORT_MS}, {HELD_MS}, {COMING_MS}
 """
     """
 local function number(x) return string.format('%.17g', x) end
--- Numbers by their keys, each read once a script: whoever writes one says so there.
-local seen = {}
+-- Numbers by their keys, each read once a script; those that it changes, and sets that it adds to,
+-- with the ms for which they are kept: ``write`` does that once for all that it has done.
+local seen, changed, kept = {}, {}, {}
 local function read(key)
   local known = seen[key]
   if not known then
@@ -121,13 +122,20 @@ end
 local function hold(w, who, lease)
   local key = L .. w[1] .. ':' .. w[2]
   redis.call('ZADD', key, now + lease, who)
-  redis.call('PEXPIRE', key, lease + KEPT)
+  kept[key] = lease + KEPT
 end
 
 local function set_rate(key, paid_off)
-  local kept = math.ceil(math.max(paid_off - now, 0)) + KEPT
-  redis.call('SET', L .. key, number(paid_off), 'PX', kept)
-  seen[L .. key] = paid_off
+  seen[L .. key], changed[L .. key] = paid_off, paid_off
+end
+
+-- Every script that takes, gives back or counts something ends with this.
+local function write()
+  for key, paid_off in pairs(changed) do
+    local ms = math.ceil(math.max(paid_off - now, 0)) + KEPT
+    redis.call('SET', key, number(paid_off), 'PX', ms)
+  end
+  for key, ms in pairs(kept) do redis.call('PEXPIRE', key, ms) end
 end
 
 local function take(wants, who, lease)
@@ -192,12 +200,22 @@ local function before(q, who)
   return redis.call('ZCARD', L .. 'queue:' .. q) + redis.call('ZRANK', coming, who)
 end
 
+-- Whether somebody stands in a queue; looked at once a script, since who asks stands in none.
+local queued, crowded = nil, {}
+local function is_crowded(w)
+  if queued == nil then queued = redis.call('EXISTS', L .. 'queues') == 1 end
+  if not queued then return false end
+  local q = queue_of(w)
+  if crowded[q] == nil then crowded[q] = redis.call('EXISTS', L .. 'queue:' .. q) == 1 end
+  return crowded[q]
+end
+
 -- The place of what refuses a request from 1, and the ms until it may not; also who stands before.
 local function blocked(wants, who)
   local place, wait = check(wants, who)
-  if not place and redis.call('EXISTS', L .. 'queues') == 1 then
+  if not place then
     for i, w in ipairs(wants) do
-      if redis.call('EXISTS', L .. 'queue:' .. queue_of(w)) == 1 then place, wait = i, 0; break end
+      if is_crowded(w) then place, wait = i, 0; break end
     end
   end
   if not place then return nil end

@@ -24,6 +24,7 @@ end
 for _, q in ipairs(queues) do
   if redis.call('ZSCORE', L .. 'queue:' .. q, who) then pump(q, woken, waits) end
 end
+write()
 return {woken, waits}
 """
 
@@ -44,6 +45,7 @@ if #queues == 0 then
   end
 end
 for _, q in ipairs(queues) do pump(q, woken, waits) end
+write()
 return {woken, waits}
 """
 
@@ -54,6 +56,7 @@ for _, who in ipairs(ARGV) do
   local granted = revoke(who)
   if granted then pump_all(granted, woken, waits) end
 end
+write()
 return {woken, waits}
 """
 
@@ -64,5 +67,6 @@ for i = 2, #ARGV do
   pause(ARGV[i], ARGV[1] ~= '0' and now + ARGV[1] or nil)
   if ARGV[1] == '0' then pump('P:' .. ARGV[i], woken, waits) end
 end
+write()
 return {woken, waits}
 """

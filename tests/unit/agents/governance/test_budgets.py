@@ -99,13 +99,13 @@ def test_what_accounts_say_together() -> None:
     }
     company, customer, run = every = accounts_of(policies, ABOUT, 1_790_000_000)
     assert (every.strict, every.in_dollars) == (True, True)
-    assert every.told == (*company.told, *customer.told, *run.told)
+    assert every.told == (3, *company.told, *customer.told, *run.told)
     assert every.bookings == (company.booking, customer.booking, run.booking)
     assert every.booked == (company.booking, customer.booking)  # a run's are summed of its calls
     assert every.wanting(Amount(1, 1, 1)) is every
     free = every.wanting(Amount(0, 0, 1))
-    assert (free, free.told, free.in_dollars) == ((run,), run.told, False)
-    assert (Accounts().strict, Accounts().told, Accounts().last(0.0)) == (False, (), True)
+    assert (free, free.told, free.in_dollars) == ((run,), (1, *run.told), False)
+    assert (Accounts().strict, Accounts().told, Accounts().last(0.0)) == (False, (0,), True)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -96,6 +97,43 @@ def test_one_that_was_refused_costs_no_attempt(world: World, journal: Journal) -
     assert row.ready_at == pytest.approx(world.clock() + 30, abs=5)
     assert row.deadline_at == pytest.approx(world.clock() + 99, abs=5)
     assert world.events("s") == []
+
+
+def test_many_that_are_tried_again_are_one_write(world: World, journal: Journal) -> None:
+    """Each is told apart: what waits at a limit, has failed, was cancelled, or is another's."""
+    four = ("refused", "failed", "cancelled", "lost")
+    claims = {name: claimed(journal, name, step(name)) for name in four}
+    assert world.journal("other").cancel("cancelled").applied
+    stale = replace(claims["lost"], token=7)
+    rules, at_limit = journal.rules, ("limited", {"limit": "x", "place": 3})
+    about: dict[str, Any] = {"error": TIRED, "cancelled": FAILED, "rules": rules}
+    refused, failed, cancelled, lost = batch(
+        journal,
+        PostponeStep(
+            claims["refused"],
+            delay_s=0.0,
+            refused_within_s=99.0,
+            woken_in_s=20.0,
+            noted=at_limit,
+            **about,
+        ),
+        PostponeStep(claims["failed"], delay_s=30.0, **about),
+        PostponeStep(claims["cancelled"], delay_s=30.0, noted=at_limit, **about),
+        PostponeStep(stale, delay_s=30.0, **about),
+    )
+    assert [p.applied for p in (refused, failed, cancelled, lost)] == [True, True, True, False]
+    assert [p.outcome for p in (refused, failed, cancelled, lost)] == [None, None, FAILED, None]
+    rows = {name: world.row(name) for name in four}
+    assert [rows[n].state for n in four] == ["ready", "ready", "failed", "running"]
+    assert [rows[n].attempts for n in ("refused", "failed")] == [0, 1]
+    assert rows["refused"].wake_at == pytest.approx(world.clock() + 30, abs=5)
+    assert rows["refused"].deadline_at == pytest.approx(world.clock() + 99, abs=5)
+    assert rows["failed"].deadline_at is None
+    told = {"attempt": 1, "delay_s": 30, "error": "unavailable"}
+    assert world.events("refused") == [at_limit]
+    assert world.events("failed") == [("retry", told)]
+    assert world.events("lost") == []
+    assert claimed(journal, "refused").attempt == 1
 
 
 def test_a_step_that_is_given_back_costs_no_attempt(world: World, journal: Journal) -> None:

@@ -200,6 +200,10 @@ def test_plans_are_kept_with_their_indexes(postgres_journal_url: str) -> None:
             (["s"], [9], "running", ["{}"], 10.0, ["{}"], ["t"], ["flow/s"], ["[]"]),
         ),
         Shot(prepared.FINISH_CALL, (["s"], [0], [9], ["{}"], ["{}"], [None])),
+        Shot(
+            prepared.POSTPONE,
+            (["s"], [9], "running", ["{}"], [1.0], [9.0], [1], [None], ["limited"], ["{}"]),
+        ),
     ):
         held.shoot([told])
     have = 0
