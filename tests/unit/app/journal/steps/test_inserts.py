@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from app.journal.schema.engine import read_clock
@@ -20,10 +22,10 @@ class TestTwoOfTheSame(OnPostgres):
         journal = world.journal()
 
         def work() -> list[bool | None]:
-            asked = [kind(step(name), 1.0) for name in ("z", "a")]
+            asked: list[Any] = [kind(step(name), 1.0) for name in ("z", "a")]
             if not quick:
                 return batch(journal, *asked)
-            return [f.result(SOON) for f in journal._writer.submit_all([*asked])]
+            return [f.result(SOON) for f in journal._writer.submit_all(asked)]
 
         with world.engine.connect() as other:
             insert_steps(other, [row_of(step("a"), read_clock(other), 1.0)])
