@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import queue
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Generic, Protocol
 
@@ -58,7 +59,10 @@ class Events(Generic[T]):
         self._at = place(after)
         self._seen: dict[str, tuple[int, int]] = {}
         self._resumed = after != FIRST  # the first event of a step need not be its number one
+        #: Whether nothing is read for it; how often that began. Reader and taker change it.
         self.behind = False
+        self.fell_behind = 0
+        self._pace = threading.Lock()
         schema = run.answer_schema
         self._partial = None if schema is None else PartialAnswers(schema)
         #: Whether it has to hear first what was told before ``after``.
@@ -109,8 +113,11 @@ class Events(Generic[T]):
         if isinstance(told, Exception):
             raise told
         self.after = told.id
-        if self.behind and self._queue.empty():
-            self.behind = False
+        with self._pace:
+            caught_up = self.behind and self._queue.empty()
+            if caught_up:
+                self.behind = False
+        if caught_up:
             self._watching.add(self)
         return told
 
@@ -122,14 +129,16 @@ class Events(Generic[T]):
 
     def put(self, told: RunEvent[T] | Exception) -> None:
         """Hand over an event, or the reason why there are no more."""
-        self._queue.put(told)
+        with self._pace:  # who takes it at once finds out that it is behind
+            self._queue.put(told)
+            if self._queue.qsize() > _BEHIND and isinstance(told, RunEvent) and told.type != "end":
+                self.fell_behind += not self.behind
+                self.behind = True
         if self._loop is not None and self._heard is not None:
             try:
                 self._loop.call_soon_threadsafe(self._heard.set)
             except RuntimeError:  # the loop is closed: nobody watches any more
                 self._watching.remove(self)
-        if self._queue.qsize() > _BEHIND and isinstance(told, RunEvent) and told.type != "end":
-            self.behind = True
 
     def recall(self, told: dict[str, Any]) -> None:
         """Hear an entry that is not to be handed over any more."""

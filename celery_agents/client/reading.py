@@ -68,7 +68,7 @@ class StreamReader:
 
     def join(self, watcher: Events[Any]) -> None:
         """Bring a new watcher to where the others of its run are."""
-        run, after = watcher.run, watcher.after
+        run, after, paces = watcher.run, watcher.after, watcher.fell_behind
         key = names.STREAM + run.id
         channel = self.channels.get(run.id)
         if watcher.recalls:
@@ -87,7 +87,8 @@ class StreamReader:
                 after = entries[-1][0].decode()
         if channel.run.message is None:
             channel.run = run
-        channel.watchers.append(watcher)
+        if watcher.fell_behind == paces and watcher not in channel.watchers:
+            channel.watchers.append(watcher)  # else it comes again
         channel.look_at = 0.0  # it may have ended long ago
         if not known:
             self._lack(channel, watcher)
@@ -156,13 +157,17 @@ class StreamReader:
         return told | (found if isinstance(found, dict) else {"text": found})
 
     def _tell(self, channel: Channel, entries: Any, watchers: list[Events[Any]]) -> None:
+        # Who falls behind is told no more of these, also if it catches up meanwhile: it comes again
+        # from where it is.
+        paces = [(watcher, watcher.fell_behind) for watcher in watchers if not watcher.behind]
         for raw_id, fields in entries:
             told = self._event(fields)
             event_id = raw_id.decode()
-            for watcher in watchers:
-                if not watcher.behind and not watcher.take(event_id, told):
+            for watcher, pace in paces:
+                if watcher.fell_behind == pace and not watcher.take(event_id, told):
                     self._lack(channel, watcher)
             if told["step_id"] == channel.run.id and told.get("data", {}).get("state") in _FINAL:
                 channel.ends()
         channel.heard()
-        channel.watchers = [w for w in channel.watchers if not w.behind]
+        along = [watcher for watcher, pace in paces if watcher.fell_behind == pace]
+        channel.watchers = [w for w in channel.watchers if w not in watchers or w in along]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import queue
 import random
 import threading
 import time
@@ -14,7 +15,9 @@ import redis
 from pydantic import BaseModel
 
 from celery_agents import Client, RunEvent, names
-from celery_agents.client import watching
+from celery_agents.client import events, watching
+from celery_agents.client.events import FIRST, Events
+from celery_agents.client.reading import StreamReader
 from celery_agents.client.run import Run
 from celery_agents.contracts.schema import form_of
 from celery_agents.errors import BadAnswerError, InvalidPayloadError, ResultTimeoutError
@@ -209,6 +212,83 @@ def test_a_slow_watcher_gets_all_of_it(client: Client, store: redis.Redis) -> No
         heard.append(event)
     assert "".join(e.text for e in heard) == "".join(f"{n}," for n in range(count))
     assert heard[-1].type == "end"
+
+
+class Again:
+    """Who come again, instead of a thread that reads for them."""
+
+    def __init__(self) -> None:
+        self.added: list[Events[Any]] = []
+
+    def add(self, watcher: Events[Any]) -> None:
+        self.added.append(watcher)
+
+    def remove(self, watcher: Events[Any]) -> None:
+        """Nothing reads for it."""
+
+
+def taken(watcher: Events[Any]) -> str:
+    """Take all that is there for a watcher; the texts."""
+    texts = ""
+    while not watcher._queue.empty():
+        texts += watcher._taken(watcher._queue.get()).text or ""
+    return texts
+
+
+def test_who_catches_up_amid_a_read_lacks_nothing(
+    client: Client, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_BEHIND", 3)
+    for n in range(10):
+        tell(store, "r", n + 1, text=str(n))
+    again, run = Again(), Run[Any](client.runs, "r")
+    heard: list[str] = []
+    lacking: list[Events[Any]] = []
+    slow = Events[Any](again, run, FIRST, WAIT_S)
+
+    class Beside(Events[Any]):
+        """Another one, who is told after the slow one of each."""
+
+        def put(self, told: Any) -> None:
+            if told.text == "6":  # the slow one was left behind at three
+                heard.append(taken(slow))
+
+    raw = redis.Redis(**{**store.connection_pool.connection_kwargs, "decode_responses": False})
+    reader = StreamReader(raw, lambda _, watcher: lacking.append(watcher))
+    for watcher in (slow, Beside(again, run, FIRST, WAIT_S)):
+        reader.join(watcher)
+    reader.read()
+    assert (heard, again.added, lacking) == (["0123"], [slow], [])
+    while again.added:
+        reader.join(again.added.pop())
+        heard.append(taken(slow))
+    assert "".join(heard) == "0123456789"
+    assert len(reader.channels["r"].watchers) == 2
+    assert not lacking
+    reader.close()
+
+
+def test_who_takes_all_as_it_falls_behind_comes_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_BEHIND", 0)
+    again = Again()
+    slow = Events[Any](again, Run[Any](client.runs, "r"), FIRST, WAIT_S)
+    takes = threading.Thread(target=taken, args=(slow,))
+
+    class Counted(queue.SimpleQueue[Any]):
+        def qsize(self) -> int:
+            """Somebody takes what is counted, before the count is looked at."""
+            found = super().qsize()
+            takes.start()
+            takes.join(0.2)
+            return found
+
+    slow._queue = Counted()
+    slow.put(RunEvent(id="1-1", type="text", step_id="r"))
+    takes.join(WAIT_S)
+    assert again.added == [slow]
+    assert not slow.behind
 
 
 def test_nothing_within_the_time_is_an_error(client: Client) -> None:
