@@ -253,7 +253,8 @@ def test_who_catches_up_amid_a_read_lacks_nothing(
             if told.text == "6":  # the slow one was left behind at three
                 heard.append(taken(slow))
 
-    raw = redis.Redis(**{**store.connection_pool.connection_kwargs, "decode_responses": False})
+    about = store.connection_pool.connection_kwargs
+    raw = redis.Redis(**{k: about[k] for k in ("host", "port", "db", "password")})
     reader = StreamReader(raw, lambda _, watcher: lacking.append(watcher))
     for watcher in (slow, Beside(again, run, FIRST, WAIT_S)):
         reader.join(watcher)
