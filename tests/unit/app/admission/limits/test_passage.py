@@ -50,8 +50,10 @@ class Redis:
 
     def _answer(self, sha: str, arguments: list[Any]) -> Any:
         self.asked.append((sha, tuple(arguments)))
-        asks = len(arguments) == 4 and arguments[3] in {"0", "1"}
-        return self.answers.pop(0) if asks else self.pumped
+        if len(arguments) == 5 and arguments[3] in {"0", "1"}:  # of one that asks
+            return [self.answers.pop(0)]
+        tells = len(arguments) == 4 and str(arguments[2]).startswith("[")
+        return [self.pumped] if tells else self.pumped
 
 
 @pytest.fixture(autouse=True)
