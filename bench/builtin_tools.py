@@ -2,8 +2,9 @@
 
 In one process with its journal (SQLite), as a worker has it, without Celery around. A call is
 checked, made, bounded, and told; ``bare`` is the tool's function alone with arguments that were
-checked before, so that what is left is dispatch. Those that wait for files, servers or a commit of
-the journal say so: they take what these take. Servers of the web are one on this machine.
+checked before, so that what is left is dispatch. Of each the quietest of some rounds over all tools
+is told, so that what else the machine does counts less. Those that wait for files, servers or a
+commit of the journal say so: they take what these take. Servers of the web are one on this machine.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ from celery_agents.contracts.base import JsonValue
 from tests.unit.agents.toolsets.builtin.site import site
 from tests.unit.agents.toolsets.builtin.support import fill, web
 
-#: Calls of a tool that waits for nothing, and of one that waits; a tenth of them before.
-CALLS, WAITING_CALLS = 400, 40
+#: Calls of a tool that waits for nothing in a round, and of one that waits; a tenth of them before.
+CALLS, WAITING_CALLS = 200, 20
+ROUNDS = 5
 #: Microseconds of a call on the loop, in a thread, and of the slowest one in a hundred.
 LOOP_US, THREAD_US, SLOW_US = 60, 300, 1_000
 
@@ -98,10 +100,6 @@ class Figures:
     cpu: float
     bare: float
 
-    def is_within(self, most: float) -> bool:
-        """Return whether half of its calls take so many microseconds, and 99 % a millisecond."""
-        return self.p50 <= most and self.p99 <= SLOW_US
-
     @property
     def dispatch(self) -> float:
         """The microseconds that are not the function's own."""
@@ -111,7 +109,7 @@ class Figures:
 def main() -> None:
     """Print a table, slowest first: microseconds by the clock and of the processor."""
     with tempfile.TemporaryDirectory() as place:
-        rows = [*_rows(Path(place))]
+        rows = _rows(Path(place))
     head = ("p50 µs", "p99 µs", "CPU p50", "bare p50", "dispatch")
     print(f"{'built-in tool':<22}{'where':<8}{'waits for':<10}" + "".join(f"{h:>10}" for h in head))
     for row in sorted(rows, key=lambda row: (row.waits, -row.p50)):
@@ -120,22 +118,31 @@ def main() -> None:
     free = [row for row in rows if not row.waits]
     for where, most in (("loop", LOOP_US), ("thread", THREAD_US)):
         here = [row for row in free if row.where == where]
-        within = sum(row.is_within(most) for row in here)
+        within = sum(row.p50 <= most for row in here)
+        both = sum(row.p50 <= most and row.p99 <= SLOW_US for row in here)
         own = sum(row.dispatch <= most for row in here)
-        print(f"{where}: {within} of {len(here)} within {most} µs, and p99 within {SLOW_US:,}")
+        print(
+            f"{where}: {within} of {len(here)} within {most} µs, {both} with p99 below {SLOW_US:,}"
+        )
         print(f"  dispatch alone {median(row.dispatch for row in here):.0f}, {own} within {most}")
     print(f"{len(rows) - len(free)} wait for files, servers or the journal")
 
 
-def _rows(place: Path) -> Iterator[Figures]:
+def _rows(place: Path) -> list[Figures]:
+    quietest: dict[str, Figures] = {}
     with serving(f"sqlite:///{place / 'journal.db'}") as runtime:
-        for tool, given, waits, before in _tools(place / "root"):
+        every = [*_tools(place / "root")] * ROUNDS
+        for number, (tool, given, waits, before) in enumerate(every):
             code = BuiltinCalls(tool, given, before)
-            attempt_steps(runtime, code, "builtin", 1)
+            attempt_steps(runtime, code, f"builtin-{number}", 1)
             p99 = quantiles(code.took, n=100)[98]
             where = "loop" if tool.runs_on_loop(given) else "thread"
             figures = (median(code.took), p99, median(code.cpu), median(code.bare))
-            yield Figures(tool.name, where, waits, *figures)
+            found = Figures(tool.name, where, waits, *figures)
+            known = quietest.setdefault(tool.name, found)
+            if (found.p50, found.p99) < (known.p50, known.p99):
+                quietest[tool.name] = found
+    return [*quietest.values()]
 
 
 def _tools(

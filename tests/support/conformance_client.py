@@ -12,15 +12,17 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 
 from agents.tools.calls import ToolError, ToolSpec
+from agents.tools.offered import spec_of
 from agents.toolsets.mcp.toolset import McpToolset
 from celery_agents.errors import AgentsError
-from tests.support.mcp_servers import call, toolset
+from tests.support.mcp_servers import toolset
 
 _SAMPLES: dict[str, Any] = {"integer": 5, "number": 5, "boolean": True, "array": [], "object": {}}
 
@@ -40,17 +42,21 @@ async def _asked(url: str) -> None:
     desk = toolset(secrets=secrets, **fields)
     try:
         step: Any = None
-        for spec in await desk.specs(step):
-            await _called(desk, spec)
+        specs = [spec_of(desk, one) for one in await desk.specs(step)]
+        for spec in specs:
+            await _called(desk, spec, specs)
     finally:
         await desk.aclose()
 
 
-async def _called(desk: McpToolset, spec: ToolSpec) -> None:
+async def _called(desk: McpToolset, spec: ToolSpec, specs: Sequence[ToolSpec]) -> None:
     properties: Any = spec.parameters.get("properties") or {}
     given = {name: _sample(about) for name, about in properties.items()}
+    if spec.name == "json_schema_echo":  # it is told the schema of the other tool as it was read
+        given = {"schema": next(one.parameters for one in specs if one is not spec)}
     try:
-        print(spec.name, await call(desk, spec.name, **given))
+        step: Any = None
+        print(spec.name, await desk.call(spec.name, given, key="key-1", step=step))
     except (ToolError, AgentsError) as error:  # the suite judges what was sent
         print(spec.name, type(error).__name__, error, file=sys.stderr)
 
