@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,10 +29,6 @@ echo x >>"$0.calls"
 # A Python that is new enough, and can make no environment.
 PYTHON = """#!/bin/sh
 case "$*" in *version_info*) echo "$0";; *) echo 'no pip here' >&2; exit 1;; esac
-"""
-# One that takes so long for the same work.
-PACED = """#!/bin/sh
-case "$*" in *process_time*) echo "{us} {version}";; *version_info*) echo "$0";; *) exit 1;; esac
 """
 
 
@@ -180,30 +175,6 @@ def test_old_pythons_are_one_error(ready: Checkout) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("run: Python 3.11 or newer is needed")
     assert ready.set_ups == 0
-
-
-@pytest.mark.parametrize(
-    ("paced", "taken"),
-    [
-        ({"us": 800, "version": "3.13"}, "second"),
-        ({"us": 900, "version": "3.13"}, "bin"),  # it is hardly faster
-        ({"us": 800, "version": "3.14"}, "bin"),  # its name says another version than it has
-    ],
-)
-def test_of_one_version_a_much_faster_build_is_taken(
-    ready: Checkout, tmp_path: Path, paced: dict[str, Any], taken: str
-) -> None:
-    first = ready.program("python3.13", PACED.format(us=1000, version="3.13"))
-    second = tmp_path / "second"
-    second.mkdir()
-    shutil.copy(ready.program("other", PACED.format(**paced)), second / "python3.13")
-    path = f"{ready.bin}:{second}:{BARE}"
-    done = ready.run("test", PATH=path, PYTHON="")
-    assert done.returncode == 0, done.stderr
-    assert f"Setting up .venv with {tmp_path / taken / 'python3.13'} " in done.stderr
-    ready.run("clean", "--all")
-    named = ready.run("test", PATH=path, PYTHON=str(first))
-    assert f"Setting up .venv with {first} " in named.stderr
 
 
 def test_set_up_lock_of_a_dead_process_is_taken_over(ready: Checkout) -> None:
