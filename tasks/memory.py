@@ -45,10 +45,11 @@ def recall(
     *,
     tokens: int = RECALL_TOKENS,
     tenant: str = "",
+    at: float | None = None,
 ) -> list[dict[str, Any]]:
     """Recall what fits a question, within so many tokens."""
     memory = _named(self, name, scope, tenant)
-    asked = memory.question(question, tokens)
+    asked = memory.question(question, tokens, at)
     found = runtime_of(self.app, self.request.hostname).journal.memories.recall(asked)
     return [one.compact() for one in found]
 

@@ -19,6 +19,7 @@ from celery_agents.contracts.memory import (
     NewMemories,
     links_of,
     memory_text_of,
+    moment_of,
     scope_of,
 )
 from celery_agents.contracts.nearest import meant
@@ -34,11 +35,11 @@ class NamedMemory:
     space: str
     policy: MemoryPolicy
 
-    def question(self, text: object, tokens: object) -> MemoryQuestion:
-        """A question to the space, whose answer has so many tokens at the most.
+    def question(self, text: object, tokens: object, at: object = None) -> MemoryQuestion:
+        """A question to the space, whose answer has so many tokens at the most, as it was ``at``.
 
         Raises:
-            InvalidPayloadError: the text is empty or too long, or the number is none.
+            InvalidPayloadError: the text is empty or too long, or a number is none.
         """
         most = whole_of(tokens, "tokens", least=1, most=RECALL_TOKENS_MAX)
         words = memory_text_of(text, "question")
@@ -49,6 +50,7 @@ class NamedMemory:
             most,
             self.policy.language,
             backend=self.policy.backend or DEFAULT,
+            at=moment_of(at),
         )
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import click
@@ -89,6 +90,20 @@ _STATE = re.compile(rf"(?<=  )({'|'.join(_COLOURS)})(?=  |$)", re.MULTILINE)
 def _coloured(text: str) -> str:
     """Colour states that stand in columns; click takes colours out where there is no terminal."""
     return _STATE.sub(lambda found: click.style(found[0], fg=_COLOURS[found[0]]), text)
+
+
+def moment(text: str | None) -> datetime | None:
+    """Return the moment that an option's text says.
+
+    Raises:
+        click.BadParameter: it says none.
+    """
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no time: 2026-11-30T09:00 is.") from None
 
 
 def plain(value: Any) -> str:

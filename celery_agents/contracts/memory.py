@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, TypeAdapter, field_validator, model_validator
@@ -24,6 +25,8 @@ Scope = Annotated[
     dict[Annotated[str, StringConstraints(pattern=f"^{_KEY.pattern}$")], ScopeValue],
     Field(max_length=20),
 ]
+#: Seconds since 1970.
+_MOMENT: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(strict=True, ge=0, le=1e11)])
 #: Tokens that are recalled where nobody says how many.
 RECALL_TOKENS = 1_000
 #: Characters of one memory, and of one question, at the most.
@@ -163,6 +166,19 @@ class NewMemories(Contract):
             InvalidPayloadError: they are none.
         """
         return read_contract(cls, value, "memories")
+
+
+def moment_of(value: object) -> float | None:
+    """A moment in seconds since 1970, or None.
+
+    Raises:
+        InvalidPayloadError: it is neither, or says no zone.
+    """
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise InvalidPayloadError("at: a time needs its zone, as 2026-11-30T09:00+01:00.")
+        value = value.timestamp()
+    return None if value is None else read_as(_MOMENT, value, "at")
 
 
 def scope_of(value: Any) -> dict[str, str]:

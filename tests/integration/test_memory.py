@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,12 @@ def test_clients_search_export_and_erase(remembering: Remembering) -> None:
     remembering.keep(forget=second).get(timeout=SOON_S)
     assert memory.search("customers", "What does she wear?", **about) == []
     (over, _, newer) = memory.export("customers", **about)
+    assert over.until is not None
+    for at in (over.until, datetime.fromtimestamp(over.until + 1e-3, UTC)):
+        (then,) = memory.search("customers", "What does she wear?", at=at, **about)
+        assert then.text == "Ann wears 43."
+    with pytest.raises(InvalidPayloadError, match="at: a time needs its zone"):
+        memory.search("customers", "?", at=datetime.fromtimestamp(over.until), **about)  # noqa: DTZ006
     assert (over.id, over.until is None, newer.until is None) == (first, False, False)
     with pytest.raises(InvalidPayloadError, match=r"no \[memory.customer\]"):
         memory.search("customer", "?", **about)
@@ -204,6 +211,10 @@ def test_clients_search_export_and_erase(remembering: Remembering) -> None:
     search = ("-A", APP, "agents", "memory", "search", "customers", "sing", *scope)
     shown = celery(*search, env=remembering.env)
     assert [m["text"] for m in json.loads(shown.stdout)] == ["Ann sings."]
+    wears = ("-A", APP, "agents", "memory", "search", "customers", "wears", *scope)
+    then = datetime.fromtimestamp(over.until + 1e-3, UTC).isoformat()
+    shown = celery(*wears, "--at", then, env=remembering.env)
+    assert [m["text"] for m in json.loads(shown.stdout)] == ["Ann wears 43."]
     gone = ("-A", APP, "agents", "memory", "forget", "customers", "--everything", *scope)
     done = celery(*gone, env=remembering.env)
     assert json.loads(done.stdout) == {"name": "customers", "erased": 3}

@@ -17,6 +17,8 @@ from agents.memory.ranking import PASSED_MAX, RankedPlace, cut, ranked, score
 from agents.memory.terms import terms_of
 from app.journal.memory import spaces, vectors, weighing
 from app.journal.memory.keeping import LIVE, OVER, PRIVATE
+from app.journal.memory.past import recall_past
+from app.journal.memory.records import RANKED_MAX, record_of
 from app.journal.memory.searching import Searched, found
 from app.journal.memory.spaces import Space, portions
 from app.journal.memory.vectors import Mirrors
@@ -25,13 +27,10 @@ from app.journal.schema.engine import read_clock
 from app.journal.schema.models import MemoryRow, table
 from app.journal.schema.rows import NewMemory
 from app.journal.schema.sealed import opened_memory, sealed_by
-from celery_agents.contracts.experience import Experienced
 from celery_agents.contracts.memory import MemoryRecord
 from celery_agents.sealing import readable
 
 _M = table(MemoryRow).c
-#: Memories that are ranked at the most.
-RANKED_MAX = 300
 #: Rows of a page of an export, and of those that are opened together.
 PAGE_ROWS = 200
 #: Tokens of the texts that one run embeds: a message takes them.
@@ -49,8 +48,11 @@ def recall(
     ends in between is missing, and nothing else stands for it.
 
     Raises:
+        InvalidPayloadError: it asks for a moment at which the space had too many memories.
         UnreadableValueError: a text, or the key of terms, is encrypted with a key that is missing.
     """
+    if asked.at is not None:
+        return recall_past(connection, asked, asked.at)
     seen = weighing.look(connection, asked)
     own = _own(connection, seen, asked)
     weights = seen.weights
@@ -87,7 +89,7 @@ def _own(connection: Connection, seen: SeenSpace, asked: MemoryQuestion) -> dict
         about = {"b_space": space.id, "b_run": asked.run_id}
         rows = list(connection.execute(_PRIVATE, about))
     seals = sealed_by(connection)
-    told = [_memory(row, opened_memory(seals, row.data, row.id)) for row in rows]
+    told = [record_of(row, opened_memory(seals, row.data, row.id)) for row in rows]
     if asked.own:
         known, at = {memory.id for memory in told}, read_clock(connection)
         told += [_new(m, at) for m in asked.own if m.id not in known]
@@ -139,7 +141,7 @@ def _read(
             elif (row := rows.get(spot.turn if spot.place is None else spot.place)) is None:
                 gone += [] if spot.place is None else [spot.place]
             elif row.id not in mine:  # it has become everybody's since those were read
-                yield _memory(row, opened_memory(seals, row.data, row.id), spot.points)
+                yield record_of(row, opened_memory(seals, row.data, row.id), spot.points)
 
 
 def _pages(
@@ -150,14 +152,6 @@ def _pages(
     first = min(budget // max(tokens, 1) + PASSED_MAX, PAGE_ROWS // 4)
     yield found[:first]
     yield from portions(found[first:], PAGE_ROWS // 4)
-
-
-def _memory(row: Any, told: str, points: int = 0) -> MemoryRecord:
-    names = ("id", "tokens", "importance", "at", "until", "replaces", "agent", "run_id", "trust")
-    about: dict[str, Any] = {name: getattr(row, name) for name in names}
-    if row.experience is not None:
-        about["experience"] = Experienced.model_validate(row.experience)
-    return MemoryRecord(text=told, thread=row.thread, turn=row.turn, score=points, **about)
 
 
 def page(
@@ -177,7 +171,7 @@ def page(
     def shown(row: Any) -> str:
         return readable(lambda: opened_memory(seals, row.data, row.id))
 
-    told = [_memory(row, shown(row)) for row in rows]
+    told = [record_of(row, shown(row)) for row in rows]
     return told, rows[-1].place if len(rows) == PAGE_ROWS else None
 
 
@@ -208,5 +202,5 @@ def lacking(
     for row in rows:
         if some and sum(m.tokens for m in some) + row.tokens > PORTION_TOKENS:
             break
-        some.append(_memory(row, opened_memory(seals, row.data, row.id)))
+        some.append(record_of(row, opened_memory(seals, row.data, row.id)))
     return some, rows[len(some) - 1].place if some else None

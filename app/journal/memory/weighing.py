@@ -26,7 +26,7 @@ from app.journal.schema.rows import NewMemory, TextVector
 from app.journal.schema.sealed import sealed_by
 
 #: Terms of a question that are looked for: its first ones, where it has more.
-_TERMS_MAX = 64
+TERMS_MAX = 64
 #: Rows of terms that one question reads at the most; commoner terms only weigh what others found.
 READ_MAX = 20_000
 #: Memories that are found by their words at the most.
@@ -47,6 +47,7 @@ class MemoryQuestion:
     trust: int = 1  # of what is recalled, at the least
     vector: TextVector | None = None  # of the question
     backend: str = DEFAULT
+    at: float | None = None  # what held then, in seconds since 1970
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def look(connection: Connection, asked: MemoryQuestion) -> SeenSpace:
     Raises:
         UnreadableValueError: the key of its terms is encrypted with one that is missing.
     """
-    terms = [*terms_of(asked.question, asked.language)][:_TERMS_MAX]
+    terms = [*terms_of(asked.question, asked.language)][:TERMS_MAX]
     about = {"tenant": asked.tenant, "name": asked.space, "run": asked.run_id}
     # Under keys a space's own one says how its terms are written; that stands in its row.
     plain = [] if (seals := sealed_by(connection)) is not None else terms
@@ -87,7 +88,7 @@ def look(connection: Connection, asked: MemoryQuestion) -> SeenSpace:
     if plain and space.language == asked.language and space.key is None:
         having = {term: int(row.found[term]) for term in terms}
     else:
-        terms = [*terms_of(asked.question, space.language)][:_TERMS_MAX]
+        terms = [*terms_of(asked.question, space.language)][:TERMS_MAX]
         having = _having(connection, space, terms)
     return SeenSpace(space, space.language, having, bool(row.private))
 

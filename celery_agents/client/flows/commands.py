@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import Any, get_args
 
 import click
@@ -14,6 +13,7 @@ from celery_agents.client.shell import (
     NotFoundError,
     Opening,
     Shown,
+    moment,
     name_argument,
     tenant_option,
 )
@@ -96,7 +96,7 @@ def _put_command(opening: Opening) -> click.Command:
         """Make schedule NAME, or change it. INPUT is JSON, or else a text."""
         if (flow is None) == (agent is None):
             raise click.UsageError("One of --flow and --agent is needed.")
-        rule["at"] = _moment(rule["at"])
+        rule["at"] = moment(rule["at"])
         with opening(ctx) as client:
             value = _input(input_)
             run = client.start.s(flow, value) if agent is None else client.ask.s(agent, value)
@@ -146,16 +146,6 @@ def _delete_command(opening: Opening) -> click.Command:
         return Shown({"name": name}, visible(f"{name} is deleted."))
 
     return delete
-
-
-def _moment(text: str | None) -> datetime | None:
-    """The moment that a text says."""
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is no time: 2026-11-30T09:00 is.") from None
 
 
 def _input(text: str | None) -> Any:

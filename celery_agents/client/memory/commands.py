@@ -13,6 +13,7 @@ from celery_agents.client.shell import (
     NotFoundError,
     Opening,
     Shown,
+    moment,
     name_argument,
     tenant_option,
 )
@@ -45,14 +46,22 @@ def _search_command(opening: Opening) -> click.Command:
     @click.argument("question")
     @_scope
     @click.option("--tokens", default=RECALL_TOKENS, show_default=True, help="At the most.")
+    @click.option("--at", metavar="TIME", help="What held then: 2026-11-30T09:00+01:00.")
     @tenant_option
     @click.pass_context
     def search(
-        ctx: click.Context, /, name: str, question: str, scope: Sequence[str], **about: Any
+        ctx: click.Context,
+        /,
+        name: str,
+        question: str,
+        scope: Sequence[str],
+        at: str | None,
+        **about: Any,
     ) -> Shown:
         """Show what memory NAME has for a QUESTION, the best first."""
+        held = moment(at)
         with opening(ctx) as client:
-            found = client.memory.search(name, question, scope=_read(scope), **about)
+            found = client.memory.search(name, question, scope=_read(scope), at=held, **about)
         return _shown(found)
 
     return search

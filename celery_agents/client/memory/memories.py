@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from celery_agents import names
@@ -15,6 +16,7 @@ from celery_agents.contracts.memory import (
     NewMemories,
     ToEmbed,
     memory_text_of,
+    moment_of,
     scope_of,
 )
 from celery_agents.errors import AgentFailedError
@@ -45,16 +47,22 @@ class Memories:
         *,
         scope: GivenScope = None,
         tokens: int = RECALL_TOKENS,
+        at: datetime | float | None = None,
         tenant: str = "",
         timeout: float = 10.0,
     ) -> list[MemoryRecord]:
         """Memories that fit a question, the best first, within so many tokens.
 
+        With ``at``, a moment in seconds since 1970 or with its zone, those that held then.
+
         Raises:
-            InvalidPayloadError: there is no such memory, or the scope lacks a value.
+            InvalidPayloadError: there is no such memory, the scope lacks a value, or the space
+                had too many memories at that moment.
         """
         about: _Told = (name_of(name), memory_text_of(question, "question"), scope_of(scope))
         options: dict[str, Any] = {"tokens": tokens, "tenant": tenant_of(tenant)}
+        if at is not None:
+            options["at"] = moment_of(at)
         asked = self._control.ask(names.RECALL, *about, options=options)
         found: list[dict[str, Any]] = asked.get(timeout=timeout)
         asked.forget()
