@@ -49,10 +49,18 @@ READ = {
 ELSEWHERE = {
     "async-timeout": "Apache-2.0",
     "fasttext-predict-v2": "MIT",
+    "filelock": "MIT",
+    "fsspec": "BSD-3-Clause",
+    "hf-xet": "Apache-2.0",
     "httpx2-jsfetch": "BSD-3-Clause",
+    "huggingface-hub": "Apache-2.0",
     "openai-agents": "MIT",
     "pywin32": "PSF-2.0",
+    "safetensors": "Apache-2.0",
+    "tokenizers": "Apache-2.0",
+    "toml": "MIT",
     "tzdata": "Apache-2.0",
+    "wordllama": "MIT",
 }
 _TOKEN = re.compile(r"\(|\)|[^\s()]+")
 
