@@ -212,8 +212,8 @@ def test_clients_search_export_and_erase(remembering: Remembering) -> None:
     shown = celery(*search, env=remembering.env)
     assert [m["text"] for m in json.loads(shown.stdout)] == ["Ann sings."]
     wears = ("-A", APP, "agents", "memory", "search", "customers", "wears", *scope)
-    then = datetime.fromtimestamp(over.until + 1e-3, UTC).isoformat()
-    shown = celery(*wears, "--at", then, env=remembering.env)
+    moment = datetime.fromtimestamp(over.until + 1e-3, UTC).isoformat()
+    shown = celery(*wears, "--at", moment, env=remembering.env)
     assert [m["text"] for m in json.loads(shown.stdout)] == ["Ann wears 43."]
     gone = ("-A", APP, "agents", "memory", "forget", "customers", "--everything", *scope)
     done = celery(*gone, env=remembering.env)
