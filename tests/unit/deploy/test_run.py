@@ -33,7 +33,12 @@ case "$*" in *version_info*) echo "$0";; *) echo 'no pip here' >&2; exit 1;; esa
 """
 # One that takes so long for the same work.
 PACED = """#!/bin/sh
-case "$*" in *process_time*) echo "{us} {version}";; *version_info*) echo "$0";; *) exit 1;; esac
+case "$*" in
+*process_time*) echo "{us} {version}" ;;
+*{lacks}*) exit 1 ;;
+*version_info*) echo "$0" ;;
+*) exit 1 ;;
+esac
 """
 
 
@@ -185,15 +190,17 @@ def test_old_pythons_are_one_error(ready: Checkout) -> None:
 @pytest.mark.parametrize(
     ("paced", "taken"),
     [
-        ({"us": 800, "version": "3.13"}, "second"),
-        ({"us": 900, "version": "3.13"}, "bin"),  # it is hardly faster
-        ({"us": 800, "version": "3.14"}, "bin"),  # its name says another version than it has
+        ({"us": 800, "version": "3.13", "lacks": "nothing"}, "second"),
+        ({"us": 900, "version": "3.13", "lacks": "nothing"}, "bin"),  # it is hardly faster
+        # Its name says another version than it has.
+        ({"us": 800, "version": "3.14", "lacks": "nothing"}, "bin"),
+        ({"us": 800, "version": "3.13", "lacks": "sqlite3"}, "bin"),
     ],
 )
 def test_of_one_version_a_much_faster_build_is_taken(
     ready: Checkout, tmp_path: Path, paced: dict[str, Any], taken: str
 ) -> None:
-    first = ready.program("python3.13", PACED.format(us=1000, version="3.13"))
+    first = ready.program("python3.13", PACED.format(us=1000, version="3.13", lacks="sqlite3"))
     second = tmp_path / "second"
     second.mkdir()
     shutil.copy(ready.program("other", PACED.format(**paced)), second / "python3.13")
