@@ -47,7 +47,7 @@ class BegunCoroutine(Coroutine[Any, Any, T]):
             raise error[0]
         waits_for, self._waits_for = self._waits_for, _NOTHING
         cancels = isinstance(error[0], asyncio.CancelledError) and asyncio.isfuture(waits_for)
-        if cancels and waits_for.cancel():
+        if cancels and waits_for.cancel(*error[0].args):  # with what whoever cancels it says
             return waits_for
         return self._coroutine.throw(*error)
 

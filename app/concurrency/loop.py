@@ -34,8 +34,9 @@ DEFAULT_THREADS = 64
 #: Posts of work in bulk that one turn of the loop reads at the most. Each begins a step or lets it
 #: go on, about a millisecond; meanwhile everything else waits.
 BULK_A_TURN = 8
-#: Threads that the calls of one turn share: one that does not come back holds up few others.
-SHARED_BY = 4
+#: Threads that the calls of one turn share, and seconds after which as many more take what is
+#: left of them: those that do not come back hold up nobody else for long.
+SHARED_BY, SHARED_AGAIN_S = 4, 0.05
 _Post = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
@@ -74,6 +75,7 @@ class LoopThread:
         self._mail: deque[_Post] = deque()
         self._bulk: deque[_Post] = deque()
         self._calls: deque[Callable[[], object]] = deque()
+        self._shares_again = False
         self._posted = False
         self._turn = False
         self.fibers = 0  # under way on it (app/concurrency/fibers.py)
@@ -165,6 +167,13 @@ class LoopThread:
     def _share(self) -> None:
         for _ in range(min(len(self._calls), SHARED_BY)):
             self.blocking.submit(self._make_calls)
+        if self._calls and not self._shares_again:
+            self._shares_again = True
+            self.loop.call_later(SHARED_AGAIN_S, self._share_again, context=self._context)
+
+    def _share_again(self) -> None:
+        self._shares_again = False
+        self._share()
 
     def _make_calls(self) -> None:
         while self._calls:

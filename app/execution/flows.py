@@ -156,10 +156,14 @@ def _decided(step: Step, request: Flow, had_kept: Kept | None, seen: _Seen) -> E
 
 
 def _news(step: Step, request: Flow, kept: Kept, seen: _Seen) -> News:
-    """News of an instance that was just brought up: of what it was told, they may be known."""
+    """News of an instance that was just brought up: of what it was told, they may be known.
+
+    Ends among these are of what it waited for before, and stand in its history now.
+    """
     news, instance, most = seen[1], kept.instance, most_of(request, kept.instance)
     if not instance.open and most is None and len(news.signals) < FEW:
-        return news._replace(signals=[one for one in news.signals if one.seq > kept.heard])
+        signals = [one for one in news.signals if one.seq > kept.heard]
+        return news._replace(ends=[], signals=signals)
     return step.runtime.journal.flows.news(step.claim, [*instance.open], kept.heard, most)
 
 

@@ -82,7 +82,10 @@ class StreamReader:
             if not known and channel.position == after:
                 channel.position = FIRST  # of a new stream, if there is one
         elif (position := channel.position) != FIRST:
-            while entries := self._range(channel, after, position):
+            # Once it has fallen behind it comes again from where it is, and is told no more here.
+            while watcher.fell_behind == paces and (
+                entries := self._range(channel, after, position)
+            ):
                 self._tell(channel, entries, [watcher])
                 after = entries[-1][0].decode()
         if channel.run.message is None:

@@ -229,6 +229,29 @@ class TestErrors:
         awaited(loop, asyncio.sleep(0.01))
         assert told in (["inner", "outer"], ["outer"])
 
+    def test_who_is_cancelled_before_its_first_turn_hears_why(self, loop: LoopThread) -> None:
+        """Some tell by that whose cancellation it is."""
+        told: list[Any] = []
+
+        async def holds() -> None:
+            come = asyncio.get_running_loop().create_future()
+            try:
+                await come
+            except asyncio.CancelledError as error:
+                told.extend([come.cancelled(), *error.args])
+                raise
+
+        def run() -> None:
+            work = Work(loop, holds())
+            start(work)
+            assert work.task is not None
+            work.task.cancel("of a scope")
+            with pytest.raises(asyncio.CancelledError):
+                wait(work)
+
+        in_a_fiber(run, thread=loop)
+        assert told == [True, "of a scope"]
+
     def test_a_limit_of_time_within_it_holds(self, loop: LoopThread) -> None:
         async def late() -> str:
             try:

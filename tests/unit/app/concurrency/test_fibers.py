@@ -12,6 +12,7 @@ import pytest
 from greenlet import GreenletExit, getcurrent
 
 from app.concurrency import fibers
+from app.concurrency import loop as loops
 from app.concurrency.fibers import (
     Fiber,
     Gathered,
@@ -277,8 +278,9 @@ class TestBrief:
         assert turned == ["turn", "done"]
 
     def test_calls_of_one_turn_share_threads_and_none_waits_for_one_that_blocks(
-        self, loop: LoopThread
+        self, loop: LoopThread, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(loops, "SHARED_AGAIN_S", 10.0 * SOON)  # however slow they are
         gate, at = threading.Event(), threading.Event()
 
         def call(number: int) -> str:
@@ -302,6 +304,29 @@ class TestBrief:
         assert len(others) < SHARED_BY
         gate.set()
         assert come[0].result(SOON) not in others
+
+    def test_as_many_as_share_it_may_block(self, loop: LoopThread) -> None:
+        """Nobody asks for another one meanwhile, for which more threads would come."""
+        gate, blocked = threading.Event(), SHARED_BY + 1  # the first one was alone
+
+        def call(number: int) -> int:
+            if number < blocked:
+                assert gate.wait(SOON)
+            return number
+
+        come: list[Future[int]] = [Future() for _ in range(4 * SHARED_BY)]
+
+        def begin() -> None:
+            for number, told in enumerate(come):
+                ask = partial(brief, call, number)
+                Fiber(loop, lambda ask=ask, told=told: told.set_result(ask())).begin()  # type: ignore[misc]
+
+        loop.post(begin)
+        others = range(blocked, 4 * SHARED_BY)
+        assert [told.result(SOON) for told in come[blocked:]] == [*others]
+        assert not any(told.done() for told in come[:blocked])
+        gate.set()
+        assert [told.result(SOON) for told in come] == [*range(4 * SHARED_BY)]
 
     def test_errors(self) -> None:
         with pytest.raises(ZeroDivisionError):

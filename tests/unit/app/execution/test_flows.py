@@ -31,7 +31,7 @@ async def turns(run: Any, told: Any) -> Any:
     if told == "ends":
         return "ended"
     await run.ask("echo", told)
-    return run.again(told["next"])
+    return run.again(told["next"]) if "next" in told else await run.signal("word")
 
 
 @pytest.fixture(params=[0, 1_000])
@@ -78,6 +78,16 @@ def signal(runtime: Runtime, value: str) -> None:
 def history(runtime: Runtime) -> list[tuple[str, Any]]:
     page = runtime.journal.flows.page(FLOW, 0, 100)
     return [(line["kind"], (line.get("value") or {}).get("generation", 0)) for line in page]
+
+
+def by_another(runtime: Runtime) -> None:
+    """Let the flow go on as by another process, which has no instance; this one keeps its own."""
+    instances = runtime.resource(Instances, lambda: Instances(0))
+    kept = instances.take(FLOW)
+    wake(runtime)
+    if kept is not None and (other := instances.take(FLOW)) is not None:
+        dropped(other.instance)
+        instances.put(FLOW, kept)
 
 
 def test_a_signal_behind_the_line_that_ended_the_code_is_told_the_next_generation(
@@ -148,15 +158,22 @@ def test_an_instance_of_a_generation_that_another_process_has_ended_is_begun_ane
     journal = flows.journal
     in_transaction(journal.engine, lambda c: joins.fire(c, FLOW, journal.rules))
     wake(flows)  # it is told nothing
-    kept = flows.resource(Instances, lambda: Instances(0)).take(FLOW)
     end(flows, "1")
-    wake(flows)  # as by another process, which has no instance
+    by_another(flows)
     assert history(flows) == [("started", 1)]
-    instances = flows.resource(Instances, lambda: Instances(0))
-    if kept is not None and (other := instances.take(FLOW)) is not None:
-        dropped(other.instance)
-        instances.put(FLOW, kept)
     signal(flows, "hello")
     found = wake(flows)
     assert isinstance(found, Outcome)
     assert found.value == "hello"
+
+
+def test_an_end_that_another_process_has_told_it_is_not_told_again(flows: Runtime) -> None:
+    wake(flows, {"then": "a word"})
+    end(flows, "1")
+    by_another(flows)
+    signal(flows, "hello")
+    found = wake(flows)
+    assert isinstance(found, Outcome)
+    assert found.value == "hello"
+    lines = flows.journal.flows.page(FLOW, 0, 100)
+    assert [line["kind"] for line in lines] == ["started", "done", "signal"]

@@ -15,7 +15,7 @@ import redis
 from pydantic import BaseModel
 
 from celery_agents import Client, RunEvent, names
-from celery_agents.client import events, watching
+from celery_agents.client import events, reading, watching
 from celery_agents.client.events import FIRST, Events
 from celery_agents.client.reading import StreamReader
 from celery_agents.client.run import Run
@@ -265,6 +265,43 @@ def test_who_catches_up_amid_a_read_lacks_nothing(
         heard.append(taken(slow))
     assert "".join(heard) == "0123456789"
     assert len(reader.channels["r"].watchers) == 2
+    assert not lacking
+    reader.close()
+
+
+def test_who_catches_up_amid_what_it_is_brought_up_with_lacks_nothing(
+    client: Client, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_BEHIND", 3)
+    monkeypatch.setattr(reading, "_MOST", 3)
+    for n in range(10):
+        tell(store, "r", n + 1, text=str(n))
+    again, run = Again(), Run[Any](client.runs, "r")
+    lacking: list[Events[Any]] = []
+    about = store.connection_pool.connection_kwargs
+    raw = redis.Redis(**{k: about[k] for k in ("host", "port", "db", "password")})
+    reader = StreamReader(raw, lambda _, watcher: lacking.append(watcher))
+    first, slow = (Events[Any](again, run, FIRST, WAIT_S) for _ in range(2))
+    reader.join(first)
+    told = ""
+    while len(told) < 10:
+        reader.read()
+        told += taken(first)
+    heard: list[str] = []
+    tells = reader._tell
+
+    def tell_and_take(channel: Any, entries: Any, watchers: list[Events[Any]]) -> None:
+        tells(channel, entries, watchers)
+        if slow.behind:  # it takes all before more of them are read
+            heard.append(taken(slow))
+
+    monkeypatch.setattr(reader, "_tell", tell_and_take)
+    reader.join(slow)
+    assert (heard, again.added, lacking) == (["0123"], [slow], [])
+    while again.added:
+        reader.join(again.added.pop())
+        heard.append(taken(slow))
+    assert "".join(heard) == "0123456789"
     assert not lacking
     reader.close()
 
