@@ -269,6 +269,41 @@ def test_what_goes_in_one_write_is_as_one_by_one(
         assert copies[0] == copies[1]
 
 
+def test_what_is_nothing_goes_along_with_what_numbers_of_lua_do_not_hold(
+    redis: Redis, journal: Journal
+) -> None:
+    redis.flushdb()
+    redis.set("now", 1_700_000_000_000)
+    budgets, accounts = shared(redis, journal.ledger), Accounts([Account("b", "", (2**60, 9, 9))])
+    budgets.reconcile()  # Redis knows the scripts from here on
+    redis.set(f"{names.BUDGET_KEYS}since", 1_600_000_000_000)
+    budgets.seed(accounts[0], "1600000000000").result(SOON)
+    amounts = [Amount(2**54, 0, 1), Amount(0, 1, 1)]
+    asks = [budgets.asking(f"s/{n}/1", accounts, one) for n, one in enumerate(amounts)]
+    assert budgets._scripts.run_all(asks).result(SOON) == [None, None]
+    ends = [telling(budgets, f"s/{n}/1", accounts, one) for n, one in enumerate(amounts)]
+    budgets._scripts.run_all(ends).result(SOON)
+    key = f"{names.BUDGET_KEYS}{accounts[0].key}"
+    found = [int(n or 0) for n in redis.hmget(key, "1", "2", "3", "h1", "h2", "h3", "n")]
+    assert found == [2**54, 1, 2, 0, 0, 0, 0]
+
+
+def test_thousands_that_are_in_doubt_are_noted(redis: Redis, journal: Journal) -> None:
+    """Many workers were killed at once; Lua takes no more than some thousands of words in one."""
+    redis.set("now", 1_700_000_000_000)
+    budgets, accounts = shared(redis, journal.ledger), Accounts([ACCOUNT])
+    budgets.reconcile()  # Redis knows the scripts from here on
+    redis.set(f"{names.BUDGET_KEYS}since", 1_600_000_000_000)
+    budgets.seed(ACCOUNT, "1600000000000").result(SOON)
+    ids = [f"s/{n}/1" for n in range(9_000)]
+    for start in range(0, len(ids), 100):
+        some = [budgets.asking(who, accounts, Amount(1, 0, 1)) for who in ids[start : start + 100]]
+        assert budgets._scripts.run_all(some).result(SOON) == [None] * 100
+    budgets.doubt(ACCOUNT.key, ids)
+    found = redis.hmget(f"{names.BUDGET_KEYS}{ACCOUNT.key}", "d1", "d3", "h1")
+    assert [int(n or 0) for n in found] == [9_000] * 3
+
+
 def telling(budgets: SharedBudgets, who: str, accounts: Accounts, spent: Amount) -> Any:
     """The question by which a reservation is settled."""
     told = list[Any]()

@@ -206,12 +206,12 @@ def test_what_goes_in_one_write_is_as_one_by_one(
                 assert found.place == expected.place
 
 
-def telling(limits: Shared, one: Ticket, real: Needs | None) -> Query:
+def telling(limits: Shared, one: Ticket, real: Needs | None, *said: Any) -> Query:
     """The question by which it is told how a request went."""
     told = list[Any]()
     run, limits.scripts.run = limits.scripts.run, told.append  # type: ignore[method-assign, assignment]
     try:
-        limits.tell(one, real)
+        limits.tell(one, real, said)
     finally:
         limits.scripts.run = run  # type: ignore[method-assign]
     (found,) = told
@@ -230,6 +230,24 @@ def test_many_that_ask_the_same_are_one_command_of_redis(redis: Redis, limits: S
     commands = redis.info("commandstats")
     assert commands["cmdstat_evalsha"]["calls"] == 2
     assert commands["cmdstat_set"]["calls"] <= 8  # each number once a write
+
+
+def test_a_provider_that_says_never_spoils_nothing_of_others(redis: Redis, limits: Shared) -> None:
+    """Redis keeps nothing for so long, and refuses all that is told in the same write."""
+    told = Wanted("l", ToldRate("l", "acc", "requests", 0.5, 1), "requests")
+    plan = Plan((Wanted("acc", Pause("acc")), Wanted("c", Concurrency("c", 3)), told))
+    both = [Ticket(Asker(who), Needs(), plan) for who in "ab"]
+    limits.scripts.run_all([*map(limits.asking, both)]).result()
+    never = ("pause", "acc", 1e30)
+    ends = [telling(limits, both[0], Needs(), never), telling(limits, both[1], Needs())]
+    limits.scripts.run_all(ends).result()
+    assert redis.zcard(f"{names.LIMIT_KEYS}S:c") == 0
+    assert ask(limits, both[0]) is not None
+    limits.resume(["acc"]).result()
+    limits.tell(ticket("-"), None, [("learned", "acc", "requests", 1e-30)]).result()
+    assert ask(limits, both[1]) is None
+    assert redis.pttl(f"{names.LIMIT_KEYS}R:l") > 0
+    assert ask(limits, both[0]) is not None
 
 
 def test_who_waits_is_woken_once_in_its_turn_and_admitted(redis: Redis, limits: Shared) -> None:

@@ -55,7 +55,9 @@ local function add(key, prefix, all, sign)
     for _, amounts in ipairs(all) do sum = sum + amounts[u] end
     if sum >= MOST then
       for _, amounts in ipairs(all) do
-        redis.call('HINCRBY', key, prefix .. u, sign .. amounts[u])
+        if tonumber(amounts[u]) > 0 then
+          redis.call('HINCRBY', key, prefix .. u, sign .. amounts[u])
+        end
       end
     elseif sum > 0 then
       redis.call('HINCRBY', key, prefix .. u, sign .. text(sum))

@@ -34,6 +34,8 @@ CLOCK_S = 30.0
 #: Reservations that nobody has settled for so long are looked up in the journal, those of an
 #: account once a lease: most are of calls that are under way.
 LOOK_MS = 2_000
+#: Reservations of one script: Lua hands no function more words than some thousands.
+_AT_ONCE = 1_000
 _CLOSED = ("budgets", "Without Redis budgets are closed")
 
 
@@ -184,9 +186,14 @@ class SharedBudgets:
                     return settled + 1
                 case _:
                     pass
-        if doubtful:
-            self._run("DOUBT", (key, *doubtful), bool, bool).result()
+        self.doubt(key, doubtful)
         return settled
+
+    def doubt(self, key: str, reservations: Sequence[str]) -> None:
+        """Note that reservations of an account are in doubt. Blocks."""
+        for start in range(0, len(reservations), _AT_ONCE):
+            some = reservations[start : start + _AT_ONCE]
+            self._run("DOUBT", (key, *some), bool, bool).result()
 
     def _run(
         self,

@@ -282,13 +282,15 @@ def _glanced(
     connection: Connection, asked: Sequence[Glance]
 ) -> dict[Glance, tuple[list[ToldLine], News]]:
     """Look at flows: at all of them by the same statements."""
+    # Ends before signals: of what came between them a flow hears later, but of no end without the
+    # signal, or the cancellation, that it followed.
+    seals, members = sealed_by(connection), members_of(connection, [(g.id, g.keys) for g in asked])
+    ends = [[_end(seals, row) for row in some if State(row.state).final] for some in members]
     histories = [FromPlace(g.tenant, HISTORY + g.id, g.since, g.few) for g in asked]
     sent = [_signals_of(one) for one in asked]
     rows = iter(read_behind(connection, [*histories, *chain.from_iterable(sent)]))
     lines = [_told(connection, place, next(rows)) for place in histories]
     signals = [[_signal(connection, p, r) for p in places for r in next(rows)] for places in sent]
-    seals, members = sealed_by(connection), members_of(connection, [(g.id, g.keys) for g in asked])
-    ends = [[_end(seals, row) for row in some if State(row.state).final] for some in members]
     at = read_clock(connection)
     news = [News(at, *some) for some in zip(ends, signals, strict=True)]
     return dict(zip(asked, zip(lines, news, strict=True), strict=True))

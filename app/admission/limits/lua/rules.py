@@ -32,6 +32,8 @@ local SHORT, HELD, COMING = {SHORT_MS}, {HELD_MS}, {COMING_MS}
 """
     """
 local function number(x) return string.format('%.17g', x) end
+-- Nothing is closed or kept for longer: Redis refuses such times, and so all that a script does.
+local FAR = 1e12
 -- Numbers by their keys, each read once a script; those that it changes, and sets that it adds to,
 -- with the ms for which they are kept: ``write`` does that once for all that it has done.
 local seen, changed, kept = {}, {}, {}
@@ -85,6 +87,7 @@ end
 -- Closes a key until then, or opens it.
 local function pause(key, till)
   key = L .. 'pause:' .. key
+  till = till and math.min(till, now + FAR)
   seen[key] = till or 0
   if till then redis.call('SET', key, number(till), 'PX', math.ceil(till - now) + 1000)
   else redis.call('DEL', key) end
@@ -132,7 +135,7 @@ end
 -- Every script that takes, gives back or counts something ends with this.
 local function write()
   for key, paid_off in pairs(changed) do
-    local ms = math.ceil(math.max(paid_off - now, 0)) + KEPT
+    local ms = math.ceil(math.min(math.max(paid_off - now, 0), FAR)) + KEPT
     redis.call('SET', key, number(paid_off), 'PX', ms)
   end
   for key, ms in pairs(kept) do redis.call('PEXPIRE', key, ms) end

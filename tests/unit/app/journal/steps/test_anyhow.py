@@ -16,6 +16,7 @@ from app.journal.steps import anyhow
 from app.journal.steps.expansions import ExpandStep
 from app.journal.steps.finishes import FinishStep
 from app.journal.steps.joins import EARLY_S
+from app.journal.stores import flows
 from app.journal.stores.flows import Glance, _glanced
 from celery_agents import names
 from celery_agents.contracts.outcome import Outcome, State
@@ -199,6 +200,31 @@ def test_flows_that_are_looked_at_together_have_their_own(journal: Journal) -> N
     lines, first = journal.flows.first_glance(claims[2])
     assert [seq for seq, _, _ in lines] == [0, 1, 2]
     assert (first.ends, [told.value for told in first.signals]) == ([], [2])
+
+
+def test_whoever_hears_of_an_end_hears_of_the_signal_before_it(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look takes two statements, and both came between these: on PostgreSQL the later sees."""
+    waits(journal, claimed(journal, FLOW, new()), wants("a"))
+    journal.flows.signal(FLOW, ("first", 1), "k1", journal.rules)
+    claim, looks = claimed(journal, FLOW), list[str]()
+
+    def look(name: str, read: Any, *about: Any) -> Any:
+        found = read(*about)
+        looks.append(name)
+        if len(looks) == 1:
+            journal.flows.signal(FLOW, ("go", 1), "k2", journal.rules)
+            end(journal, "a")
+        return found
+
+    for name in ("members_of", "read_behind"):
+        monkeypatch.setattr(flows, name, partial(look, name, getattr(flows, name)))
+    news = journal.flows.glance(claim, 0, ["a"], 0)[1]
+    assert {*looks} == {"members_of", "read_behind"}
+    assert [told.name for told in news.signals] == ["go"] or not news.ends
+    news = journal.flows.glance(claim, 0, ["a"], 0)[1]
+    assert ([told.name for told in news.signals], len(news.ends)) == (["go"], 1)
 
 
 def test_members_of_many_are_found_also_where_their_ids_name_others(journal: Journal) -> None:
