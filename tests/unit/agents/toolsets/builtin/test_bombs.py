@@ -33,7 +33,7 @@ DOUBLING = {
     },
 }
 #: Patterns for names, and names that fit none of them.
-PATTERNS = {"patternProperties": {f"^x{n}y": {} for n in range(400)}}
+PATTERNS: dict[str, Any] = {"patternProperties": {f"^x{n}y": {} for n in range(400)}}
 NAMED = {f"name {n}": n for n in range(2_000)}
 
 #: Calls that have no good answer, with a word of the error.

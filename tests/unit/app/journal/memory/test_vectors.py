@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, select, update
 
 from app.journal import Journal
 from app.journal.memory import vectors
+from app.journal.memory.copied import copied
 from app.journal.schema.models import MemoryVector
 from app.journal.schema.rows import NewMemory, TextVector
 from celery_agents.contracts.memory import MemoryPolicy
@@ -231,7 +232,7 @@ class TestAnOutage(OnPostgres):
         """By its COPY, too; and words alone do not count meanwhile."""
         monkeypatch.setattr(vectors, "PORTION", portion)
         journal.memories.keep([new(f"{n}", vector=made(SHOES + n * TEA)) for n in range(6)])
-        newer, read, cut, copies = vectors._newer, vectors.copied, list[int](), list[bool]()
+        newer, cut, copies = vectors._newer, list[int](), list[bool]()
 
         def cuts(connection: Connection, *about: Any) -> Any:
             if not cut:
@@ -242,7 +243,7 @@ class TestAnOutage(OnPostgres):
             return newer(connection, *about)
 
         def noted(connection: Connection, about: dict[str, Any]) -> Any:
-            told = read(connection, about)
+            told = copied(connection, about)
             copies.append(told is not None)
             return told
 
