@@ -100,11 +100,12 @@ class KeptIndex:
     """The index of the tools that were searched last: most steps of an agent have the same ones."""
 
     def __init__(self) -> None:
-        self._kept: tuple[tuple[tuple[str, str], ...], ToolIndex] = (), ToolIndex(())
+        self._kept: tuple[tuple[Any, ...], ToolIndex] = (), ToolIndex(())
 
     def of(self, specs: Sequence[ToolSpec]) -> ToolIndex:
         """The index of these tools; it takes about 0.2 ms a tool where they are others."""
-        key = tuple((spec.name, spec.description) for spec in specs)
+        # All that is told of them: a toolset may list other parameters for another tenant.
+        key = tuple((spec.name, spec.description, spec.parameters) for spec in specs)
         known, index = self._kept
         if key != known:
             index = ToolIndex(specs, static_vectors())

@@ -92,14 +92,12 @@ class Nearness:
 
 @cache
 def static_vectors() -> StaticVectors | None:
-    """Those of the wheel; None where the extra is not installed."""
-    found = find_spec(_PACKAGE)
-    places = None if found is None else found.submodule_search_locations
-    if not places:
-        return None
+    """Those of the wheel; None where the extra is not installed, or has other files."""
     try:
-        return _read(Path(places[0]))
-    except (ImportError, OSError, KeyError) as error:
+        found = find_spec(_PACKAGE)
+        places = None if found is None else found.submodule_search_locations
+        return _read(Path(places[0])) if places else None
+    except Exception as error:  # noqa: BLE001 - readers of broken files raise what they like
         note(log, "vectors", "Tools are searched by words alone", error=error)
         return None
 
@@ -112,4 +110,6 @@ def _read(folder: Path) -> StaticVectors:
     parts = Tokenizer.from_file(str(folder / _PARTS))
     parts.no_padding()
     parts.no_truncation()
+    if table.ndim != 2 or len(table) < parts.get_vocab_size():  # noqa: PLR2004 - rows of numbers
+        raise ValueError("its table has no row for some parts of words")
     return StaticVectors(parts, table)

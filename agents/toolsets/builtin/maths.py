@@ -19,8 +19,11 @@ from agents.toolsets.builtin.units import converted
 Values = Annotated[list[float], Field(min_length=1, max_length=50_000)]
 _STEPS = 200
 _SAMPLES = 200
-#: Sums of squares between which floats lose none of their digits.
-_TINY, _GREAT = 1e-290, 1e290
+#: Sums of squares between which floats lose none of their digits, and the part of one that may
+#: come of a mean that was rounded.
+_TINY, _GREAT, _ROUNDED = 1e-290, 1e290, 1e-14
+#: Deviations of which no number of squares has a sum beyond all floats.
+_FAR = 1e145
 Drawn = Literal["integers", "floats", "normal", "choices", "shuffle"]
 
 
@@ -142,10 +145,12 @@ def _root_of(at: Callable[[float], float], low: float, high: float) -> dict[str,
 
 
 def _deviations(values: list[float], mean: float) -> dict[str, float]:
-    """Of a sample and of all: in floats, and exactly where these are too big or too small."""
-    squares = math.fsum((value - mean) * (value - mean) for value in values)
-    count = len(values)
-    if not _TINY < squares < _GREAT:
+    """Of a sample and of all: in floats, and exactly where these are too big, small, or near."""
+    count, far = len(values), [value - mean for value in values]
+    within = all(abs(one) < _FAR for one in far)
+    squares = math.fsum(one * one for one in far) if within else math.inf
+    rounded = math.fsum(far) ** 2 / count if within else math.inf
+    if not (_TINY < squares < _GREAT and rounded < _ROUNDED * squares):
         return {"sample": stats.stdev(values), "population": stats.pstdev(values)}
     return {"sample": math.sqrt(squares / (count - 1)), "population": math.sqrt(squares / count)}
 

@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 #: Bytes before the first row and behind the last one, and from a row's begin to its vector's size.
 _HEAD, _TAIL, _TO_SIZE = 19, 2, 22
@@ -26,11 +27,23 @@ class CopiedVectors(NamedTuple):
 
 
 def copied(connection: Connection, about: dict[str, Any]) -> CopiedVectors | None:
-    """Read vectors of a space; None: not all of them are of one length, or there are none."""
+    """Read vectors of a space; None: not all of them are of one length, or there are none.
+
+    Raises:
+        DBAPIError: the database did not answer, as of any statement.
+    """
     driver: Any = connection.connection.driver_connection
+    kind: Any = connection.dialect.loaded_dbapi.Error
     told = BytesIO()
-    with driver.cursor() as cursor:
-        cursor.copy_expert(cursor.mogrify(_COPY, about), told)
+    try:
+        with driver.cursor() as cursor:
+            cursor.copy_expert(cursor.mogrify(_COPY, about), told)
+    except kind as error:
+        if gone := bool(driver.closed):
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            _COPY, None, error, kind, hide_parameters=True, connection_invalidated=gone
+        ) from error
     return _read(told.getbuffer())
 
 

@@ -44,6 +44,11 @@ class Searched:
         self._connection, self._space, self._mirrors = connection, space, mirrors
         self._vector, self._trust = asked.vector, asked.trust
 
+    @property
+    def is_cut_off(self) -> bool:
+        """True once the connection has broken off by which it reads."""
+        return self._connection.invalidated
+
     def near(self, others: Collection[int]) -> Mapping[int, int]:
         """How near memories are to the question's vector, in thousandths."""
         if self._vector is None:
@@ -81,6 +86,7 @@ def found(space: Searched, backend: MemoryBackend) -> dict[int, int]:
     Raises:
         PluginError: it is a plug-in's, and that cannot be used.
         AgentsError: what it has asked the journal for cannot be read.
+        DBAPIError: the connection of the journal broke off amid it.
     """
     try:
         told: Any = dict(backend.find(space))
@@ -91,7 +97,9 @@ def found(space: Searched, backend: MemoryBackend) -> dict[int, int]:
         }
     except (AgentsError, PluginError):
         raise
-    except Exception as error:  # noqa: BLE001 - a plug-in's code may raise anything
+    except Exception as error:
+        if space.is_cut_off:  # then no statement behind it would be answered: all is tried again
+            raise
         text = "A memory's backend has failed, and words alone count"
         note(log, "memory_backend", text, error=error, trace=True)
         return dict(space.words)

@@ -16,6 +16,8 @@ from agents.toolsets.builtin.patterns import compiled
 _MAX_STEPS = 400_000
 #: Steps of one keyword, beside those of what it looks at.
 _KEYWORD = 20
+#: Steps of holding one name against one pattern, and characters of it that take one more.
+_FIT, _CHARACTERS = 2, 64
 #: Values of a schema: it is held against the schema of schemas first.
 _MAX_SCHEMA = 2_000
 _SHOWN = 300
@@ -134,23 +136,24 @@ def _weigh(value: Any, sizes: dict[int, int]) -> int:
 
 def _own(problem: Callable[[str], Any]) -> dict[str, _Check]:
     """Keywords whose usual checks take regular expressions without a bound, or squares."""
-    fits = _matcher()
 
     def pattern(_validator: Any, part: Any, value: Any, _schema: Any) -> Iterator[Any]:
-        if isinstance(value, str) and not fits(part, value):
+        if isinstance(value, str) and compiled(part).search(value) is None:
             yield problem(f"{value!r} does not match {part!r}")
 
     def pattern_properties(validator: Any, part: Any, value: Any, _schema: Any) -> Iterator[Any]:
         named = value.items() if isinstance(value, dict) else ()
+        every = _compiled(named and part)
         for name, one in named:
-            for below in [part[p] for p in part if fits(p, name)]:
+            for below in _below(every, name):
                 yield from validator.descend(one, below, path=name)
 
     def additional(validator: Any, part: Any, value: Any, schema: Any) -> Iterator[Any]:
-        known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
         named = value.items() if isinstance(value, dict) else ()
+        known = schema.get("properties", {})
+        every = _compiled(named and schema.get("patternProperties"))
         for name, one in named:
-            if name in known or any(fits(p, name) for p in patterns):
+            if name in known or _below(every, name):
                 continue
             if part is False:
                 yield problem(f"{name!r} is not allowed here")
@@ -165,9 +168,15 @@ def _own(problem: Callable[[str], Any]) -> dict[str, _Check]:
     }
 
 
-def _matcher() -> Callable[[str, str], bool]:
-    """Tells whether a pattern fits somewhere in a text."""
-    return lambda pattern, text: compiled(pattern).search(text) is not None
+def _compiled(parts: Any) -> list[tuple[Any, Any]]:
+    """Patterns for names with the schemas below them; none where there is nothing to look at."""
+    return [(compiled(pattern), below) for pattern, below in parts.items()] if parts else []
+
+
+def _below(every: list[tuple[Any, Any]], name: str) -> list[Any]:
+    """The schemas below the patterns that fit a name: of many names all steps are a product."""
+    _LOOK.get().budget.take(len(every) * (_FIT + len(name) // _CHARACTERS))
+    return [below for pattern, below in every if pattern.search(name) is not None]
 
 
 def _unique(

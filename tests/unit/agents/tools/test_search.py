@@ -11,7 +11,7 @@ from agents.tools import FunctionToolset
 from agents.tools.base import Tool, tool
 from agents.tools.calls import ToolCall, ToolSpec
 from agents.tools.running import Running
-from agents.tools.search import SEARCHED_ABOVE, ToolIndex, words_of
+from agents.tools.search import SEARCHED_ABOVE, KeptIndex, ToolIndex, words_of
 from agents.tools.toolbox import Toolbox
 from agents.tools.toolset import FixedToolset
 from celery_agents.errors import ConfigurationError
@@ -120,3 +120,16 @@ def test_equals_stand_in_their_order_and_the_rarer_word_wins() -> None:
     assert [s.name for s in index.find("mail", 5)] == ["y", "x"]
     assert index.find("send fax", 5)[0].name == "c"
     assert ToolIndex([]).find("mail", 5) == []
+
+
+def test_an_index_that_is_kept_tells_nobody_of_anothers_parameters() -> None:
+    """A toolset may list tools by the tenant, as with the names of its accounts."""
+    kept = KeptIndex()
+
+    def listed(tenant: str) -> list[ToolSpec]:
+        account = {"type": "object", "properties": {"account": {"enum": [f"{tenant}'s"]}}}
+        return [ToolSpec(name="pay", description="Pays money.", parameters=account)]
+
+    for tenant in ("acme", "other", "acme"):
+        assert kept.of(listed(tenant)).find("money", 5) == listed(tenant)
+    assert kept.of(listed("acme")) is kept.of(listed("acme"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,13 +102,72 @@ def test_without_the_package_there_are_none(monkeypatch: pytest.MonkeyPatch) -> 
     assert static_vectors() is None
 
 
-def test_a_package_without_its_table_is_noted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+class PartsFile(Parts):
+    """A file with as many parts of words as the table has rows."""
+
+    @classmethod
+    def from_file(cls, _: str) -> PartsFile:
+        return cls()
+
+    def no_padding(self) -> None: ...
+
+    def no_truncation(self) -> None: ...
+
+    def get_vocab_size(self) -> int:
+        return len(WORDS)
+
+
+def installed(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, load: Callable[[Path], dict[str, Any]]
 ) -> None:
+    """Have the package stand in a folder, with a reader of its table."""
     found = ModuleSpec("wordllama", None, is_package=True)
-    found.submodule_search_locations = [str(tmp_path)]
+    found.submodule_search_locations = [str(folder)]
     monkeypatch.setattr(vectors, "find_spec", lambda _: found)
     monkeypatch.setattr(vectors, "note", Notes().note)
+    for name, parts in {
+        "safetensors": {},
+        "safetensors.numpy": {"load_file": load},
+        "tokenizers": {"Tokenizer": PartsFile},
+    }.items():
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**parts))  # type: ignore[arg-type]
+
+
+def test_the_files_of_the_package_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, tmp_path, lambda _: {"table": np.array([*WORDS.values()])})
+    found = static_vectors()
+    assert found is not None
+    assert found.of(["rain"]).tolist() == [[0.0, 0.0, 1.0]]
+
+
+def missing(path: Path) -> dict[str, Any]:
+    """Read what is not there."""
+    return {"table": path.read_bytes()}
+
+
+def broken(_: Path) -> dict[str, Any]:
+    """Read as those of Rust do: their errors are of no kind of Python's."""
+    raise Exception("header too small")  # noqa: TRY002 - as it is raised
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        missing,
+        broken,
+        lambda _: {},
+        lambda _: {"one": np.eye(9), "another": np.eye(9)},
+        lambda _: {"table": np.eye(3)},  # fewer rows than parts
+        lambda _: {"table": np.ones(99)},
+    ],
+)
+def test_a_package_without_a_table_that_fits_is_noted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    load: Callable[[Path], dict[str, Any]],
+) -> None:
+    installed(monkeypatch, tmp_path, load)
     with caplog.at_level(logging.WARNING):
         assert static_vectors() is None
     assert "by words alone" in caplog.text

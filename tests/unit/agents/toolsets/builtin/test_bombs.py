@@ -32,6 +32,9 @@ DOUBLING = {
         "40": {"type": "string"},
     },
 }
+#: Patterns for names, and names that fit none of them.
+PATTERNS: dict[str, Any] = {"patternProperties": {f"^x{n}y": {} for n in range(400)}}
+NAMED = {f"name {n}": n for n in range(2_000)}
 
 #: Calls that have no good answer, with a word of the error.
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -59,6 +62,10 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
      "fetched"),
     ("data.validate_json", {"value": 1, "schema": {"$ref": "#"}}, "back to itself"),
     ("data.validate_json", {"value": 1, "schema": DOUBLING}, "values"),
+    ("data.validate_json", {"value": NAMED, "schema": PATTERNS}, "values"),
+    ("data.validate_json", {"value": NAMED, "schema": {"additionalProperties": True, **PATTERNS}},
+     "values"),
+    ("data.validate_json", {"value": {"x" * 500_000: 1}, "schema": PATTERNS}, "values"),
     ("data.validate_json", {"value": 1, "schema": {"type": "strin"}}, "none of JSON Schema"),
     ("data.validate_json", {"value": {}, "schema": {"unevaluatedProperties": False}}, "not looked"),
     ("data.repair_json", {"text": "[{" * 25_000}, "open"),

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from app.journal import Journal
 from app.journal.memory import vectors
+from app.journal.memory.copied import copied
 from app.journal.schema.models import MemoryVector
 from app.journal.schema.rows import NewMemory, TextVector
 from celery_agents.contracts.memory import MemoryPolicy
 from tests.unit.app.journal.memory.test_keeping import asked, learn, new, told
-from tests.unit.app.journal.support import World, claimed, step
+from tests.unit.app.journal.support import OnPostgres, World, claimed, step
 
 SHOES, DOGS, TEA = np.eye(3, dtype=np.float32)
 
@@ -216,3 +217,40 @@ def test_a_question_measures_no_mirror_but_its_own(
     assert found(journal, SHOES, space="s0") == ["s0"]
     assert len(mirrors._mirrors) == len(mirrors._sizes) == 5
     assert mirrors._bytes == sum(m.bytes + 1_024 for m in mirrors._mirrors.values())
+
+
+class TestAnOutage(OnPostgres):
+    @pytest.mark.parametrize("portion", [1, 4_096])
+    def test_a_connection_that_breaks_off_amid_vectors_is_tried_again(
+        self,
+        world: World,
+        journal: Journal,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        portion: int,
+    ) -> None:
+        """By its COPY, too; and words alone do not count meanwhile."""
+        monkeypatch.setattr(vectors, "PORTION", portion)
+        journal.memories.keep([new(f"{n}", vector=made(SHOES + n * TEA)) for n in range(6)])
+        newer, cut, copies = vectors._newer, list[int](), list[bool]()
+
+        def cuts(connection: Connection, *about: Any) -> Any:
+            if not cut:
+                driver: Any = connection.connection.driver_connection
+                cut.append(driver.get_backend_pid())
+                with world.engine.connect() as other:
+                    assert other.scalar(select(func.pg_terminate_backend(cut[0])))
+            return newer(connection, *about)
+
+        def noted(connection: Connection, about: dict[str, Any]) -> Any:
+            told = copied(connection, about)
+            copies.append(told is not None)
+            return told
+
+        monkeypatch.setattr(vectors, "_newer", cuts)
+        monkeypatch.setattr(vectors, "copied", noted)
+        assert found(journal, SHOES) == [f"{n}" for n in range(6)]
+        assert cut
+        assert all(copies)
+        assert bool(copies) is (portion == 1)
+        assert "backend has failed" not in caplog.text
