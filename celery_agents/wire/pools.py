@@ -79,16 +79,29 @@ class ClientConnections(_Closable, ConnectionPool):
 
     close_after_fork = False  # the app forgets them: closing would be told to the parent's server
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._defaults = Lock()  # of new connections: who closes the one that has them, or asks it
+        super().__init__(*args, **kwargs)
+
+    def new(self) -> Any:
+        """Make a connection, which is opened when it is used."""
+        with self._defaults:
+            return super().new()
+
     def forget(self, resource: Any) -> None:
         """Close a connection, for good."""
         self._dirty.discard(resource)
         _end(resource)
-        _end(self.connection)
+        self._end_defaults()
 
     def close(self) -> None:
         """Close what nobody uses, and what kombu asked for the defaults of such connections."""
         super().close()
-        _end(self.connection)
+        self._end_defaults()
+
+    def _end_defaults(self) -> None:
+        with self._defaults:
+            _end(self.connection)
 
 
 class ClientProducers(_Closable, ProducerPool):

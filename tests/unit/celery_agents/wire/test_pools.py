@@ -273,6 +273,28 @@ def test_many_threads_ask_while_it_is_closed_again_and_again(
     assert store.llen(QUEUE) == sent
 
 
+def test_one_is_made_while_another_thread_closes_all(redis_url: str) -> None:
+    """Kombu asks a connection of the pool for defaults: one closed amid that has none."""
+    client = Client(redis_url)
+    pool = client.celery.pool
+    closing = threading.Thread(target=pool.close)
+
+    class Slow(type(pool.connection)):  # type: ignore[misc]
+        @property
+        def transport(self) -> Any:
+            assert super().transport is not None
+            if closing.ident is None:
+                closing.start()
+                closing.join(0.2)
+            return self._transport
+
+    pool.connection.__class__ = Slow
+    pool.acquire(block=True).release()
+    closing.join()
+    assert pool.connection._transport is None
+    client.close()
+
+
 def in_fork(do: Callable[[], None]) -> int:
     """Return how a fork of this process ends that does this."""
     if (pid := os.fork()) == 0:
