@@ -124,12 +124,16 @@ class Writer:
             batch = [o for o in batch if not o.lazy]
             if waiting:
                 due = min(due, time.monotonic() + LAZY_S)
-            if last or len(batch) >= COMPANY or time.monotonic() >= due:
+            if last or self._company(batch) >= COMPANY or time.monotonic() >= due:
                 batch, waiting, due = batch + waiting, [], math.inf
             with self._committing:
                 self._commit(batch)
             with self._closing:
                 self._pending -= sum(not o.lazy for o in batch)
+
+    def _company(self, batch: list[Operation[Any]]) -> int:
+        """Count the writes of a batch with which lazy ones share a commit; see ``_commit``."""
+        return sum(self._final.whole or not o.final for o in batch)
 
     def _gather(self, patience_s: float | None) -> tuple[list[Operation[Any]], bool]:
         """Take what has queued up, at least one if it comes in time; tell if that was the end."""
