@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, copy_context
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent, greenlet
 
 from app.concurrency.future import Future
-from app.concurrency.loop import LoopThread, Work, loop_here, process_loop
+from app.concurrency.loop import LoopThread, loop_here, process_loop
 
 T = TypeVar("T")
 
@@ -46,7 +45,6 @@ class Fiber(greenlet):
         self.bulk = False  # one of many, which let others go first
         self._function = function
         self._waits_for: object | None = None
-        self._went_out = False
 
     def _run(self) -> None:
         _fiber.set(self)
@@ -59,29 +57,7 @@ class Fiber(greenlet):
 
     def begin(self) -> None:
         """Run until the first wait; on the loop's thread."""
-        self._go_on(self.switch)
-
-    def _go_on(self, enter: Callable[[], Any]) -> None:
-        """Run it until it waits; what it wants done outside of it is done meanwhile."""
-        errand = enter()
-        while errand:  # else it has ended, or waits
-            try:
-                errand()
-            except Exception as error:  # noqa: BLE001 - of whose errand that was
-                errand = self.throw(error)
-            else:
-                errand = self.switch()
-
-    def outside(self, call: Callable[..., None], *args: Any) -> bool:
-        """Call something on the loop's thread, but not as a part of this fiber.
-
-        Once, until it waits: else one that never has to would hold up all others. False: not done.
-        """
-        if self._went_out:
-            return False
-        self._went_out = True
-        self.parent.switch(partial(call, *args))
-        return True
+        self.switch()
 
     def wait(self, reply: Future[T]) -> T:
         """Wait for a reply and return its value; the loop goes on meanwhile."""
@@ -89,7 +65,6 @@ class Fiber(greenlet):
             ticket = self._waits_for = object()
             post = _post_of(self, self.thread)
             reply.add_done_callback(lambda _: post(self._resume, ticket))
-            self._went_out = False
             self.parent.switch()
         return reply.result()
 
@@ -97,12 +72,12 @@ class Fiber(greenlet):
         """End it where it waits: GreenletExit is raised there. On the loop's thread."""
         if self._waits_for is not None:
             self._waits_for = None
-            self._go_on(self.throw)
+            self.throw()
 
     def _resume(self, ticket: object) -> None:
         if self._waits_for is ticket:  # else it was killed meanwhile
             self._waits_for = None
-            self._go_on(self.switch)
+            self.switch()
 
 
 def _post_of(fiber: Fiber | None, thread: LoopThread) -> Callable[..., None]:
@@ -132,15 +107,6 @@ def wait(reply: Future[T]) -> T:
     """Wait for a reply: a fiber lets the loop go on meanwhile, other callers block their thread."""
     me = current()
     return reply.result() if me is None else me.wait(reply)
-
-
-def start(work: Work[Any]) -> None:
-    """Start what has not begun; of a fiber of that loop, at once and as far as it comes."""
-    me = current()
-    if me is None or me.thread is not work.thread:
-        work.thread.start(work)
-    elif not me.outside(work.begin_here, copy_context()):
-        work.begin()
 
 
 async def arrival(reply: Future[T]) -> T:

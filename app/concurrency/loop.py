@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 import threading
-from asyncio.tasks import _enter_task, _leave_task
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,6 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from app.concurrency.begun import BegunCoroutine
 from app.concurrency.future import Future
 from app.concurrency.per_process import PerProcess
 from celery_agents.errors import LoopStalledError
@@ -198,15 +196,11 @@ class LoopThread:
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Work[T]:
         """Start a coroutine; from any thread."""
         work = Work(self, coroutine)
-        self.start(work)
-        return work
-
-    def start(self, work: Work[Any]) -> None:
-        """Start what has not begun; from any thread."""
         if self.here:
             work.begin()
         else:
             self.post(copy_context().run, work.begin)  # the caller's variables
+        return work
 
     def close(self) -> None:
         """Cancel what still runs and stop the loop."""
@@ -232,11 +226,11 @@ class LoopThread:
 class Work(Future[T]):
     """A coroutine on the loop, with a future of its end."""
 
-    __slots__ = ("_coroutine", "task", "thread")
+    __slots__ = ("_coroutine", "_thread", "task")
 
     def __init__(self, thread: LoopThread, coroutine: Coroutine[Any, Any, T]) -> None:
         super().__init__()
-        self.thread = thread
+        self._thread = thread
         self._coroutine = coroutine
         self.task: asyncio.Task[T] | None = None
 
@@ -245,34 +239,8 @@ class Work(Future[T]):
         if self.done():  # cancelled before
             self._coroutine.close()
             return
-        self.task = self.thread.loop.create_task(self._coroutine)
+        self.task = self._thread.loop.create_task(self._coroutine)
         self.task.add_done_callback(self._ended)
-
-    def begin_here(self, context: Context) -> None:
-        """Start the coroutine and run it until it first waits; on the loop's thread, in no task.
-
-        Most of ours end before they wait for anything, and turns of the loop would take longer
-        than they do. What they see is the same: a task of theirs, which goes on with the rest.
-        """
-        if self.done():  # cancelled before
-            self._coroutine.close()
-            return
-        begun, loop = BegunCoroutine(self._coroutine), self.thread.loop
-        self.task = task = loop.create_task(begun, context=context)
-        _enter_task(loop, task)
-        try:
-            context.run(begun.begin)
-        except StopIteration as end:
-            if task.cancelling():
-                self.set_exception(asyncio.CancelledError())
-            else:
-                self.set_result(end.value)
-        except BaseException as error:  # noqa: BLE001 - of who waits, as of a task
-            self.set_exception(error)
-        else:
-            task.add_done_callback(self._ended)
-        finally:
-            _leave_task(loop, task)
 
     def cancel(self) -> bool:
         """Cancel it, from any thread; False when it is over already.
@@ -281,7 +249,7 @@ class Work(Future[T]):
         """
         if self.done():
             return False
-        self.thread.post(self._stop)  # before who waits is woken
+        self._thread.post(self._stop)  # before who waits is woken
         self.set_exception(asyncio.CancelledError())
         return True
 

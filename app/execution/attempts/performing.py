@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agents.timing import in_time
-from app.concurrency.fibers import blocking, sleep, start, wait
-from app.concurrency.loop import Work
+from app.concurrency.fibers import blocking, sleep, wait
 from app.execution.answers import Failed, Result, Stopped, result_of
 from app.execution.runtime import Active, Runtime
 from celery_agents.errors import AgentFailedError, AgentsError, DeadlineExceededError, redact
@@ -60,8 +59,7 @@ def on_loop(
         told = f"The step did not end within {limit_s:.3g} s; its work was cancelled."
         return DeadlineExceededError(told)
 
-    active.work = work = Work(runtime.loop, in_time(limit_s, begin(), late))
-    start(work)
+    active.work = runtime.loop.submit(in_time(limit_s, begin(), late))
     if active.cancelled:  # asked to stop between the claim and here
-        work.cancel()
-    return result_of(wait(work))
+        active.work.cancel()
+    return result_of(wait(active.work))
