@@ -162,9 +162,7 @@ def _repeated(claim: Claim, taken: Refused) -> Claim:
 
 def _insert(connection: Connection, operations: list[ClaimStep]) -> dict[str, Claim]:
     """Make and claim rows in one go: the common way of a client's message."""
-    fresh = sorted(
-        ((o.new, o) for o in operations if o.new is not None), key=lambda pair: pair[0].id
-    )
+    fresh = [(o.new, o) for o in operations if o.new is not None]
     if not fresh:
         return {}
     at = read_clock(connection)

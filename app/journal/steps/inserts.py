@@ -113,7 +113,7 @@ def insert_steps(connection: Connection, rows: list[dict[str, Any]]) -> set[str]
     if roots:
         runs = _insertion(connection.dialect.name, Run)
         made = set(connection.execute(runs, [*roots.values()]).scalars())
-        begin_anew(connection, [row for run_id, row in sorted(roots.items()) if run_id not in made])
+        begin_anew(connection, [row for run_id, row in roots.items() if run_id not in made])
     return ids
 
 
