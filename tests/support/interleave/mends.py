@@ -476,7 +476,7 @@ MENDS = [
         [
             Edit(
                 "app.journal.steps.inserts",
-                "        begin_anew(connection, [row for run_id, row in sorted(roots.items()) "
+                "        begin_anew(connection, [row for run_id, row in roots.items() "
                 "if run_id not in made])\n",
             )
         ],
