@@ -70,13 +70,14 @@ def post(connection: Connection, mails: Sequence[Mail], rules: joins.Rules) -> M
     locks.lock(connection, [(mail.new.id, mail.new.id) for mail in mails])
     locks.lock_steps(connection, [mail.new.id for mail in mails])
     after, entries = _states(connection, mails), list[NewEntry]()
+    younger = [one for one in after if after[one] == State.WAITING != before.get(one)]
+    gone = any(mail.new.id not in after for mail in mails)
+    if gone or not locks.lock_younger(connection, younger):
+        posted.again = True
+        return posted
     told, waiting = _unknown(connection, mails), list[str]()
     for mail in mails:
-        state = after.get(mail.new.id)
-        if state is None or (state == State.WAITING != before.get(mail.new.id)):
-            posted.again = True
-            return posted
-        new_ones = told[mail.new.id]
+        state, new_ones = after[mail.new.id], told[mail.new.id]
         if new_ones and State(state).final:
             raise ActorEndedError("The actor has ended: it takes no messages up any more.")
         entries += new_ones

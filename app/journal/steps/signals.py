@@ -102,7 +102,8 @@ def _give(connection: Connection, step_id: str, said: _Said, rules: joins.Rules)
     row = connection.execute(found.with_for_update(key_share=True)).first()
     if row is None:
         return Signalled("unknown", Aftermath())
-    if row.state == State.WAITING != before:  # its join may be younger than our locks
+    is_younger = row.state == State.WAITING != before  # its join may be, than our locks
+    if is_younger and not locks.lock_younger(connection, [step_id]):
         return Signalled("unknown", Aftermath(), again=True)
     entry = NewEntry(row.tenant, SIGNALS + step_id, *said, row.run_id)
     if State(row.state).final:

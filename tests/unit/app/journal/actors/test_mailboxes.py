@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import pytest
 
+from agents.plan import AwaitedAny
 from app.journal import Journal
+from app.journal.actors import store
 from app.journal.actors.mailboxes import Mail, MailboxEntry
 from app.journal.actors.store import ActorStore
+from app.journal.steps.expansions import ExpandStep
 from celery_agents import names
 from celery_agents.errors import IdInUseError
-from tests.unit.app.journal.support import World, claimed, expand, ids, plan, step
+from tests.unit.app.journal.support import (
+    OnPostgres,
+    World,
+    claimed,
+    expand,
+    ids,
+    meanwhile,
+    plan,
+    step,
+)
 
 
 def mail(**about: str) -> Mail:
@@ -39,3 +51,21 @@ def test_what_is_no_actor_of_that_tenant_is_told_nothing(
         ActorStore(journal).post([mail()])
     world.set("x", task=names.FLOW, agent="actor/Account", tenant="acme")
     ActorStore(journal).post([mail()])
+
+
+class TestAmidAMove(OnPostgres):
+    """An actor begins to wait for messages in the moment in which it is told one."""
+
+    def test_one_look_suffices(
+        self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of hundreds that are told something at once, some move at each look."""
+        monkeypatch.setattr(store, "_LOOKS", 1)
+        claim = claimed(journal, "x", mail().new)
+        wants = plan(kind="any").model_copy(update={"awaited": AwaitedAny(open=())})
+        other = ActorStore(world.journal("other"))
+        with world.engine.connect() as slow:
+            ExpandStep.apply(slow, [ExpandStep(claim, wants, journal.rules)])
+            with meanwhile(world, lambda: other.post([mail()])) as posted:
+                slow.commit()
+        assert ids(posted[0].wakes) == ["x"]

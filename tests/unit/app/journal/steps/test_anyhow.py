@@ -12,7 +12,7 @@ from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal
 from app.journal.schema.models import Entry, Join
 from app.journal.schema.rows import Aftermath, Claimed, NewEntry, derived_id
-from app.journal.steps import anyhow
+from app.journal.steps import anyhow, signals
 from app.journal.steps.expansions import ExpandStep
 from app.journal.steps.finishes import FinishStep
 from app.journal.steps.joins import EARLY_S
@@ -379,7 +379,10 @@ class TestSignals:
 class TestAmidAnotherTransaction(OnPostgres):
     """Whoever comes second sees what the first one did."""
 
-    def test_a_signal_and_the_first_wait(self, world: World, journal: Journal) -> None:
+    def test_a_signal_and_the_first_wait(
+        self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(signals, "_LOOKS", 1)
         claim = claimed(journal, FLOW, new())
         other = world.journal("other@here")
         with world.engine.connect() as slow:
