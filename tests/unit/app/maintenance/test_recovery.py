@@ -74,30 +74,29 @@ def test_flows_are_woken_in_its_own_slots_as_long_as_those_before_go_on(
     left, sent, taken = [*range(150)], list[int](), list[int]()
     made = Recovery(runtime)
 
-    def found(limit: int, *_: Any) -> Aftermath:
+    def found(limit: int, *_: Any) -> list[int]:
         some, left[:] = left[:limit], left[limit:]
-        wakes: Any = some
-        return Aftermath(wakes=wakes)
+        return some
 
     class Own:
         room, queues = 40, ("agents",)
 
-        def take(self, _: Runtime, wakes: list[int], *, bulk: bool) -> Any:
-            assert bulk == (len(wakes) == self.room)
-            taken.extend(wakes[1:])
-            return SimpleNamespace(others=wakes[:1], wait=lambda left_s: quick and left_s > 0)
+        def take(self, due: list[int], *, bulk: bool) -> Any:
+            assert bulk == (len(due) == self.room)
+            taken.extend(due)
+            return SimpleNamespace(wait=lambda left_s: quick and left_s > 0)
 
     def follow(_: Runtime, after: Aftermath) -> None:
         wakes: Any = after.wakes
         sent.extend(wakes)
 
     made._own = Own()  # type: ignore[assignment]
-    monkeypatch.setattr(made._findings, "late_flows", found)
-    monkeypatch.setattr(made._findings, "late_joins", found)
+    monkeypatch.setattr(made._findings, "take_flows", found)
+    monkeypatch.setattr(made._findings, "late_joins", lambda n: Aftermath(wakes=found(n)))  # type: ignore[arg-type]
     monkeypatch.setattr(Runtime, "follow", follow)
     made._ring(500)
-    assert sorted([*taken, *sent]) == [*range(150)]
-    assert len(taken) == (146 if quick else 39)
+    assert [*taken, *sent] == [*range(150)]
+    assert len(taken) == (150 if quick else 40)
 
 
 def test_flows_that_it_takes_at_once_keep_it_from_a_sweep_for_a_bounded_time(
@@ -105,23 +104,21 @@ def test_flows_that_it_takes_at_once_keep_it_from_a_sweep_for_a_bounded_time(
 ) -> None:
     made, clock, asked = Recovery(runtime), [100.0], list[float]()
 
-    def found(limit: int, *_: Any) -> Aftermath:
+    def found(limit: int, *_: Any) -> list[int]:
         clock[0] += 0.4
         asked.append(clock[0])
         assert len(asked) < 10
-        wakes: Any = [*range(limit)]
-        return Aftermath(wakes=wakes)
+        return [*range(limit)]
 
     class Own:
         room, queues = 4, ("agents",)
 
         def take(self, *_: Any, **__: Any) -> Any:
-            return SimpleNamespace(others=[], wait=lambda _: True)
+            return SimpleNamespace(wait=lambda _: True)
 
     made._own = Own()  # type: ignore[assignment]
     monkeypatch.setattr(recovery, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(made._findings, "late_flows", found)
-    monkeypatch.setattr(Runtime, "follow", lambda *_: None)
+    monkeypatch.setattr(made._findings, "take_flows", found)
     made._ring_here()
     assert len(asked) == 4
 
@@ -172,10 +169,10 @@ def test_they_are_woken_at_their_time_and_not_at_the_next_sweep(
     assert made._ring_in_time(1.0) == 1.0
 
 
-def test_wakes_that_were_given_back_are_sent_on_their_way_at_once(
+def test_claims_that_came_to_nothing_are_given_back_at_once_and_their_wakes_sent(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that may be claimed; after an outage, too, and also before this worker ends."""
+    """But no claim of after; also behind an outage, and before this worker ends."""
     journal, sent, outage = runtime.journal, list[str](), [True]
 
     def publish(_: Any, wakes: list[Any]) -> None:
@@ -184,22 +181,22 @@ def test_wakes_that_were_given_back_are_sent_on_their_way_at_once(
         sent.extend(wake.id for wake in wakes)
 
     monkeypatch.setattr(recovery, "publish", publish)
-    journal.insert(step("ready")).result(20)
-    claimed(journal, "runs", step("runs"))
+    given = [claimed(journal, name, step(name)) for name in ("dropped", "again")]
+    journal.give_back(["again"])
+    assert claimed(journal, "again").token == 2
     made = Recovery(runtime)
-    given = ["ready", "runs"]
     monkeypatch.setattr(made._own, "returned", lambda: [given.pop() for _ in [*given]])
     made._own.returns()
     assert not made._pause(60.0)
     outage.append(False)
     assert not made._pause(0.0)
-    assert sent == ["ready"]
+    assert sent == ["dropped"]
     outage.append(False)
-    given.append("ready")
+    given.append(claimed(journal, "dropped"))
     made._own.returns()
     made._stopped.set()
     assert made._pause(60.0)
-    assert sent == ["ready", "ready"]
+    assert sent == ["dropped", "dropped"]
 
 
 def test_one_that_stays_late_keeps_no_sweep_waiting(
