@@ -38,7 +38,7 @@ _AFTER_S = 0.05
 _RINGS_MAX = 20
 #: Flows are woken in a worker's own slots for so long, then by messages that others take, too.
 _HERE_S = 1.5
-#: Who has not the duty wakes them so long after their time: whoever has it may have died since.
+#: Who has not the duty sends those so long after their time: whoever has it may have died since.
 _OTHERS_S = 0.25
 #: Between two looks whose time has come.
 _LEAST_S = 0.05
@@ -110,15 +110,20 @@ class Recovery:
         Whose time was set since the last look waits for the next sweep.
         """
         until = time.monotonic() + pause_s
-        after_s = 0.0 if self._has_duty else _OTHERS_S
+        behind_s = 0.0 if self._has_duty else _LEAST_S  # of few it gets all
         while (left_s := until - time.monotonic()) > 0:
             due_s = self._findings.next_late()
-            if due_s is None or due_s + after_s >= left_s:
+            if due_s is None or due_s + behind_s >= left_s:
                 return left_s
-            if self._pause(max(due_s + after_s, _LEAST_S)):
+            if self._pause(max(due_s + behind_s, _LEAST_S)):
                 break
             self._ring(self._settings.wake_batch)
         return 0.0
+
+    @property
+    def _after_s(self) -> float:
+        """How late it fires joins by messages: one alone does so at once."""
+        return 0.0 if self._has_duty else _OTHERS_S
 
     def _pause_s(self) -> float:
         """Return when to look again: whoever has not the duty, as it ends, if nobody keeps it."""
@@ -152,9 +157,11 @@ class Recovery:
 
     def _ring(self, batch: int) -> None:
         """Wake all whose time has come: many may sleep until one moment."""
+        began = time.monotonic()
         self._ring_here()
         for _ in range(_RINGS_MAX):
-            woken = self._findings.late_joins(batch)
+            # Whose time came meanwhile has the next look: flows are taken by that, too.
+            woken = self._findings.late_joins(batch, time.monotonic() - began + self._after_s)
             self._runtime.follow(woken)
             if len(woken.wakes) < batch:
                 return

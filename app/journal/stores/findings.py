@@ -46,9 +46,9 @@ class Findings:
         """For how many seconds somebody has the duty of recovery still."""
         return in_transaction(reading(self._engine), lambda c: duty_left(c, "recovery"))
 
-    def late_joins(self, limit: int) -> Aftermath:
-        """Fire joins past their deadline."""
-        return in_transaction(self._engine, lambda c: due.late_joins(c, limit, self._rules))
+    def late_joins(self, limit: int, ago_s: float = 0.0) -> Aftermath:
+        """Fire joins that are so long past their deadline."""
+        return in_transaction(self._engine, lambda c: due.late_joins(c, limit, self._rules, ago_s))
 
     def take_flows(self, limit: int, queues: Sequence[str]) -> list[DueFlow]:
         """Claim flows whose time has come, of these queues."""

@@ -26,7 +26,7 @@ def test_after_an_outage_that_everybody_saw_nobodys_steps_are_taken_over(
 
     class Findings:
         take_duty = staticmethod(lambda _: True)
-        late_joins = staticmethod(lambda _: Aftermath())
+        late_joins = staticmethod(lambda *_: Aftermath())
 
         def wanting(self, kind: str, limit: int, **_: Any) -> list[Any]:
             looked.append(kind)
@@ -51,7 +51,7 @@ def test_all_are_woken_whose_time_has_come_however_many_sleep(
     left, woken = [*range(2_345)], list[int]()
     made = Recovery(runtime)
 
-    def late_joins(limit: int) -> Aftermath:
+    def late_joins(limit: int, _: float) -> Aftermath:
         found, left[:] = left[:limit], left[limit:]
         wakes: Any = found
         return Aftermath(wakes=wakes)
@@ -92,11 +92,30 @@ def test_flows_are_woken_in_its_own_slots_as_long_as_those_before_go_on(
 
     made._own = Own()  # type: ignore[assignment]
     monkeypatch.setattr(made._findings, "take_flows", found)
-    monkeypatch.setattr(made._findings, "late_joins", lambda n: Aftermath(wakes=found(n)))  # type: ignore[arg-type]
+    monkeypatch.setattr(made._findings, "late_joins", lambda n, _: Aftermath(wakes=found(n)))  # type: ignore[arg-type]
     monkeypatch.setattr(Runtime, "follow", follow)
     made._ring(500)
     assert [*taken, *sent] == [*range(150)]
     assert len(taken) == (150 if quick else 40)
+
+
+@pytest.mark.parametrize(("has_duty", "ago_s"), [(True, 2.0), (False, 2.25)])
+def test_what_is_due_as_it_takes_flows_is_left_to_its_next_look(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, has_duty: bool, ago_s: float
+) -> None:
+    """By messages go those alone that it could not take; nor at once where another has the duty."""
+    made, clock, asked = Recovery(runtime), [100.0], list[float]()
+
+    def late_joins(_: int, ago_s: float) -> Aftermath:
+        asked.append(ago_s)
+        return Aftermath()
+
+    made._has_duty = has_duty
+    monkeypatch.setattr(recovery, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(made, "_ring_here", lambda: clock.append(clock.pop() + 2.0))
+    monkeypatch.setattr(made._findings, "late_joins", late_joins)
+    made._ring(500)
+    assert asked == [pytest.approx(ago_s)]
 
 
 def test_flows_that_it_takes_at_once_keep_it_from_a_sweep_for_a_bounded_time(
@@ -137,7 +156,7 @@ def test_who_has_not_the_duty_looks_again_as_it_ends(
     assert made._pause_s() == pytest.approx(pause_s)
 
 
-@pytest.mark.parametrize(("has_duty", "after_s"), [(True, 0.0), (False, 0.25)])
+@pytest.mark.parametrize(("has_duty", "after_s"), [(True, 0.0), (False, 0.05)])
 def test_they_are_woken_at_their_time_and_not_at_the_next_sweep(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, has_duty: bool, after_s: float
 ) -> None:

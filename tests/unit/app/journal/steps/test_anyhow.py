@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from agents.flows.history import CLEANUP_S
 from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal
+from app.journal.schema.engine import read_clock
 from app.journal.schema.models import Entry, Join, Step
 from app.journal.schema.rows import Aftermath, Claimed, NewEntry, derived_id
 from app.journal.steps import anyhow
@@ -316,6 +317,30 @@ class TestTime:
         world.set_join(FLOW, deadline_at=lambda now: now - EARLY_S)
         assert ids(journal.findings.late_joins(10).wakes) == [FLOW]
         assert world.states(FLOW, "a") == ["ready"]
+
+    def test_its_time_is_that_of_its_timer_however_long_it_took_to_be_written(
+        self, world: World, journal: Journal
+    ) -> None:
+        with world.engine.connect() as c:
+            at = read_clock(c)
+        what = wants("a", timeout_s=100.0)
+        join = what.join.model_copy(update={"since": at - 40.0})
+        waits(journal, claimed(journal, FLOW, new()), what.model_copy(update={"join": join}))
+        assert world.join(FLOW).deadline_at == pytest.approx(at + 60.0, abs=0.1)
+        again = claimed(journal, derived_id(FLOW, "a"))
+        journal.finish(again, DONE).result(SOON)
+        join = join.model_copy(update={"since": at - 200.0})
+        plan = wants("b").model_copy(update={"join": join})
+        waits(journal, claimed(journal, FLOW), plan)
+        (due,) = journal.findings.take_flows(10, ["agents"])
+        assert due.claim.id == FLOW, "one that is over is due at once"
+
+    def test_only_those_are_fired_that_have_been_late_for_so_long(
+        self, world: World, journal: Journal
+    ) -> None:
+        late(world, journal, "a")
+        assert journal.findings.late_joins(10, 60.0).wakes == []
+        assert ids(journal.findings.late_joins(10, 1.0).wakes) == ["a"]
 
     def test_a_new_wait_has_a_time_of_its_own(self, world: World, journal: Journal) -> None:
         begun(journal, "a", timeout_s=100.0)
