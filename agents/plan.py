@@ -24,6 +24,8 @@ class JoinPolicy(Contract):
 
     kind: Literal["all", "first", "decided", "unbroken", "any"] = "all"
     timeout_s: float | None = None
+    #: From when those seconds count, by the journal's clock. None: from when the join is opened.
+    since: float | None = None
     #: Members run on when the join fires (a hedge), instead of being skipped or cancelled.
     keep: bool = False
     #: So many members of its first round run at a time: each that ends lets the next one begin.
@@ -97,7 +99,8 @@ def within(plan: Expand, left_s: float | None) -> Expand:
     join = plan.join
     if left_s is None or (join.timeout_s is not None and join.timeout_s <= left_s):
         return plan
-    return plan.model_copy(update={"join": join.model_copy(update={"timeout_s": left_s})})
+    sooner = join.model_copy(update={"timeout_s": left_s, "since": None})
+    return plan.model_copy(update={"join": sooner})
 
 
 def streamed(plan: Expand) -> Expand:

@@ -370,6 +370,7 @@ def _written(step: Step, kept: Kept, found: Advanced, news: News, heard: int) ->
         join=JoinPolicy(
             kind="any",
             timeout_s=None if due is None else max(due - news.at, 0.0),
+            since=news.at,
             keep=not kept.instance.inbox.hears,
         ),
         awaited=AwaitedAny(

@@ -135,6 +135,8 @@ class Runtime:
         self.metrics = Metrics([a.name for a in registry]) if settings.health_port else None
         self.loop = process_loop()
         self.active: dict[str, Active] = {}
+        #: Claims ahead of their messages, which this process gives itself: until those begin.
+        self.claimed: dict[str, Claimed] = {}
         self._resources: dict[Any, Any] = {}
         self._lock = threading.Lock()
         self._strays: set[tuple[str, int]] = set()
@@ -281,6 +283,8 @@ class Runtime:
         strays = {(i, token) for i, token in beat.running.items() if i not in self.active}
         if again := sorted(i for i, _ in strays & self._strays):
             log.warning("Gave back %d claimed steps that do not run here", len(again))
+            for step_id in again:  # its message comes late, and claims it as others do
+                self.claimed.pop(step_id, None)
             self.journal.give_back(again, beat.running)
         self._strays = strays
         self.posted.heard(beat.posted)

@@ -166,6 +166,7 @@ class StepTask(Task):
         tells = partial(tell_sequel, self.app, message.id)
         about: Any = {"until": time.monotonic() + SEQUEL_S, "tells": tells}
         if message.get(names.JOURNALED):
+            about["claim"] = runtime.claimed.pop(message.id, None)
             return Received(message.id, None, None, message.expires, **about)
         args, kwargs = opened_args(self.app, message.id, args, kwargs)
         request = self.parse(args, kwargs)

@@ -101,6 +101,7 @@ class Journal:
             self._heart.close()
         self._members.close()
         self.flows.close()
+        self.findings.close()
         self.engine.dispose()
 
     # -- writes, in group commits

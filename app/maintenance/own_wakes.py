@@ -2,7 +2,7 @@
 
 Thousands of flows may be due at one moment. By the broker each is a message that is written, taken,
 kept until it is acknowledged, and read: half of what a wake costs. Whoever finds that they are due
-has free slots as a rule, and is a worker of their queue.
+has free slots as a rule, and is a worker of their queue. So it claims them as it finds them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from kombu.message import Message
 from app.execution.flows import Instances
 from app.execution.publish import own_message
 from app.execution.runtime import Runtime, runtime_of
-from app.journal.schema.rows import Wake
+from app.journal.schema.rows import Claimed
+from app.journal.steps.due import DueFlow
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
@@ -36,9 +37,7 @@ _QUARTER = 4
 class Handed:
     """Wakes that were handed to Celery; those that it has not done with yet are ``under_way``."""
 
-    def __init__(self, under_way: int, others: Sequence[Wake]) -> None:
-        #: Those that are better taken by somebody else, if there is anybody.
-        self.others = list(others)
+    def __init__(self, under_way: int) -> None:
         self._under_way = under_way
         self._left = min(LEFT, under_way // _QUARTER)
         #: Until Celery has them they take no slots, and its main thread may be held up.
@@ -69,15 +68,16 @@ class OwnWakes:
     """Hands rows that are due to this worker's own pool, as far as slots are free in it.
 
     To Celery they are messages as others are: its events, revoked ids, time limits, tracer and
-    results are as ever. Nothing is acknowledged. A row whose wake is lost with this process is
-    found by recovery, as one whose message was lost; that of one which Celery gives back, or has
-    not begun with when it lets go of its messages, is looked at again at once.
+    results are as ever. Nothing is acknowledged. A row that is lost with this process is found by
+    recovery, as those of all its claims; that of one which Celery drops or gives back, or has not
+    begun with when it lets go of its messages, is given back at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._consumer: Any = None
-        self._under_way: dict[str, Handed] = {}
-        self._returned: deque[str] = deque()
+        self._under_way: dict[str, tuple[Handed, Claimed]] = {}
+        self._returned: deque[Claimed] = deque()
         #: Called when there are some to be looked at again.
         self.returns: Callable[[], object] = bool
 
@@ -89,10 +89,10 @@ class OwnWakes:
         """Take no more: Celery's consumer stops, or begins anew; it forgets what has not begun."""
         self._consumer = None
         for step_id in list(self._under_way):
-            self._over(step_id, given_back=True)
+            self._over(step_id)
 
-    def returned(self) -> list[str]:
-        """The steps of those that were given back since this was asked before."""
+    def returned(self) -> list[Claimed]:
+        """The claims of those that were given back since this was asked before."""
         found = []
         while self._returned:
             found.append(self._returned.popleft())
@@ -109,25 +109,27 @@ class OwnWakes:
         """So many it takes now; none where a hook of Celery's wants to see what is published."""
         consumer = self._consumer
         hooked = signals.before_task_publish.receivers or signals.after_task_publish.receivers
-        if consumer is None or consumer.hub is None or hooked:
+        if consumer is None or consumer.hub is None or hooked or self._runtime.stopping:
             return 0
         return min(getattr(consumer.pool, "room", 0), TOGETHER)
 
-    def take(self, runtime: Runtime, wakes: Sequence[Wake], *, bulk: bool = False) -> Handed:
-        """Take wakes, but not those of flows that wait for a worker with other code.
+    def take(self, due: Sequence[DueFlow], *, bulk: bool = False) -> Handed:
+        """Take flows, but give those back that wait for a worker with other code.
 
-        Nor those of flows that this process has not done with yet: it would drop them. ``bulk``:
-        there are more of them, and they let others go first.
+        And those that this process has not done with yet: it would drop them. ``bulk``: there are
+        more of them, and they let others go first.
         """
-        consumer, instances = self._consumer, Instances.of(runtime)
-        if consumer is None or runtime.stopping:
-            return Handed(0, wakes)
-        others = [w for w in wakes if w.id in runtime.active or instances.has_parked(w.id)]
-        elsewhere = {w.id for w in others}
-        mine = [w for w in wakes if w.id not in elsewhere]
-        handed = Handed(len(mine), others)
+        runtime, consumer = self._runtime, self._consumer
+        active, has_parked = runtime.active, Instances.of(runtime).has_parked
+        mine = {one.claim.id: one for one in due}
+        for step_id in [i for i in mine if consumer is None or i in active or has_parked(i)]:
+            self._give_back(mine.pop(step_id).claim)
+        handed = Handed(len(mine))
         if mine:
-            messages = [own_message(runtime.app, wake, bulk=bulk) for wake in mine]
+            claims = {step_id: one.claim for step_id, one in mine.items()}
+            runtime.claimed.update(claims)
+            self._under_way.update((i, (handed, claim)) for i, claim in claims.items())
+            messages = [own_message(runtime.app, one.wake, bulk=bulk) for one in mine.values()]
             consumer.hub.call_soon(self._deliver, consumer, messages, handed)
         return handed
 
@@ -135,13 +137,12 @@ class OwnWakes:
         """Hand messages to Celery, in its main thread."""
         for message in messages:
             step_id = message.headers["id"]
-            self._under_way[step_id] = handed
             ends = partial(self._ended, step_id)
             try:
                 handle = consumer.strategies[message.headers["task"]]
                 handle(message, None, ends, ends, consumer.on_task_message)
             except Exception as error:  # noqa: BLE001 - it is noted
-                self._over(step_id, given_back=True)
+                self._over(step_id)
                 text = "%s is not woken here, but by recovery"
                 note(log, "own_wake", text, step_id, error=error, trace=True)
         handed.come()
@@ -151,13 +152,17 @@ class OwnWakes:
         self._over(step_id, given_back=requeue)
 
     def _over(self, step_id: str, *, given_back: bool = False) -> None:
-        handed = self._under_way.pop(step_id, None)
-        if handed is None:  # it was given back before
+        handed, claim = self._under_way.pop(step_id, (None, None))
+        if handed is None or claim is None:  # its consumer has ended
             return
         handed.ended()
-        if given_back:
-            self._returned.append(step_id)
-            self.returns()
+        # Whose message Celery has dropped has not begun: it was revoked, or cannot be taken.
+        if self._runtime.claimed.pop(step_id, None) is not None or given_back:
+            self._give_back(claim)
+
+    def _give_back(self, claim: Claimed) -> None:
+        self._returned.append(claim)
+        self.returns()
 
 
 class TakesOwnWakes(bootsteps.StartStopStep):
@@ -178,4 +183,4 @@ class TakesOwnWakes(bootsteps.StartStopStep):
 
 def of_worker(runtime: Runtime) -> OwnWakes:
     """Return what takes the wakes of this process."""
-    return runtime.resource(OwnWakes, OwnWakes)
+    return runtime.resource(OwnWakes, lambda: OwnWakes(runtime))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -18,7 +17,7 @@ from app.execution.publish import publish
 from app.execution.runtime import Runtime
 from app.execution.submission import Submission, opened_args
 from app.execution.task import StepTask
-from app.journal.schema.rows import NewStep, Wake
+from app.journal.schema.rows import Claimed, NewStep, Wake
 from app.journal.schema.sealed import sealed_step
 from app.journal.stores.findings import Wanting
 from app.maintenance.dead_letters import dead_letters_of
@@ -39,7 +38,7 @@ _AFTER_S = 0.05
 _RINGS_MAX = 20
 #: Flows are woken in a worker's own slots for so long, then by messages that others take, too.
 _HERE_S = 1.5
-#: Who has not the duty wakes them so long after their time: whoever has it may have died since.
+#: Who has not the duty sends those so long after their time: whoever has it may have died since.
 _OTHERS_S = 0.25
 #: Between two looks whose time has come.
 _LEAST_S = 0.05
@@ -55,7 +54,7 @@ class Recovery:
         self._settings = runtime.settings
         self._intake = runtime.intake
         self._dispatcher, self._bus = Dispatcher(runtime), EventBus(runtime)
-        self._own, self._again = of_worker(runtime), list[str]()
+        self._own, self._again = of_worker(runtime), list[Claimed]()
         self._has_duty = True
         self._stopped, self._nudged = threading.Event(), threading.Event()
         self._own.returns = self._nudged.set
@@ -93,10 +92,14 @@ class Recovery:
         return self._stopped.is_set()
 
     def _look_again(self) -> None:
-        """Send wakes on their way by messages that this worker took itself, and gave back."""
+        """Give claims back that came to nothing here, and send their wakes on their way."""
         self._again += self._own.returned()
+        if not self._again:
+            return
+        tokens = {claim.id: claim.token for claim in self._again}
         try:
-            publish(self._app, self._findings.ready(self._again))
+            self._runtime.journal.give_back([*tokens], tokens)
+            publish(self._app, self._findings.ready([*tokens]))
             self._again.clear()
         except Exception as error:  # noqa: BLE001 - it is noted, and tried again
             note(log, "look_again", "Wakes that were given back wait", error=error)
@@ -107,15 +110,20 @@ class Recovery:
         Whose time was set since the last look waits for the next sweep.
         """
         until = time.monotonic() + pause_s
-        after_s = 0.0 if self._has_duty else _OTHERS_S
+        behind_s = 0.0 if self._has_duty else _LEAST_S  # of few it gets all
         while (left_s := until - time.monotonic()) > 0:
             due_s = self._findings.next_late()
-            if due_s is None or due_s + after_s >= left_s:
+            if due_s is None or due_s + behind_s >= left_s:
                 return left_s
-            if self._pause(max(due_s + after_s, _LEAST_S)):
+            if self._pause(max(due_s + behind_s, _LEAST_S)):
                 break
             self._ring(self._settings.wake_batch)
         return 0.0
+
+    @property
+    def _after_s(self) -> float:
+        """How late it fires joins by messages: one alone does so at once."""
+        return 0.0 if self._has_duty else _OTHERS_S
 
     def _pause_s(self) -> float:
         """Return when to look again: whoever has not the duty, as it ends, if nobody keeps it."""
@@ -149,9 +157,11 @@ class Recovery:
 
     def _ring(self, batch: int) -> None:
         """Wake all whose time has come: many may sleep until one moment."""
+        began = time.monotonic()
         self._ring_here()
         for _ in range(_RINGS_MAX):
-            woken = self._findings.late_joins(batch)
+            # Whose time came meanwhile has the next look: flows are taken by that, too.
+            woken = self._findings.late_joins(batch, time.monotonic() - began + self._after_s)
             self._runtime.follow(woken)
             if len(woken.wakes) < batch:
                 return
@@ -160,10 +170,9 @@ class Recovery:
         """Wake flows in this worker's own slots, as long as it goes on with those before."""
         until, own = time.monotonic() + _HERE_S, self._own
         while (most := own.room) > 0:
-            woken = self._findings.late_flows(most, own.queues)
-            handed = own.take(self._runtime, woken.wakes, bulk=len(woken.wakes) == most)
-            self._runtime.follow(replace(woken, wakes=handed.others))
-            if len(woken.wakes) < most or not handed.wait(until - time.monotonic()):
+            due = self._findings.take_flows(most, own.queues)
+            handed = own.take(due, bulk=len(due) == most)
+            if len(due) < most or not handed.wait(until - time.monotonic()):
                 return
             if time.monotonic() >= until:  # however quickly it takes them: others wait for a sweep
                 return

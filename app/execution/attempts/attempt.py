@@ -38,7 +38,7 @@ from app.execution.patience import NotWrittenError, keep_trying, reason_of
 from app.execution.publish import publish
 from app.execution.runtime import Active, Runtime
 from app.execution.sessions import Talk, joined
-from app.journal.schema.rows import Claimed, Finished, NewStep, Refusal, Refused, Wake
+from app.journal.schema.rows import Claim, Claimed, Finished, NewStep, Refusal, Refused, Wake
 from app.journal.schema.sealed import opened_claim
 from app.journal.steps.shared import SHARED
 from app.messaging.intake import past
@@ -96,6 +96,7 @@ class Received:
     until: float = -math.inf  # until then what its end begins may run on here
     #: Told of each that ran on so: its claim, how it ended, and how long that took.
     tells: Callable[[Claimed, Ending, float], None] | None = None
+    claim: Claimed | None = None  # where its row was claimed ahead of it
 
 
 def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> Ending:
@@ -106,7 +107,7 @@ def attempted(runtime: Runtime, code: Code, asked: Received, active: Active) -> 
         JournalUnavailableError: the message is to be given back.
     """
     try:
-        claim = wait(runtime.journal.claim(asked.id, asked.new))
+        claim: Claim = asked.claim or wait(runtime.journal.claim(asked.id, asked.new))
     except JournalUnavailableError:
         raise
     except Exception as error:  # the database takes no such row, or cannot end the one there is

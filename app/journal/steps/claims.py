@@ -35,7 +35,8 @@ from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import StepCancelledError, StepDeadError
 
 _S = table(Step).c
-_CLAIMED = (
+#: The columns that a claim consists of.
+CLAIMED = (
     _S.id,
     _S.token,
     _S.attempts,
@@ -51,7 +52,8 @@ _CLAIMED = (
     (_S.deadline_at - now()).label("remaining_s"),
     select(table(Join).c.policy)
     .where(table(Join).c.step_id == _S.parent_id, table(Join).c.max_concurrent.is_(None))
-    .scalar_subquery(),
+    .scalar_subquery()
+    .label("policy"),
     (now() - _S.started_at).label("elapsed_s"),
     _S.tenant,
     (now() - _S.ready_at).label("waited_s"),
@@ -106,7 +108,7 @@ class ClaimStep(Operation[Claim]):
 
 def _claim(connection: Connection, operations: list[ClaimStep]) -> dict[str, Claim]:
     """Claim different steps; a single one where rows are locked (see ``alone``)."""
-    if not connection.execute(_LEASED, {"b_worker": operations[0].worker_id}).scalar():
+    if not connection.execute(LEASED, {"b_worker": operations[0].worker_id}).scalar():
         return {o.step_id: Refused(Refusal.LAPSED) for o in operations}
     at = read_clock(connection)
     for operation in operations:
@@ -204,7 +206,8 @@ def _first(new: NewStep, payload: str) -> Claimed:
 
 _W = table(Worker).c
 _ALIVE = select(_W.id).where(_W.lease_until > now())
-_LEASED = select(_W.id).where(_W.id == bindparam("b_worker"), _W.lease_until > now())
+#: The worker that claims, if it has its lease.
+LEASED = select(_W.id).where(_W.id == bindparam("b_worker"), _W.lease_until > now())
 _LATE = (
     select(literal(1))
     .select_from(table(Join))
@@ -234,7 +237,7 @@ _TAKE = (
         wakes=0,
         started_at=func.coalesce(_S.started_at, now()),
     )
-    .returning(*_CLAIMED)
+    .returning(*CLAIMED)
 )
 _DUE = (_S.state == State.READY) & (_S.ready_at <= bindparam("b_at") + joins.EARLY_S)
 _LOST = (_S.state == State.RUNNING) & _S.worker_id.not_in(_ALIVE)
@@ -312,7 +315,7 @@ def _judge(connection: Connection, operation: ClaimStep, row: Any) -> Claim | No
         return _late_join(connection, operation)
     if state is State.RUNNING and row.alive:
         if operation.again and row.worker_id == operation.worker_id:  # its first try was committed
-            mine = select(*_CLAIMED).where(_S.id == row.id, _S.token == row.token)
+            mine = select(*CLAIMED).where(_S.id == row.id, _S.token == row.token)
             known = connection.execute(mine).first()
             return None if known is None else _claimed(known)
         return Refused(Refusal.TAKEN)

@@ -6,14 +6,16 @@ was woken waits longer each time, and the caller bounds the number by the queue'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
     Select,
+    any_,
     bindparam,
     case,
     delete,
@@ -26,10 +28,11 @@ from sqlalchemy import (
 
 from app.journal.schema import locks
 from app.journal.schema.engine import now
-from app.journal.schema.models import Join, Step, Worker
-from app.journal.schema.rows import Aftermath, Wake
+from app.journal.schema.models import Join, Step, Worker, table
+from app.journal.schema.rows import Aftermath, Claimed, Wake
 from app.journal.schema.wake_columns import WAKE_COLUMNS, wake_of
 from app.journal.steps import joins
+from app.journal.steps.claims import CLAIMED, LEASED
 from celery_agents.contracts.outcome import State
 
 _DOUBLINGS_MAX = 12
@@ -65,7 +68,7 @@ _HOLD_ORPHANED, _HOLD_UNWOKEN, _HOLD_UNSETTLED = map(_held, (_ORPHANED, _UNWOKEN
 _LATE = (
     select(Join.step_id, Step.run_id, Join.policy)
     .join(Step, Step.id == Join.step_id)
-    .where(Join.state == "open", Join.deadline_at <= now())
+    .where(Join.state == "open", Join.deadline_at <= now() - bindparam("ago"))
     .order_by(Join.deadline_at)
     .limit(_MOST)
 )
@@ -91,14 +94,65 @@ _TURN = func.row_number().over(
     partition_by=(_PAST.priority, _PAST.tenant), order_by=_PAST.deadline_at
 )
 _IN_TURN = select(*_PAST, _TURN.label("turn")).subquery().c
+_ORDER = (_IN_TURN.priority, _IN_TURN.turn, _IN_TURN.deadline_at)
 _LATE_FLOWS = (
-    select(Join.step_id)
+    select(Join.step_id, *_ORDER)
     .join(_IN_TURN.step_id.table, _IN_TURN.step_id == Join.step_id)
-    .where(Join.state == "open")
-    .order_by(_IN_TURN.priority, _IN_TURN.turn, _IN_TURN.deadline_at)
+    # Of a locked row it is asked once more; and not so that the index of deadlines would do, which
+    # a server without statistics would then read whole for each flow.
+    .where(Join.state == "open", func.coalesce(Join.deadline_at, math.inf) <= now())
+    .order_by(*_ORDER)
     .limit(_MOST)
     .with_for_update(of=Join, skip_locked=True)
 )
+_S, _J = table(Step).c, table(Join).c
+
+
+def _taken(which: ColumnElement[bool]) -> Any:
+    """Claim flows that wait; how long they could have been claimed, their timers say."""
+    due_at = select(_J.deadline_at).where(_J.step_id == _S.id).scalar_subquery()
+    claiming = update(table(Step)).where(
+        which, _S.state == State.WAITING, _S.cancel_requested.is_(False), LEASED.exists()
+    )
+    taken = claiming.values(
+        state=State.RUNNING,
+        attempts=1,  # its time is progress: the cap is on attempts without any
+        token=_S.token + 1,
+        worker_id=bindparam("b_worker"),
+        wakes=0,
+        ready_at=due_at,
+        started_at=func.coalesce(_S.started_at, now()),
+    )
+    return taken.returning(*CLAIMED, _S.envelope)
+
+
+def _fired(which: ColumnElement[bool]) -> Any:
+    return update(table(Join)).where(which, _J.state == "open").values(state="fired")
+
+
+def _of(ids: Select[Any]) -> ColumnElement[Any]:
+    """Return what ids are compared with that are looked up first, and then by the primary key."""
+    return any_(func.array(ids.scalar_subquery()))
+
+
+def _take_in_one() -> Select[Any]:
+    """Build the statement by which PostgreSQL takes flows: one round trip for as many as are due.
+
+    What somebody holds is left to him, joins and steps alike: so it waits for nobody, whatever the
+    order in which others lock them.
+    """
+    held = _LATE_FLOWS.cte("held")
+    waiting = select(_S.id).where(_S.id == _of(select(held.c.step_id)), _S.state == State.WAITING)
+    waiting = waiting.with_for_update(key_share=True, skip_locked=True)
+    taken = _taken(_S.id == _of(waiting)).cte("taken")
+    fired = _fired(_J.step_id == _of(select(taken.c.id))).cte("fired")
+    found = select(taken).join(held, held.c.step_id == taken.c.id).add_cte(fired)
+    return found.order_by(held.c.priority, held.c.turn, held.c.deadline_at)
+
+
+_TAKE_IN_ONE = _take_in_one()
+_IDS: BindParameter[Any] = bindparam("b_ids", expanding=True)
+_TAKE, _FIRE = _taken(_S.id.in_(_IDS)), _fired(_J.step_id.in_(_IDS))
 _NEXT_LATE = (
     select(Join.deadline_at - now())
     .where(Join.state == "open", Join.deadline_at.is_not(None))
@@ -134,9 +188,11 @@ def unsettled(
     return _wake(connection, held, _UNSETTLED, grace_s, backoff_max_s)
 
 
-def late_joins(connection: Connection, limit: int, rules: joins.Rules) -> Aftermath:
-    """Joins past their deadline whose timer message was lost: fire them."""
-    late = connection.execute(_LATE, {"most": limit}).all()
+def late_joins(
+    connection: Connection, limit: int, rules: joins.Rules, ago_s: float = 0.0
+) -> Aftermath:
+    """Joins so long past their deadline whose timer message was lost: fire them."""
+    late = connection.execute(_LATE, {"most": limit, "ago": ago_s}).all()
     if not late:
         return Aftermath()
     locks.lock(connection, ((row.step_id, row.run_id) for row in late))
@@ -150,21 +206,42 @@ def late_joins(connection: Connection, limit: int, rules: joins.Rules) -> Afterm
     return result
 
 
-def late_flows(
-    connection: Connection, limit: int, queues: Sequence[str], rules: joins.Rules
-) -> Aftermath:
-    """Let flows go on whose time has come, of these queues; others may do so with more of them.
+class DueFlow(NamedTuple):
+    """A flow whose time has come: claimed, with what its message has beside that."""
+
+    claim: Claimed
+    envelope: dict[str, Any] | None
+
+    @property
+    def wake(self) -> Wake:
+        """Its message."""
+        return Wake.of(self.claim, self.envelope)
+
+
+def take_flows(
+    connection: Connection, limit: int, queues: Sequence[str], worker_id: str
+) -> list[DueFlow]:
+    """Claim flows whose time has come, of these queues; others may do so with more of them.
 
     The more urgent ones come first, tenants in turn, and of a tenant those that are due the longest
     (of one queue the broker has them so, too). What somebody holds is left to him: so nobody waits
     for a join, whose order of locks this is not in. Members' joins are below others, and not among
-    them.
+    them. As any claim, this one need not survive a crash of the database: the flow waits then.
     """
-    about = {"most": limit, "queues": list(queues)}
+    about = {"most": limit, "queues": list(queues), "b_worker": worker_id}
+    if connection.dialect.name == "postgresql":
+        return [_due(row) for row in connection.execute(_TAKE_IN_ONE, about)]
     late = list(connection.execute(_LATE_FLOWS, about).scalars())
-    rung = joins.ring(connection, late, rules)
-    rung.wakes.sort(key=lambda wake: late.index(wake.id))
-    return rung
+    if not late:
+        return []
+    rows = connection.execute(_TAKE, {"b_ids": late, "b_worker": worker_id}).all()
+    connection.execute(_FIRE, {"b_ids": [row.id for row in rows]})
+    return [_due(row) for row in sorted(rows, key=lambda row: late.index(row.id))]
+
+
+def _due(row: Any) -> DueFlow:
+    *claim, envelope = row
+    return DueFlow(Claimed(*claim), envelope)
 
 
 def next_late(connection: Connection) -> float | None:

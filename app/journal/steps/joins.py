@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from agents.plan import JoinPolicy, MemberState
 from app.journal.schema import locks, parking
-from app.journal.schema.engine import as_json, now
+from app.journal.schema.engine import as_json, now, read_clock
 from app.journal.schema.models import Join, Run, Step, table
 from app.journal.schema.rows import FINAL, Aftermath, EndedStep
 from app.journal.schema.sealed import sealed_by
@@ -65,13 +65,20 @@ def open_round(connection: Connection, step_id: str, expected: int, policy: Join
         "b_keep": policy.keep,
         "b_expected": 1 if goes_on else expected,
         "b_more": 0 if goes_on else 1,
-        "b_timeout": policy.timeout_s,
+        "b_timeout": _left(connection, policy),
         "b_max": policy.max_concurrent,
     }
     first = connection.execute(_first_round(connection.dialect.name), values).scalar()
     if first is not None:
         return int(first)
     return int(connection.execute(_NEXT_ROUND, values).scalar_one())
+
+
+def _left(connection: Connection, policy: JoinPolicy) -> float | None:
+    """Return how long a join may be open still: of a flow's timer some time has passed already."""
+    if policy.timeout_s is None or policy.since is None:
+        return policy.timeout_s
+    return policy.timeout_s - (read_clock(connection) - policy.since)
 
 
 _OPENED = {

@@ -7,14 +7,16 @@ from typing import Literal
 
 from sqlalchemy import Connection, Engine
 
-from app.journal.schema.engine import read_clock, reading
+from app.journal.schema.engine import read_clock, reading, relaxed
 from app.journal.schema.new_steps import row_of
 from app.journal.schema.rows import Aftermath, NewStep, Wake
-from app.journal.schema.transactions import in_transaction
+from app.journal.schema.transactions import in_transaction, tried
 from app.journal.steps import due
+from app.journal.steps.due import DueFlow
 from app.journal.steps.inserts import insert_steps
 from app.journal.steps.joins import Rules
 from app.journal.tables.workers import duty_left, standing, take_duty
+from app.journal.writing.connection import Held
 
 #: Rows that want a message: finished but not settled, held by a dead worker, taken by nobody.
 Wanting = Literal["unsettled", "orphaned", "unwoken"]
@@ -28,6 +30,11 @@ class Findings:
         self._engine = engine
         self._rules = rules
         self._worker_id = worker_id
+        self._held = Held(relaxed(engine))
+
+    def close(self) -> None:
+        """Close the connection that is kept."""
+        self._held.close()
 
     def take_duty(self, lease_s: float) -> bool:
         """Try to take, or keep, the duty of recovery for the next ``lease_s`` seconds."""
@@ -39,13 +46,14 @@ class Findings:
         """For how many seconds somebody has the duty of recovery still."""
         return in_transaction(reading(self._engine), lambda c: duty_left(c, "recovery"))
 
-    def late_joins(self, limit: int) -> Aftermath:
-        """Fire joins past their deadline."""
-        return in_transaction(self._engine, lambda c: due.late_joins(c, limit, self._rules))
+    def late_joins(self, limit: int, ago_s: float = 0.0) -> Aftermath:
+        """Fire joins that are so long past their deadline."""
+        return in_transaction(self._engine, lambda c: due.late_joins(c, limit, self._rules, ago_s))
 
-    def late_flows(self, limit: int, queues: Sequence[str]) -> Aftermath:
-        """Fire joins past their deadline of flows, of these queues."""
-        return in_transaction(self._engine, lambda c: due.late_flows(c, limit, queues, self._rules))
+    def take_flows(self, limit: int, queues: Sequence[str]) -> list[DueFlow]:
+        """Claim flows whose time has come, of these queues."""
+        about = (limit, queues, self._worker_id)
+        return tried(lambda: self._held.statement(lambda c: due.take_flows(c, *about)))
 
     def next_late(self) -> float | None:
         """For how many seconds no join is past its deadline; None: none has one."""

@@ -117,6 +117,10 @@ DEEDS: dict[str, list[str]] = {
             "go a, win a, end a, signal r, cancel r, cancel a, waiting r, postpone a, hand-back a, "
             "stray a, taken a, lapse A, beat A, late, call a"
         ),
+        "sleeping": (
+            "take, late, waiting r, go a, win a, end a, signal r, cancel r, cancel a, postpone a, "
+            "lapse C, beat A"
+        ),
         "nothing": "new k, cancel k, insert k, run k, probe broker",
     }.items()
 }
@@ -196,6 +200,17 @@ SHARP: dict[str, list[Case]] = {
         Case.of("flowing", "go a|lapse A"),
         Case.of("flowing", "go a|hand-back a"),
         Case.of("flowing", "go a|signal r|cancel r"),
+    ],
+    "a flow that is taken as something comes": [
+        Case.of("sleeping", "take|take"),
+        Case.of("sleeping", "take|late"),
+        Case.of("sleeping", "take|waiting r"),
+        Case.of("sleeping", "take|win a"),
+        Case.of("sleeping", "take|go a"),
+        Case.of("sleeping", "take|signal r"),
+        Case.of("sleeping", "take|cancel r"),
+        Case.of("sleeping", "take|signal r|cancel r"),
+        Case.of("sleeping", "take|win a|late"),
     ],
     "what a requeue keeps": [Case.of("dead", "requeue r|over r")],
     "answers that are lost": [

@@ -210,6 +210,17 @@ class Hand:
 
         return self._tell("late_joins", "", work)
 
+    def take_flows(self) -> list[due.DueFlow]:
+        """Claim flows whose time has come, as a worker does that finds them."""
+        j = self.journal
+
+        def work() -> list[due.DueFlow]:
+            return j.transaction(lambda c: due.take_flows(c, MANY, ["agents"], j.me.id))
+
+        taken = self._tell("take_flows", "", work)
+        self.told += [Told("claim", one.claim.id, one.claim, j.me.id) for one in taken]
+        return taken
+
     def sweep(self, find: Any) -> list[Wake]:
         def work() -> list[Wake]:
             return self.journal.transaction(lambda c: find(c, MANY, GRACE_S, BACKOFF_S))

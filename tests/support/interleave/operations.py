@@ -305,6 +305,12 @@ def late(hand: Hand, world: World, target: str) -> object:
     return hand.late_joins()
 
 
+@verb("take", "claim due")
+def take(hand: Hand, world: World, target: str) -> object:
+    """Whoever finds flows whose time has come claims them."""
+    return _mine(hand).take_flows()
+
+
 @verb("undo", "compensate")
 def undo(hand: Hand, world: World, target: str) -> object:
     """As tasks/compensate.py does it."""

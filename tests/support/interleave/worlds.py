@@ -343,6 +343,12 @@ def flowing(ground: Ground, world: World) -> None:
     b.claim("a")
 
 
+def sleeping(ground: Ground, world: World) -> None:
+    """The same, and r's time has come."""
+    flowing(ground, world)
+    ground.execute("UPDATE joins SET deadline_at = 1 WHERE step_id = 'r'")
+
+
 def nothing(ground: Ground, world: World) -> None:
     """Nothing has come yet."""
 
@@ -378,5 +384,6 @@ WORLDS: dict[str, Callable[[Ground, World], None]] = {
     "talking-two": partial(talking, waiting=""),
     "team": teaming,
     "flowing": flowing,
+    "sleeping": sleeping,
     "nothing": nothing,
 }

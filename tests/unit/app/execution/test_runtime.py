@@ -51,6 +51,16 @@ class TestStrays:
         runtime._beat_once()
         assert self.holder(runtime) == ("nobody", 0)
 
+    def test_one_whose_message_has_not_begun_is_claimed_again_by_that(
+        self, runtime: Runtime
+    ) -> None:
+        """What this process took itself waits for Celery's main thread, which may be held up."""
+        runtime.claimed["s"] = self.claim(runtime)
+        runtime._beat_once()
+        assert [*runtime.claimed] == ["s"]
+        runtime._beat_once()
+        assert (self.holder(runtime), runtime.claimed) == (("nobody", 0), {})
+
     def test_a_later_claim_of_the_same_step_is_none(self, runtime: Runtime) -> None:
         """Each beat reads a claim that ends before it is looked for here."""
         journal = runtime.journal

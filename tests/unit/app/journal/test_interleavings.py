@@ -258,6 +258,7 @@ class TestTheTool:
     def test_every_operation_is_tried_with_every_other_one(self, explorer: Explorer) -> None:
         asked = {
             *("claim new", "claim taken", "claim early", "claim lapsed", "claim spent"),
+            "claim due",
             *("finish root", "finish member", "finish first", "finish decided", "expand first"),
             *("expand next", "postpone", "give back", "cancel", "approve", "deadline"),
             *("takeover", "requeue", "compensate", "clean", "settle", "call"),

@@ -359,7 +359,7 @@ def _recovery(world: World, journal: Journal) -> None:
         due.orphaned(c, 500, 10, 300)
         due.unsettled(c, 500, 10, 300)
         due.unwoken(c, 500, 10, 300)
-        due.late_flows(c, 500, ["agents", "agents.control"], journal.rules)
+        due.take_flows(c, 500, ["agents", "agents.control"], journal.me.id)
         due.late_joins(c, 500, journal.rules)
         due.known(c, [f"old{n}" for n in range(500)])
         workers.take_duty(c, "recovery", journal.me.id, 10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,8 @@ from celery import signals
 
 from app.execution.flows import PARKED_MAX, Instances
 from app.execution.runtime import Active, Runtime, runtime_of
-from app.journal.schema.rows import Wake
+from app.journal.schema.rows import Claimed
+from app.journal.steps.due import DueFlow
 from app.maintenance.own_wakes import (
     LEFT,
     TOGETHER,
@@ -24,11 +25,16 @@ from app.maintenance.own_wakes import (
 from celery_agents import names
 
 
-def wake(step_id: str, **more: Any) -> Wake:
+def due(step_id: str, envelope: Any = None, **more: Any) -> DueFlow:
     told: dict[str, Any] = {"args": ["hello"], "kwargs": {"flow": "sleeps"}}
     given = {"task": names.FLOW, "queue": "agents", "priority": 7, "run_id": step_id}
-    rest = {"parent_id": None, "agent": None, "payload": told, "envelope": None}
-    return Wake(id=step_id, **{**given, **rest, **more})
+    rest = {"parent_id": None, "member": None, "agent": None, "payload": told}
+    claimed = {"token": 2, "attempt": 1, "max_attempts": 3, "remaining_s": None}
+    return DueFlow(Claimed(id=step_id, **{**given, **rest, **claimed, **more}), envelope)
+
+
+def ids(claims: Iterable[Claimed]) -> list[str]:
+    return [claim.id for claim in claims]
 
 
 class Worker:
@@ -58,8 +64,8 @@ def worker(runtime: Runtime) -> Worker:
 
 
 @pytest.fixture
-def own(worker: Worker) -> OwnWakes:
-    made = OwnWakes()
+def own(worker: Worker, runtime: Runtime) -> OwnWakes:
+    made = OwnWakes(runtime)
     made.begin(worker)
     return made
 
@@ -68,8 +74,8 @@ def test_they_come_to_celery_as_messages_do(
     own: OwnWakes, worker: Worker, runtime: Runtime
 ) -> None:
     envelope = {"link": [{"task": "t", "args": [], "kwargs": {}}], "reply_to": "me"}
-    handed = own.take(runtime, [wake("a", tenant="acme", envelope=envelope), wake("b")])
-    assert handed.others == []
+    own.take([due("a", tenant="acme", envelope=envelope), due("b")])
+    assert not own.returned()
     first, second = worker.taken
     assert first.headers["task"] == names.FLOW
     assert (first.headers["id"], first.headers["root_id"]) == ("a", "a")
@@ -86,17 +92,26 @@ def test_of_encrypted_ones_nothing_is_shown(
     own: OwnWakes, worker: Worker, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime.app, "seals", object())
-    own.take(runtime, [wake("a", payload={"args": ["secret"], "kwargs": {"flow": "sleeps"}})])
+    own.take([due("a", payload={"args": ["secret"], "kwargs": {"flow": "sleeps"}})])
     assert "secret" not in str(worker.taken[0].headers)
+
+
+def test_their_claims_are_there_when_their_messages_begin(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    worker.hub.call_soon = lambda *_: None
+    own.take([due("a"), due("b")])
+    assert [(i, claim.token) for i, claim in runtime.claimed.items()] == [("a", 2), ("b", 2)]
 
 
 def test_one_that_was_parked_here_is_left_to_others(
     own: OwnWakes, worker: Worker, runtime: Runtime
 ) -> None:
     Instances.of(runtime).park("b")
-    handed = own.take(runtime, [wake("a"), wake("b")])
-    assert [one.id for one in handed.others] == ["b"]
+    own.take([due("a"), due("b")])
+    assert ids(own.returned()) == ["b"]
     assert [one.headers["id"] for one in worker.taken] == ["a"]
+    assert [*runtime.claimed] == ["a"]
 
 
 def test_the_newest_parked_ones_are_remembered() -> None:
@@ -113,43 +128,46 @@ def test_the_newest_parked_ones_are_remembered() -> None:
 def test_one_that_cannot_be_taken_does_not_keep_the_others(
     own: OwnWakes, worker: Worker, runtime: Runtime
 ) -> None:
-    handed = own.take(runtime, [wake("bad"), wake("unknown", task="t"), wake("a")])
+    handed = own.take([due("bad"), due("unknown", task="t"), due("a")])
     assert [one.headers["id"] for one in worker.taken] == ["a"]
-    assert handed._under_way == 1
+    assert (handed._under_way, ids(own.returned())) == (1, ["bad", "unknown"])
 
 
 def test_of_more_than_it_takes_each_lets_others_go_first(
     own: OwnWakes, worker: Worker, runtime: Runtime
 ) -> None:
-    own.take(runtime, [wake("a")], bulk=True)
-    own.take(runtime, [wake("b")])
+    own.take([due("a")], bulk=True)
+    own.take([due("b")])
     assert [names.BULK in one.headers for one in worker.taken] == [True, False]
 
 
-def test_those_that_are_given_back_are_to_be_looked_at_again(
+def test_those_that_come_to_nothing_are_given_back(
     own: OwnWakes, worker: Worker, runtime: Runtime
 ) -> None:
-    """Refused by Celery, or not begun when it lets go of its messages; and each once."""
+    """Dropped by Celery, or given back, or not begun when it lets go of messages; and each once."""
     told: list[str] = []
     own.returns = lambda: told.append("looks")
-    handed = own.take(runtime, [wake(one) for one in ("done", "refused", "back", "left", "bad")])
-    assert own.returned() == ["bad"]
-    (done, _), (_, refused), (_, back), (late, _) = worker.acks
+    handed = own.take([due(one) for one in ("done", "dropped", "back", "left", "runs", "bad")])
+    assert ids(own.returned()) == ["bad"]
+    for step_id in ("done", "back", "runs"):
+        del runtime.claimed[step_id]  # its message has begun
+    (done, _), (dropped, _), (_, back), (late, _), (_, ends) = worker.acks
     done(None, ())
-    refused(None, (), False)
+    dropped(None, ())
     back(None, (), True)
-    assert own.returned() == ["back"]
+    assert ids(own.returned()) == ["dropped", "back"]
     own.end()
-    assert own.returned() == ["left"]
+    assert ids(own.returned()) == ["left"], "what runs may go on to its end"
     late(None, ())
+    ends(None, (), True)
     assert own.returned() == []
-    assert (handed._under_way, told) == (0, ["looks"] * 3)
+    assert (handed._under_way, told, runtime.claimed) == (0, ["looks"] * 4, {})
 
 
 def test_who_hands_over_waits_until_few_are_left(
     own: OwnWakes, worker: Worker, runtime: Runtime
 ) -> None:
-    handed = own.take(runtime, [wake(str(n)) for n in range(TOGETHER)])
+    handed = own.take([due(str(n)) for n in range(TOGETHER)])
     for number, (ack, reject) in enumerate(worker.acks[: TOGETHER - LEFT]):
         assert not handed.wait(0.0)
         if number % 2:
@@ -157,7 +175,7 @@ def test_who_hands_over_waits_until_few_are_left(
         else:
             reject(None, (), False)
     assert handed.wait(0.0)
-    assert Handed(0, []).wait(-1.0)
+    assert Handed(0).wait(-1.0)
 
 
 @pytest.mark.parametrize(("slots", "left"), [(1, 0), (3, 0), (12, 3)])
@@ -165,7 +183,7 @@ def test_of_few_slots_most_are_free_again_before_more_come(
     own: OwnWakes, worker: Worker, runtime: Runtime, slots: int, left: int
 ) -> None:
     """Else a small worker would take all that are due, however many, as long as they last."""
-    handed = own.take(runtime, [wake(str(n)) for n in range(slots)])
+    handed = own.take([due(str(n)) for n in range(slots)])
     for ack, _ in worker.acks[: slots - left]:
         assert not handed.wait(0.0)
         ack(None, ())
@@ -178,7 +196,7 @@ def test_who_hands_over_waits_until_the_main_thread_has_them(
     """Until then they take no slots: while that thread is held up, all seem to be free."""
     calls: list[Any] = []
     worker.hub.call_soon = lambda call, *args: calls.append((call, args))
-    handed = own.take(runtime, [wake("a")])
+    handed = own.take([due("a")])
     worker.strategies = {}  # it cannot take it
     assert not handed.wait(0.0)
     ((call, args),) = calls
@@ -191,8 +209,8 @@ def test_one_that_this_process_has_not_done_with_goes_by_a_message(
 ) -> None:
     """It would be dropped here, and found again much later: its time came with its last write."""
     runtime.active["b"] = Active()
-    handed = own.take(runtime, [wake("a"), wake("b")])
-    assert [one.id for one in handed.others] == ["b"]
+    own.take([due("a"), due("b")])
+    assert ids(own.returned()) == ["b"]
     assert [one.headers["id"] for one in worker.taken] == ["a"]
 
 
@@ -220,7 +238,7 @@ def _seen(signal: Any) -> Iterator[None]:
 
 @pytest.mark.parametrize(("slots", "room"), [(3, 3), (0, 0), (-2, -2), (1_000, TOGETHER)])
 def test_it_takes_as_many_as_it_has_slots(runtime: Runtime, slots: int, room: int) -> None:
-    own, worker = OwnWakes(), Worker(runtime, slots)
+    own, worker = OwnWakes(runtime), Worker(runtime, slots)
     assert (own.room, own.queues) == (0, [])
     own.begin(worker)
     assert own.room == room
@@ -238,8 +256,9 @@ def test_it_takes_none_without_a_consumer_or_a_loop_or_before_it_stops(
     worker.hub = None  # type: ignore[assignment]
     assert own.room == 0
     own.end()
-    assert len(own.take(runtime, [wake("a")]).others) == 1
+    assert own.room == 0
+    own.take([due("a")])
+    assert (ids(own.returned()), worker.taken) == (["a"], [])
     own.begin(worker)
     monkeypatch.setattr(Runtime, "stopping", property(lambda _: True))
-    assert len(own.take(runtime, [wake("a")]).others) == 1
-    assert worker.taken == []
+    assert own.room == 0

@@ -26,7 +26,7 @@ def test_after_an_outage_that_everybody_saw_nobodys_steps_are_taken_over(
 
     class Findings:
         take_duty = staticmethod(lambda _: True)
-        late_joins = staticmethod(lambda _: Aftermath())
+        late_joins = staticmethod(lambda *_: Aftermath())
 
         def wanting(self, kind: str, limit: int, **_: Any) -> list[Any]:
             looked.append(kind)
@@ -51,7 +51,7 @@ def test_all_are_woken_whose_time_has_come_however_many_sleep(
     left, woken = [*range(2_345)], list[int]()
     made = Recovery(runtime)
 
-    def late_joins(limit: int) -> Aftermath:
+    def late_joins(limit: int, _: float) -> Aftermath:
         found, left[:] = left[:limit], left[limit:]
         wakes: Any = found
         return Aftermath(wakes=wakes)
@@ -74,30 +74,48 @@ def test_flows_are_woken_in_its_own_slots_as_long_as_those_before_go_on(
     left, sent, taken = [*range(150)], list[int](), list[int]()
     made = Recovery(runtime)
 
-    def found(limit: int, *_: Any) -> Aftermath:
+    def found(limit: int, *_: Any) -> list[int]:
         some, left[:] = left[:limit], left[limit:]
-        wakes: Any = some
-        return Aftermath(wakes=wakes)
+        return some
 
     class Own:
         room, queues = 40, ("agents",)
 
-        def take(self, _: Runtime, wakes: list[int], *, bulk: bool) -> Any:
-            assert bulk == (len(wakes) == self.room)
-            taken.extend(wakes[1:])
-            return SimpleNamespace(others=wakes[:1], wait=lambda left_s: quick and left_s > 0)
+        def take(self, due: list[int], *, bulk: bool) -> Any:
+            assert bulk == (len(due) == self.room)
+            taken.extend(due)
+            return SimpleNamespace(wait=lambda left_s: quick and left_s > 0)
 
     def follow(_: Runtime, after: Aftermath) -> None:
         wakes: Any = after.wakes
         sent.extend(wakes)
 
     made._own = Own()  # type: ignore[assignment]
-    monkeypatch.setattr(made._findings, "late_flows", found)
-    monkeypatch.setattr(made._findings, "late_joins", found)
+    monkeypatch.setattr(made._findings, "take_flows", found)
+    monkeypatch.setattr(made._findings, "late_joins", lambda n, _: Aftermath(wakes=found(n)))  # type: ignore[arg-type]
     monkeypatch.setattr(Runtime, "follow", follow)
     made._ring(500)
-    assert sorted([*taken, *sent]) == [*range(150)]
-    assert len(taken) == (146 if quick else 39)
+    assert [*taken, *sent] == [*range(150)]
+    assert len(taken) == (150 if quick else 40)
+
+
+@pytest.mark.parametrize(("has_duty", "ago_s"), [(True, 2.0), (False, 2.25)])
+def test_what_is_due_as_it_takes_flows_is_left_to_its_next_look(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, has_duty: bool, ago_s: float
+) -> None:
+    """By messages go those alone that it could not take; nor at once where another has the duty."""
+    made, clock, asked = Recovery(runtime), [100.0], list[float]()
+
+    def late_joins(_: int, ago_s: float) -> Aftermath:
+        asked.append(ago_s)
+        return Aftermath()
+
+    made._has_duty = has_duty
+    monkeypatch.setattr(recovery, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(made, "_ring_here", lambda: clock.append(clock.pop() + 2.0))
+    monkeypatch.setattr(made._findings, "late_joins", late_joins)
+    made._ring(500)
+    assert asked == [pytest.approx(ago_s)]
 
 
 def test_flows_that_it_takes_at_once_keep_it_from_a_sweep_for_a_bounded_time(
@@ -105,23 +123,21 @@ def test_flows_that_it_takes_at_once_keep_it_from_a_sweep_for_a_bounded_time(
 ) -> None:
     made, clock, asked = Recovery(runtime), [100.0], list[float]()
 
-    def found(limit: int, *_: Any) -> Aftermath:
+    def found(limit: int, *_: Any) -> list[int]:
         clock[0] += 0.4
         asked.append(clock[0])
         assert len(asked) < 10
-        wakes: Any = [*range(limit)]
-        return Aftermath(wakes=wakes)
+        return [*range(limit)]
 
     class Own:
         room, queues = 4, ("agents",)
 
         def take(self, *_: Any, **__: Any) -> Any:
-            return SimpleNamespace(others=[], wait=lambda _: True)
+            return SimpleNamespace(wait=lambda _: True)
 
     made._own = Own()  # type: ignore[assignment]
     monkeypatch.setattr(recovery, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(made._findings, "late_flows", found)
-    monkeypatch.setattr(Runtime, "follow", lambda *_: None)
+    monkeypatch.setattr(made._findings, "take_flows", found)
     made._ring_here()
     assert len(asked) == 4
 
@@ -140,7 +156,7 @@ def test_who_has_not_the_duty_looks_again_as_it_ends(
     assert made._pause_s() == pytest.approx(pause_s)
 
 
-@pytest.mark.parametrize(("has_duty", "after_s"), [(True, 0.0), (False, 0.25)])
+@pytest.mark.parametrize(("has_duty", "after_s"), [(True, 0.0), (False, 0.05)])
 def test_they_are_woken_at_their_time_and_not_at_the_next_sweep(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, has_duty: bool, after_s: float
 ) -> None:
@@ -172,10 +188,10 @@ def test_they_are_woken_at_their_time_and_not_at_the_next_sweep(
     assert made._ring_in_time(1.0) == 1.0
 
 
-def test_wakes_that_were_given_back_are_sent_on_their_way_at_once(
+def test_claims_that_came_to_nothing_are_given_back_at_once_and_their_wakes_sent(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that may be claimed; after an outage, too, and also before this worker ends."""
+    """But no claim of after; also behind an outage, and before this worker ends."""
     journal, sent, outage = runtime.journal, list[str](), [True]
 
     def publish(_: Any, wakes: list[Any]) -> None:
@@ -184,22 +200,22 @@ def test_wakes_that_were_given_back_are_sent_on_their_way_at_once(
         sent.extend(wake.id for wake in wakes)
 
     monkeypatch.setattr(recovery, "publish", publish)
-    journal.insert(step("ready")).result(20)
-    claimed(journal, "runs", step("runs"))
+    given = [claimed(journal, name, step(name)) for name in ("dropped", "again")]
+    journal.give_back(["again"])
+    assert claimed(journal, "again").token == 2
     made = Recovery(runtime)
-    given = ["ready", "runs"]
     monkeypatch.setattr(made._own, "returned", lambda: [given.pop() for _ in [*given]])
     made._own.returns()
     assert not made._pause(60.0)
     outage.append(False)
     assert not made._pause(0.0)
-    assert sent == ["ready"]
+    assert sent == ["dropped"]
     outage.append(False)
-    given.append("ready")
+    given.append(claimed(journal, "dropped"))
     made._own.returns()
     made._stopped.set()
     assert made._pause(60.0)
-    assert sent == ["ready", "ready"]
+    assert sent == ["dropped", "dropped"]
 
 
 def test_one_that_stays_late_keeps_no_sweep_waiting(

@@ -12,6 +12,7 @@ from celery.exceptions import Ignore, Retry
 
 from app.execution.context import Step
 from app.execution.runtime import Runtime
+from app.journal.schema.rows import Claimed
 from celery_agents import names
 from celery_agents.contracts.ask import Ask, StepOptions
 from celery_agents.errors import (
@@ -23,6 +24,7 @@ from celery_agents.errors import (
 from celery_agents.wire.messages import fingerprint
 from celery_agents.wire.shown import SHOWN
 from tests.unit.app.execution.task.support import (
+    SOON,
     flaky,
     message,
     receive,
@@ -30,6 +32,7 @@ from tests.unit.app.execution.task.support import (
     shout,
     woken,
 )
+from tests.unit.app.journal.support import step
 
 
 @pytest.mark.parametrize(
@@ -85,6 +88,19 @@ def test_a_message_without_a_row_goes(make: Any, caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING), pytest.raises(Ignore):
         woken(make(shout), "nobody")
     assert "nobody has no row" in caplog.text
+
+
+def test_one_whose_row_was_claimed_ahead_of_it_runs_under_that_claim(
+    make: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = step("s", payload={"args": ["hello"], "kwargs": {}})
+    claim = runtime.journal.claim("s", asked).result(SOON)
+    assert isinstance(claim, Claimed)
+    runtime.claimed["s"] = claim
+    with monkeypatch.context() as m:
+        m.setattr(runtime.journal, "claim", None)
+        assert woken(make(shout), "s") == "HELLO"
+    assert (row(runtime, "s").attempts, runtime.claimed) == (1, {})
 
 
 def test_a_step_that_runs_here_already_is_left_alone(make: Any, runtime: Runtime) -> None:

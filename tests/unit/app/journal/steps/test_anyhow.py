@@ -5,14 +5,16 @@ from functools import partial
 from typing import Any, Literal
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from agents.flows.history import CLEANUP_S
 from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal
-from app.journal.schema.models import Entry, Join
+from app.journal.schema.engine import read_clock
+from app.journal.schema.models import Entry, Join, Step
 from app.journal.schema.rows import Aftermath, Claimed, NewEntry, derived_id
 from app.journal.steps import anyhow, signals
+from app.journal.steps.due import DueFlow
 from app.journal.steps.expansions import ExpandStep
 from app.journal.steps.finishes import FinishStep
 from app.journal.steps.joins import EARLY_S
@@ -70,6 +72,17 @@ def sleeps(journal: Journal, claim: Claimed, kind: Literal["all", "any"]) -> Non
         awaited=AwaitedAny(open=("a",)) if kind == "any" else None,
     )
     assert journal.expand(claim, what).result(SOON).applied
+
+
+def late(world: World, journal: Journal, *step_ids: str) -> None:
+    """Flows that wait for a member, and whose time has come."""
+    for step_id in step_ids:
+        sleeps(journal, claimed(journal, step_id, new(step_id)), "any")
+        world.set_join(step_id, deadline_at=lambda now: now - 3.0)
+
+
+def taken(due: Sequence[DueFlow]) -> list[str]:
+    return [one.claim.id for one in due]
 
 
 def end(journal: Journal, key: str, outcome: Outcome = DONE, of: str = FLOW) -> Aftermath:
@@ -248,8 +261,52 @@ def test_of_flows_whose_time_has_come_the_urgent_ones_go_first_and_tenants_in_tu
         new = step(name, task=names.FLOW, agent=None, tenant=tenant, priority=priority)
         sleeps(journal, claimed(journal, name, new), "any")
         world.set_join(name, deadline_at=float(number))
-    taken = [ids(journal.findings.late_flows(most, ["agents"]).wakes) for most in (3, 10)]
-    assert taken == [[f"flow-{n}" for n in of] for of in ((5, 0, 3), (1, 4, 2, 6))]
+    found = [taken(journal.findings.take_flows(most, ["agents"])) for most in (3, 10)]
+    assert found == [[f"flow-{n}" for n in of] for of in ((5, 0, 3), (1, 4, 2, 6))]
+
+
+class TestTaking:
+    """Flows that are due are claimed as they are found."""
+
+    def test_it_is_a_claim_as_others_are(self, world: World, journal: Journal) -> None:
+        late(world, journal, "a")
+        (due,) = journal.findings.take_flows(10, ["agents"])
+        row, claim, told = world.row("a"), due.claim, step("a", task=names.FLOW, agent=None)
+        assert (row.state, row.worker_id, world.join("a").state) == (
+            "running",
+            journal.me.id,
+            "fired",
+        )
+        assert (claim.token, claim.attempt, claim.policy) == (row.token, 1, None) == (2, 1, None)
+        assert (claim.run_id, claim.task, dict(claim.payload)) == ("a", names.FLOW, told.payload)
+        assert claim.waited_s is not None
+        assert 2.9 < claim.waited_s < SOON
+        assert (due.wake.id, due.wake.envelope, refused(journal, "a")) == ("a", None, "taken")
+        assert journal.finish(claim, DONE).result(SOON).applied
+        assert journal.beat().running == {}
+
+    def test_what_it_has_waited_for_is_no_attempt(self, world: World, journal: Journal) -> None:
+        late(world, journal, "a")
+        for _ in range(5):
+            (due,) = journal.findings.take_flows(10, ["agents"])
+            assert due.claim.attempt == 1 <= due.claim.max_attempts < 5
+            waits(journal, due.claim, wants(still="a", timeout_s=600.0))
+            world.set_join("a", deadline_at=1.0)
+
+    def test_who_has_no_lease_takes_none(self, world: World, journal: Journal) -> None:
+        late(world, journal, "a")
+        world.end_lease(journal)
+        assert journal.findings.take_flows(10, ["agents"]) == []
+        assert (world.row("a").state, world.join("a").state) == ("waiting", "open")
+
+    def test_one_that_is_cancelled_is_left_to_those_who_end_it(
+        self, world: World, journal: Journal
+    ) -> None:
+        late(world, journal, "a", "b")
+        with world.engine.begin() as c:
+            c.execute(update(Step).where(Step.id == "a").values(cancel_requested=True))
+        assert taken(journal.findings.take_flows(10, ["agents"])) == ["b"]
+        assert (world.row("a").state, world.join("a").state) == ("waiting", "open")
 
 
 class TestTime:
@@ -260,6 +317,30 @@ class TestTime:
         world.set_join(FLOW, deadline_at=lambda now: now - EARLY_S)
         assert ids(journal.findings.late_joins(10).wakes) == [FLOW]
         assert world.states(FLOW, "a") == ["ready"]
+
+    def test_its_time_is_that_of_its_timer_however_long_it_took_to_be_written(
+        self, world: World, journal: Journal
+    ) -> None:
+        with world.engine.connect() as c:
+            at = read_clock(c)
+        what = wants("a", timeout_s=100.0)
+        join = what.join.model_copy(update={"since": at - 40.0})
+        waits(journal, claimed(journal, FLOW, new()), what.model_copy(update={"join": join}))
+        assert world.join(FLOW).deadline_at == pytest.approx(at + 60.0, abs=0.1)
+        again = claimed(journal, derived_id(FLOW, "a"))
+        journal.finish(again, DONE).result(SOON)
+        join = join.model_copy(update={"since": at - 200.0})
+        plan = wants("b").model_copy(update={"join": join})
+        waits(journal, claimed(journal, FLOW), plan)
+        (due,) = journal.findings.take_flows(10, ["agents"])
+        assert due.claim.id == FLOW, "one that is over is due at once"
+
+    def test_only_those_are_fired_that_have_been_late_for_so_long(
+        self, world: World, journal: Journal
+    ) -> None:
+        late(world, journal, "a")
+        assert journal.findings.late_joins(10, 60.0).wakes == []
+        assert ids(journal.findings.late_joins(10, 1.0).wakes) == ["a"]
 
     def test_a_new_wait_has_a_time_of_its_own(self, world: World, journal: Journal) -> None:
         begun(journal, "a", timeout_s=100.0)
@@ -315,18 +396,17 @@ class TestSignals:
             sleeps(journal, claim, "all" if name == "all" else "any")
         with world.engine.begin() as c:
             c.execute(update(Join).where(Join.step_id != "early").values(deadline_at=1.0))
-        take = partial(journal.findings.late_flows, queues=["agents", "agents.control"])
-        assert len(take(1).wakes) == 1
-        assert len(take(10).wakes) == 1
-        assert take(10).wakes == []
-        assert journal.findings.late_flows(10, []).wakes == []
+        take = partial(journal.findings.take_flows, queues=["agents", "agents.control"])
+        assert len(take(1)) == 1
+        assert len(take(10)) == 1
+        assert take(10) == []
+        assert journal.findings.take_flows(10, []) == []
         states = {n: world.row(n).state for n in ("mine", "second", "elsewhere", "early", "all")}
-        woken = {name for name, state in states.items() if state == "ready"}
-        assert woken == {"mine", "second"}
+        assert {n for n, state in states.items() if state == "running"} == {"mine", "second"}
         below = claimed(journal, derived_id("mine", "a"))
         waits(journal, below, wants(timeout_s=600.0))
         world.set_join(below.id, deadline_at=1.0)
-        assert take(10).wakes == [], "its join is below another one, and locked in its order"
+        assert take(10) == [], "its join is below another one, and locked in its order"
         assert sorted(ids(journal.findings.late_joins(10).wakes)) == sorted(
             ["all", "elsewhere", below.id]
         )
@@ -378,6 +458,17 @@ class TestSignals:
 
 class TestAmidAnotherTransaction(OnPostgres):
     """Whoever comes second sees what the first one did."""
+
+    @pytest.mark.parametrize("of", [Join, Step])
+    def test_what_somebody_holds_is_not_taken_nor_waited_for(
+        self, world: World, journal: Journal, of: Any
+    ) -> None:
+        late(world, journal, "a", "b")
+        which = of.step_id if of is Join else of.id
+        with world.engine.connect() as slow:
+            slow.execute(select(which).where(which == "a").with_for_update())
+            assert taken(journal.findings.take_flows(10, ["agents"])) == ["b"]
+        assert taken(journal.findings.take_flows(10, ["agents"])) == ["a"]
 
     def test_a_signal_and_the_first_wait(
         self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
