@@ -1,9 +1,9 @@
 """Our client of MCP as the program that the official conformance suite runs.
 
-``npx @modelcontextprotocol/conformance@0.2.0-alpha.12 client --spec-version 2025-11-25 --suite all
---command "python -m tests.support.conformance_client"``, in the checkout's folder. The suite puts
-the URL of its server behind that, and who asks, where a scenario has client credentials, into a
-variable. It lists the server's tools and calls each, as an agent's step does.
+``python -m tests.support.client_suite`` runs the suite with it. The suite puts the URL of its
+server behind the command, and says in variables which scenario that is and, where the client is
+known to an authorization server beforehand, as whom. It lists the server's tools and calls each,
+as an agent's step does; where it is to sign in, a browser agrees to everything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,11 +22,15 @@ import httpx2
 
 from agents.tools.calls import ToolError, ToolSpec
 from agents.tools.offered import spec_of
+from agents.toolsets.mcp.logins import Logins
+from agents.toolsets.mcp.loopback import listening
 from agents.toolsets.mcp.toolset import McpToolset
 from celery_agents.errors import AgentsError
-from tests.support.mcp_servers import toolset
+from tests.support.mcp_servers import Browser, toolset
 
 _SAMPLES: dict[str, Any] = {"integer": 5, "number": 5, "boolean": True, "array": [], "object": {}}
+#: A document that nobody reads: the suite looks at its address alone.
+_DOCUMENT = "https://conformance-test.local/client-metadata.json"
 
 
 def main() -> None:
@@ -34,19 +40,40 @@ def main() -> None:
 
 async def _asked(url: str) -> None:
     context = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
-    secrets = {"SECRET": str(context.get("client_secret", ""))}
-    fields: dict[str, Any] = {"url": url}
-    if secrets["SECRET"]:
-        about = {"client_id": context["client_id"], "secret_env": "SECRET"}
-        fields["auth"] = about | {"issuer": await _issuer(url)}
-    desk = toolset(secrets=secrets, **fields)
-    try:
-        step: Any = None
-        specs = [spec_of(desk, one) for one in await desk.specs(step)]
-        for spec in specs:
-            await _called(desk, spec, specs)
-    finally:
-        await desk.aclose()
+    async with listening(0, Browser().open) as person:
+        with tempfile.TemporaryDirectory() as folder:
+            auth, secrets = await _authorisation(url, context, Path(folder))
+            fields: dict[str, Any] = {"url": url, "auth": auth, "forms": "defaults"}
+            desk = toolset(secrets=secrets, logins=Logins(person), **fields)
+            try:
+                step: Any = None
+                specs = [spec_of(desk, one) for one in await desk.specs(step)]
+                for spec in specs:
+                    await _called(desk, spec, specs)
+            finally:
+                await desk.aclose()
+
+
+async def _authorisation(
+    url: str, context: dict[str, Any], folder: Path
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The entry's ``auth`` for a scenario, and the secrets that it names."""
+    scenario = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
+    if not scenario.startswith("auth/"):
+        return {}, {}
+    if "client_id" not in context:
+        return {"login": True, "client_metadata_url": _DOCUMENT}, {}
+    auth = {"client_id": context["client_id"], "issuer": await _issuer(url)}
+    if "private_key_pem" in context:
+        about = {"key_env": "SECRET", "key_algorithm": context["signing_algorithm"]}
+        return auth | about, {"SECRET": context["private_key_pem"]}
+    if "valid_jwt" in context:
+        (folder / "token").write_text(context["valid_jwt"])
+        return auth | {"assertion_file": str(folder / "token")}, {}
+    secret = {"SECRET": str(context["client_secret"])}
+    if "client-credentials" in scenario:
+        return auth | {"secret_env": "SECRET"}, secret
+    return auth | {"secret_env": "SECRET", "login": True}, secret
 
 
 async def _called(desk: McpToolset, spec: ToolSpec, specs: Sequence[ToolSpec]) -> None:
