@@ -41,6 +41,8 @@ class OAuthServer:
         #: Calls of tools wait until so many are there.
         self.together: threading.Barrier | None = None
         self.resources: set[str] = set()
+        #: Forms that were posted, by their paths, with who shows a secret by HTTP's Basic.
+        self.forms: list[tuple[str, dict[str, str], str]] = []
         self._codes: dict[str, dict[str, str]] = {}
         self._tokens: dict[str, str] = {}
         self._refresh: set[str] = set()
@@ -83,7 +85,8 @@ class OAuthServer:
             grant = given["grant_type"]
             self.grants.append(grant)
             self.resources.add(given.get("resource", ""))
-            scope = self._by_code(given) if grant == "authorization_code" else self._again(given)
+            kinds = {"authorization_code": self._by_code, "refresh_token": self._again}
+            scope = kinds.get(grant, lambda given: given.get("scope", ""))(given)
             if scope is None:
                 return 400, {"error": "invalid_grant"}
             return 200, self._granted(scope, first=grant == "authorization_code")
@@ -189,6 +192,10 @@ class _Authorization(_Handler):
             told = json.loads(body)
             return self._say(201, {**told, "client_id": "c-1", "client_secret": "cs-secret"})
         given = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        basic = self.headers.get("authorization", "").removeprefix("Basic ")
+        self.home.forms.append((self.path, given, base64.b64decode(basic).decode()))
+        if self.path == "/idp":
+            return self._say(200, {"access_token": "a grant", "token_type": "N_A"})
         return self._say(*self.home.token(given))
 
 

@@ -63,17 +63,21 @@ async def _authorisation(
         return {}, {}
     if "client_id" not in context:
         return {"login": True, "client_metadata_url": _DOCUMENT}, {}
-    auth = {"client_id": context["client_id"], "issuer": await _issuer(url)}
+    auth: dict[str, Any] = {"client_id": context["client_id"], "issuer": await _issuer(url)}
     if "private_key_pem" in context:
         about = {"key_env": "SECRET", "key_algorithm": context["signing_algorithm"]}
         return auth | about, {"SECRET": context["private_key_pem"]}
+    token = folder / "token"
+    token.write_text(context.get("valid_jwt") or context.get("idp_id_token") or "")
     if "valid_jwt" in context:
-        (folder / "token").write_text(context["valid_jwt"])
-        return auth | {"assertion_file": str(folder / "token")}, {}
-    secret = {"SECRET": str(context["client_secret"])}
-    if "client-credentials" in scenario:
-        return auth | {"secret_env": "SECRET"}, secret
-    return auth | {"secret_env": "SECRET", "login": True}, secret
+        return auth | {"assertion_file": str(token)}, {}
+    auth |= {"secret_env": "SECRET"}
+    if "idp_id_token" in context:
+        known = {"token_url": context["idp_token_endpoint"], "client_id": context["idp_client_id"]}
+        auth |= {"identity": {**known, "token_file": str(token)}}
+    elif "client-credentials" not in scenario:
+        auth |= {"login": True}
+    return auth, {"SECRET": str(context["client_secret"])}
 
 
 async def _called(desk: McpToolset, spec: ToolSpec, specs: Sequence[ToolSpec]) -> None:

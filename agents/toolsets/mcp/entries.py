@@ -17,6 +17,16 @@ ToolPattern = Annotated[str, Field(min_length=1, max_length=200)]
 SigningAlgorithm = Literal["ES256", "ES384", "RS256", "RS384", "PS256", "EdDSA"]
 
 
+class Identity(Contract):
+    """Somebody on whose behalf a client asks, whom an identity provider knows."""
+
+    #: The identity provider's token endpoint, and as whom the client is known there.
+    token_url: HttpUrl
+    client_id: Annotated[str, Field(min_length=1, max_length=500)]
+    #: A file with their ID token, which whoever signs them in keeps fresh.
+    token_file: Path
+
+
 class McpAuthorisation(Contract):
     """How a server is told who asks; the values are secrets, by their names."""
 
@@ -36,6 +46,8 @@ class McpAuthorisation(Contract):
     key_env: SecretName | None = None
     key_algorithm: SigningAlgorithm = "ES256"
     assertion_file: Path | None = None
+    #: On whose behalf it asks, beside its secret (cross-app access).
+    identity: Identity | None = None
     #: Where a document says who signs in, for authorization servers that read one.
     client_metadata_url: HttpUrl | None = None
     scope: Annotated[str, Field(max_length=1_000)] | None = None
@@ -55,6 +67,8 @@ class McpAuthorisation(Contract):
             raise ValueError("client_id, its proof (secret_env, say) and issuer go together")
         if self.client_metadata_url is not None and (not self.login or self.client_id is not None):
             raise ValueError("client_metadata_url goes with login, without client_id")
+        if self.identity is not None and (self.login or self.secret_env is None):
+            raise ValueError("identity goes with client_id, secret_env and issuer")
         return self
 
     def _is_login(self) -> None:

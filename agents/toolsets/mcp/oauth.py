@@ -8,7 +8,7 @@ provider is asked for a token alone, and what it has learned of a login is kept 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -28,11 +28,9 @@ from mcp.shared.auth import (
 from pydantic import BaseModel, ValidationError
 
 from agents.toolsets.mcp.logins import Login, Logins, how_to
+from agents.toolsets.mcp.on_behalf import Send
 from agents.toolsets.mcp.providers import LoginProvider
 from celery_agents.errors import ConfigurationError
-
-#: Sends a request of a provider.
-Send = Callable[[httpx2.Request], Awaitable[httpx2.Response]]
 
 #: A request is sent so often at the most: without a token that holds, with one that was renewed,
 #: with one that others have renewed meanwhile, and with one for which somebody has signed in.

@@ -22,10 +22,11 @@ from mcp.types import CONNECTION_CLOSED
 from agents.net.clients import secret_named
 from agents.net.outside import outside_client
 from agents.toolsets.mcp import launch
+from agents.toolsets.mcp.clients import of_client
 from agents.toolsets.mcp.entries import McpTools
 from agents.toolsets.mcp.logins import ServerResources
 from agents.toolsets.mcp.oauth import Authorised, AuthorisedByLogin, origin
-from agents.toolsets.mcp.providers import LoginProvider, TokensAtHand, of_client
+from agents.toolsets.mcp.providers import LoginProvider, TokensAtHand
 from celery_agents.errors import (
     AddressRefusedError,
     ConfigurationError,
@@ -102,13 +103,14 @@ class ServerWay:
     def _provided(self, url: str, client: Any, outside: Any) -> Authorised | None:
         """The tokens of its requests, for a server that wants some.
 
-        It says itself where they come from: what is of its own origin, or of the issuer that the
-        entry names, is asked as it is itself, and all else like any URL that others have named.
+        It says itself where they come from: what is of its own origin, or of those that the entry
+        names, is asked as it is itself, and all else like any URL that others have named.
         """
         auth = self._entry.auth
         if not auth.login and auth.client_id is None:
             return None
-        own = {origin(told) for told in (url, auth.issuer) if told is not None}
+        idp = None if auth.identity is None else auth.identity.token_url
+        own = {origin(told) for told in (url, auth.issuer, idp) if told is not None}
 
         async def send(request: Any) -> Any:
             if origin(str(request.url)) in own:
@@ -124,7 +126,7 @@ class ServerWay:
         named = auth.secret_env or auth.key_env
         secret = None if named is None else self._secret(named)
         if not auth.login:
-            return Authorised(of_client(url, auth, secret or "", self._tokens), send)
+            return Authorised(of_client(url, auth, secret or "", self._tokens, send), send)
         logins = self._resources.logins
         provider = LoginProvider(url, auth, secret, logins.person)
         return AuthorisedByLogin(self._name, provider, send, url=url, logins=logins)

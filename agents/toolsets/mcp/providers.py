@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,7 +11,6 @@ from mcp.client.auth import OAuthClientProvider, OAuthFlowError, OAuthTokenError
 from mcp.client.auth.extensions.client_credentials import (
     ClientCredentialsOAuthProvider,
     PrivateKeyJWTOAuthProvider,
-    SignedJWTParameters,
 )
 from mcp.client.auth.utils import issuers_match
 from mcp.shared.auth import (
@@ -53,7 +50,7 @@ class TokensAtHand:
         self._client = client_info
 
 
-class _OfEntry(OAuthClientProvider):
+class OfEntry(OAuthClientProvider):
     """Asks for the scope that the entry names, whatever a server offers."""
 
     wanted: str | None = None
@@ -64,15 +61,15 @@ class _OfEntry(OAuthClientProvider):
         return await super()._perform_authorization()
 
 
-class SecretProvider(_OfEntry, ClientCredentialsOAuthProvider):
+class SecretProvider(OfEntry, ClientCredentialsOAuthProvider):
     """Client credentials by a secret."""
 
 
-class KeyProvider(_OfEntry, PrivateKeyJWTOAuthProvider):
+class KeyProvider(OfEntry, PrivateKeyJWTOAuthProvider):
     """Client credentials by a key that signs."""
 
 
-class WorkloadProvider(_OfEntry, PrivateKeyJWTOAuthProvider):
+class WorkloadProvider(OfEntry, PrivateKeyJWTOAuthProvider):
     """A workload's own token in exchange for one of the server (RFC 7523, 2.1)."""
 
     async def _add_client_authentication_jwt(self, *, token_data: dict[str, Any]) -> None:
@@ -85,7 +82,7 @@ class WorkloadProvider(_OfEntry, PrivateKeyJWTOAuthProvider):
         }
 
 
-class LoginProvider(_OfEntry):
+class LoginProvider(OfEntry):
     """The authorization code flow, with a person where there is one (PKCE, S256)."""
 
     def __init__(
@@ -152,33 +149,6 @@ class LoginProvider(_OfEntry):
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise OAuthTokenError(f"its authorization server answered HTTP {status}")
         return await super()._handle_refresh_response(response)
-
-
-def of_client(
-    url: str, auth: McpAuthorisation, secret: str, tokens: TokensAtHand
-) -> OAuthClientProvider:
-    """The provider of an entry whose client has a proof of its own."""
-    assert auth.client_id is not None, "its entry was looked at"
-    found: _OfEntry
-    if auth.secret_env is not None:
-        found = SecretProvider(url, tokens, auth.client_id, secret, issuer=auth.issuer)
-    elif auth.key_env is not None:
-        signed = SignedJWTParameters(
-            issuer=auth.client_id,
-            subject=auth.client_id,
-            signing_key=secret,
-            signing_algorithm=auth.key_algorithm,
-        ).create_assertion_provider()
-        found = KeyProvider(url, tokens, auth.client_id, signed, issuer=auth.issuer)
-    else:
-        path = auth.assertion_file or Path()
-
-        async def assertion(audience: str) -> str:  # noqa: ARG001 - it says itself for whom it is
-            return (await asyncio.to_thread(path.read_text, "utf-8")).strip()
-
-        found = WorkloadProvider(url, tokens, auth.client_id, assertion, issuer=auth.issuer)
-    found.wanted = auth.scope
-    return found
 
 
 def _method(secret: str | None, metadata: OAuthMetadata | None) -> str:

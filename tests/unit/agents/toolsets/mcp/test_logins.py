@@ -335,6 +335,9 @@ async def test_a_form_is_given_its_defaults(schema: Any, action: str, content: A
     assert answering(toolset()._entry) is None
 
 
+_IDENTITY = {"token_url": "https://idp/t", "client_id": "a", "token_file": "f"}
+
+
 @pytest.mark.parametrize(
     ("auth", "told"),
     [
@@ -348,6 +351,8 @@ async def test_a_form_is_given_its_defaults(schema: Any, action: str, content: A
             "either secret_env, key_env",
         ),
         ({"client_metadata_url": "https://d/c.json"}, "goes with login"),
+        ({"identity": _IDENTITY}, "identity goes with"),
+        ({"login": True, "identity": _IDENTITY}, "identity goes with"),
         (
             {"login": True, "client_id": "a", "client_metadata_url": "https://d/c.json"},
             "without client_id",
