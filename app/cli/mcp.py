@@ -80,7 +80,7 @@ class _Pasting:
 @click.option("--paste", is_flag=True, help="The browser runs on another machine.")
 @click.option("--no-browser", is_flag=True, help="Show the address, and open none.")
 @click.pass_context
-def login(ctx: click.Context, toolset: str, **how: Any) -> Shown:
+def login(ctx: click.Context, /, toolset: str, **how: Any) -> Shown:
     """Sign in at the server of TOOLSET, for all workers. It needs no worker."""
     settings = ctx.obj.app.agents_settings
     config, told = _table(ctx, toolset)

@@ -40,6 +40,9 @@ class OAuthServer:
         self.iss: str | None = None
         #: Calls of tools wait until so many are there.
         self.together: threading.Barrier | None = None
+        #: Set while the token endpoint answers; and set by a request that waits for that.
+        self.answers, self.waits = threading.Event(), threading.Event()
+        self.answers.set()
         self.resources: set[str] = set()
         #: Forms that were posted, by their paths, with who shows a secret by HTTP's Basic.
         self.forms: list[tuple[str, dict[str, str], str]] = []
@@ -79,6 +82,9 @@ class OAuthServer:
 
     def token(self, given: dict[str, str]) -> tuple[int, dict[str, Any]]:
         """The answer to a request for a token."""
+        if not self.answers.is_set():
+            self.waits.set()
+            self.answers.wait(60)
         if self.broken is not None:
             return self.broken, {"error": "server_error"}
         with self._lock:
@@ -86,7 +92,7 @@ class OAuthServer:
             self.grants.append(grant)
             self.resources.add(given.get("resource", ""))
             kinds = {"authorization_code": self._by_code, "refresh_token": self._again}
-            scope = kinds.get(grant, lambda given: given.get("scope", ""))(given)
+            scope = kinds[grant](given) if grant in kinds else given.get("scope", "")
             if scope is None:
                 return 400, {"error": "invalid_grant"}
             return 200, self._granted(scope, first=grant == "authorization_code")

@@ -43,13 +43,16 @@ async def _asked(url: str) -> None:
     async with listening(0, Browser().open) as person:
         with tempfile.TemporaryDirectory() as folder:
             auth, secrets = await _authorisation(url, context, Path(folder))
-            fields: dict[str, Any] = {"url": url, "auth": auth, "forms": "defaults"}
+            # All scenarios run at once, on machines that may be busy.
+            patient = {"connect_timeout_s": 200.0, "call_timeout_s": 200.0}
+            fields: dict[str, Any] = {"url": url, "auth": auth, "forms": "defaults", **patient}
             desk = toolset(secrets=secrets, logins=Logins(person), **fields)
             try:
                 step: Any = None
                 specs = [spec_of(desk, one) for one in await desk.specs(step)]
                 for spec in specs:
-                    await _called(desk, spec, specs)
+                    for given in _given(spec, specs, context):
+                        await _called(desk, spec.name, given)
             finally:
                 await desk.aclose()
 
@@ -80,16 +83,22 @@ async def _authorisation(
     return auth, {"SECRET": str(context["client_secret"])}
 
 
-async def _called(desk: McpToolset, spec: ToolSpec, specs: Sequence[ToolSpec]) -> None:
-    properties: Any = spec.parameters.get("properties") or {}
-    given = {name: _sample(about) for name, about in properties.items()}
+def _given(spec: ToolSpec, specs: Sequence[ToolSpec], context: dict[str, Any]) -> list[Any]:
+    """Arguments for the calls of a tool: those of the scenario, else made of its schema."""
+    if told := [c["arguments"] for c in context.get("toolCalls", ()) if c["name"] == spec.name]:
+        return told
     if spec.name == "json_schema_echo":  # it is told the schema of the other tool as it was read
-        given = {"schema": next(one.parameters for one in specs if one is not spec)}
+        return [{"schema": next(one.parameters for one in specs if one is not spec)}]
+    properties: Any = spec.parameters.get("properties") or {}
+    return [{name: _sample(about) for name, about in properties.items()}]
+
+
+async def _called(desk: McpToolset, name: str, given: Any) -> None:
     try:
         step: Any = None
-        print(spec.name, await desk.call(spec.name, given, key="key-1", step=step))
+        print(name, await desk.call(name, given, key="key-1", step=step))
     except (ToolError, AgentsError) as error:  # the suite judges what was sent
-        print(spec.name, type(error).__name__, error, file=sys.stderr)
+        print(name, type(error).__name__, error, file=sys.stderr)
 
 
 def _sample(about: dict[str, Any]) -> Any:

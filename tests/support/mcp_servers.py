@@ -73,7 +73,7 @@ class Browser:
 
     @staticmethod
     async def _go(url: str) -> None:
-        async with httpx2.AsyncClient(follow_redirects=True, timeout=10) as client:
+        async with httpx2.AsyncClient(follow_redirects=True, timeout=100) as client:
             (await client.get(url)).raise_for_status()
 
 

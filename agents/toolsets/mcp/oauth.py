@@ -138,7 +138,7 @@ class AuthorisedByLogin(Authorised):
         if self._refusal is not None:  # nobody is asked twice for one connection
             raise self._refusal
         step_up = refused is not None and refused.status_code == HTTPStatus.FORBIDDEN
-        if not step_up and await self._renewed(request, refused=refused is not None):
+        if await self._renewed(request, refused=refused is not None, step_up=step_up):
             return False
         if self._logins.person is None:
             raise ConfigurationError(self._how(refused if step_up else None))
@@ -148,7 +148,7 @@ class AuthorisedByLogin(Authorised):
             self._refusal = error
             raise
 
-    async def _renewed(self, request: httpx2.Request, *, refused: bool) -> bool:
+    async def _renewed(self, request: httpx2.Request, *, refused: bool, step_up: bool) -> bool:
         """Give a request the token that there is, or a renewed one; false where there is none."""
         tokens = self._provider.context.current_tokens
         before = tokens.access_token if refused and tokens is not None else None
@@ -156,13 +156,17 @@ class AuthorisedByLogin(Authorised):
             await self._load()  # somebody may have signed in, or another process renewed it
         if self._holds(before):
             await self._asked(request, None)
-        elif self._provider.context.can_refresh_token():
-            async with self._logins.renewing(self._name):
-                await self._load()
-                if not self._holds(before):
-                    self._provider.context.token_expiry_time = _OVER
-                await self._asked(request, None)
+        elif self._provider.context.can_refresh_token() and not step_up:
+            # A token that was asked for and not kept would be the end of the login.
+            await asyncio.shield(self._refreshed(request, before))
         return self._holds(before)
+
+    async def _refreshed(self, request: httpx2.Request, before: str | None) -> None:
+        async with self._logins.renewing(self._name):
+            await self._load()
+            if not self._holds(before):
+                self._provider.context.token_expiry_time = _OVER
+            await self._asked(request, None)
 
     def _holds(self, before: str | None) -> bool:
         """Return whether there is a token that has not run out, and is not the one of before."""
@@ -213,7 +217,8 @@ class AuthorisedByLogin(Authorised):
     def _how(self, step_up: httpx2.Response | None) -> str:
         tokens = self._known
         if step_up is not None:
-            wanted = union_scopes(tokens and tokens.scope, extract_scope_from_www_auth(step_up))
+            granted = None if tokens is None else tokens.scope
+            wanted = union_scopes(granted, extract_scope_from_www_auth(step_up))
             told = f"The MCP server {self._name!r} wants more than its login was granted. Sign in:"
             return f"{told} {how_to(self._name, wanted)}"
         told = f"Nobody has signed in at the MCP server {self._name!r}. Sign in:"

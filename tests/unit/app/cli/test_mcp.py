@@ -79,7 +79,7 @@ def agrees(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked = lambda: httpx2.get(url, follow_redirects=True)  # noqa: E731
         threading.Thread(target=asked, daemon=True).start()
 
-    monkeypatch.setattr(mcp.webbrowser, "open", go)
+    monkeypatch.setattr("webbrowser.open", go)
     return shown
 
 

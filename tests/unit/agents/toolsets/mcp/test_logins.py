@@ -146,13 +146,14 @@ async def test_a_token_endpoint_that_is_down_ends_no_login(
 async def test_a_call_that_needs_more_names_the_scopes(server: OAuthServer) -> None:
     login = await signed_in(server)
     server.needed = "write"
-    async with worker(server, Kept(login=login)) as desk:
+    logins = Kept(login=login)
+    async with worker(server, logins) as desk:
         with pytest.raises(ConfigurationError) as raised:
             await call(desk, "add", a=1, b=2)
-    assert raised.value.message.endswith(f"{COMMAND} --scope 'read offline_access write'")
-    wider = await signed_in(server, scope="read write")
-    async with worker(server, Kept(login=wider)) as desk:
+        assert raised.value.message.endswith(f"{COMMAND} --scope 'read offline_access write'")
+        await logins.keep("desk", await signed_in(server, scope="read write"))
         assert await call(desk, "add", a=1, b=2) == {"result": 3}
+    assert server.grants == ["authorization_code"] * 2
 
 
 @pytest.mark.parametrize(
@@ -196,6 +197,23 @@ async def test_calls_at_once_renew_a_login_once(server: OAuthServer) -> None:
         await names(desk)
         server.revoke_access()
         await asyncio.gather(*(call(desk, "add", a=n, b=0) for n in range(5)))
+    assert server.grants == ["authorization_code", "refresh_token"]
+
+
+@on_loop
+async def test_a_call_that_is_cancelled_as_it_renews_loses_no_login(server: OAuthServer) -> None:
+    logins = Kept(login=await signed_in(server))
+    async with worker(server, logins) as desk:
+        await names(desk)
+        server.revoke_access()
+        server.answers.clear()
+        asking = asyncio.create_task(call(desk, "add", a=1, b=2))
+        await asyncio.to_thread(server.waits.wait, 60)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        server.answers.set()
+        assert await call(desk, "add", a=1, b=2) == {"result": 3}
     assert server.grants == ["authorization_code", "refresh_token"]
 
 
