@@ -53,6 +53,7 @@ from agents.plugins.loading import error_text
 from agents.tools.base import worst
 from agents.tools.colleagues import OtherAgents
 from agents.tools.toolset import Toolset
+from agents.toolsets.mcp.logins import Logins
 from agents.toolsets.memory import memory_tools
 from agents.values import digest, shown
 from celery_agents.agent import Effects, mark_of
@@ -89,6 +90,8 @@ class Resources:
     lessons: Callable[[str], Lessons] = lambda _: Own()
     #: Private hosts that URLs of models may lead to.
     private: PrivateHosts = field(default_factory=PrivateHosts)
+    #: Persons' logins at MCP servers.
+    logins: Logins = field(default_factory=Logins)
     #: Where plug-ins are looked for.
     plugins: PluginSource = field(default_factory=PluginSource)
     #: Its name: that of the entry which is made.

@@ -21,7 +21,12 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 def with_toolsets(path: Path, tables: Any, resources: Resources, plugins: Plugins) -> Resources:
     """Resources with the toolsets of a file's tables. Raises as :func:`read_toolsets`."""
     shared = ToolResources(
-        resources.resolve_secret, resources.executor, resources.clients, resources.private, plugins
+        resources.resolve_secret,
+        resources.executor,
+        resources.clients,
+        resources.private,
+        plugins,
+        resources.logins,
     )
     return replace(resources, toolsets=read_toolsets(path, tables, shared))
 

@@ -38,6 +38,7 @@ from agents.toolsets.entries import (
     SkillTools,
 )
 from agents.toolsets.mcp.entries import McpTools
+from agents.toolsets.mcp.logins import Logins, ServerResources
 from agents.toolsets.mcp.toolset import McpToolset
 from agents.toolsets.openapi.entries import OpenApiTools
 from agents.toolsets.openapi.tools import ServiceToolset, read_operations
@@ -58,10 +59,12 @@ class ToolResources:
     resolve_secret: ResolveSecret
     executor: Executor
     clients: SharedClients
-    #: Private hosts that the tools of ``web`` may reach.
+    #: Private hosts that the tools of ``web`` may reach, and those to which an MCP server leads.
     private: PrivateHosts = field(default_factory=PrivateHosts)
     #: Plug-ins that may be named.
     plugins: Plugins = field(default_factory=Plugins)
+    #: Persons' logins at MCP servers.
+    logins: Logins = field(default_factory=Logins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,8 @@ def _openapi(name: str, entry: OpenApiTools, r: ToolResources) -> Toolset:
 
 
 def _mcp(name: str, entry: McpTools, r: ToolResources) -> Toolset:
-    return McpToolset(name, entry, clients=r.clients, resolve_secret=r.resolve_secret)
+    shared = ServerResources(r.clients, r.resolve_secret, r.private, r.logins)
+    return McpToolset(name, entry, shared)
 
 
 def _plugin(name: str, entry: PluginTools, r: ToolResources) -> Toolset:

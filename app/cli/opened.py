@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import click
 from sqlalchemy import Engine
 
+from agents.threads import in_thread
+from app.governance.logins import JournaledLogins
 from app.journal.schema.engine import connect_as
+from app.journal.stores.memos import Memos
+from app.settings import Settings
 
 
 @contextmanager
@@ -19,3 +24,13 @@ def journal(ctx: click.Context) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+def logins_of(settings: Settings) -> JournaledLogins:
+    """Logins at MCP servers; the journal is opened for the first that is asked for."""
+
+    @cache
+    def memos() -> Memos:
+        return Memos(connect_as(settings, timeout_s=5.0))
+
+    return JournaledLogins(memos, settings.seals, in_thread)

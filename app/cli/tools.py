@@ -24,7 +24,9 @@ from agents.tools.toolset import FixedToolset, Toolset
 from agents.toolsets.builtin.catalogue import functions, offers
 from agents.toolsets.builtin.offer import made
 from agents.toolsets.kinds import ToolResources
+from agents.toolsets.mcp.logins import Logins
 from agents.toolsets.pins import write_pins
+from app.cli.opened import logins_of
 from app.execution.agents import see_current_directory
 from app.plugins import plugins_of
 from app.settings import Settings
@@ -43,18 +45,25 @@ def _toolsets(ctx: click.Context) -> dict[str, Toolset]:
     settings = ctx.obj.app.agents_settings
     if settings.config is None:
         return {}
-    return read_toolsets(settings.config, _tables(settings.config), _resources(settings))
+    return read_toolsets(settings.config, tables_of(settings.config), resources_of(settings))
 
 
-def _resources(settings: Settings) -> ToolResources:
+def resources_of(settings: Settings, logins: Logins | None = None) -> ToolResources:
+    """The resources of toolsets; their logins are the journal's, unless others are given."""
     see_current_directory()
     private = PrivateHosts.of(settings.private_hosts)
     return ToolResources(
-        settings.secret, ThreadPoolExecutor(1), SharedClients(), private, plugins_of(settings)
+        settings.secret,
+        ThreadPoolExecutor(1),
+        SharedClients(),
+        private,
+        plugins_of(settings),
+        logins_of(settings) if logins is None else logins,
     )
 
 
-def _tables(config: Path) -> dict[str, Any]:
+def tables_of(config: Path) -> dict[str, Any]:
+    """The tables of a configuration's toolsets, by name."""
     found: dict[str, Any] = read_tables(config).get("tools", {})
     return found
 
@@ -182,14 +191,14 @@ def pin(ctx: click.Context, toolset: str) -> Shown:
     """Write down the tools of TOOLSET as they are now, where its ``pin`` says."""
     settings = ctx.obj.app.agents_settings
     config = settings.config
-    tables = {} if config is None else _tables(config)
+    tables = {} if config is None else tables_of(config)
     if config is None or toolset not in tables:
         raise NotFoundError(visible(f"There is no [tools.{toolset}] in the configuration."))
     path = read_tools_entry(config, toolset, tables[toolset]).pin
     if path is None:
         raise click.UsageError(visible(f'[tools.{toolset}] says no pin = "FILE".'))
     table = {name: value for name, value in tables[toolset].items() if name != "pin"}
-    found = read_toolsets(config, {toolset: table}, _resources(settings))[toolset]
+    found = read_toolsets(config, {toolset: table}, resources_of(settings))[toolset]
     pins = write_pins(asyncio.run(_listed(found)), path)
     return Shown({"path": str(path), "pins": pins}, visible(f"{path} has {len(pins)} tools."))
 

@@ -20,6 +20,7 @@ from agents.governance.routing import Asking
 from agents.kinds.tools import ListsTools
 from agents.net.clients import SharedClients
 from agents.net.outside import PrivateHosts
+from agents.toolsets.mcp.logins import Logins
 from app.admission.breakers import Breakers
 from app.admission.budgets.shared import SharedBudgets
 from app.admission.guards.health import HealthView
@@ -34,8 +35,10 @@ from app.concurrency.fibers import in_thread
 from app.execution.others.celery_agent import CeleryBackend
 from app.execution.turns import Turns
 from app.governance.lessons import RouterLessons
+from app.governance.logins import JournaledLogins
 from app.journal import Journal
 from app.journal.schema.rows import Wake
+from app.journal.stores.memos import Memos
 from app.plugins import plugin_source
 from app.settings import Settings
 from celery_agents.contracts.ask import Ask
@@ -222,8 +225,15 @@ def _about(agent: Registered) -> str:
     return f"one of {', '.join(agent.among)}, by {agent.route.by}"
 
 
-def load_registry(app: Celery, settings: Settings, lessons: Callable[[str], Lessons]) -> Registry:
+def load_registry(
+    app: Celery,
+    settings: Settings,
+    lessons: Callable[[str], Lessons],
+    memos: Callable[[], Memos] | None = None,
+) -> Registry:
     """The agents that the settings name; ``lessons`` are those of one of them.
+
+    Persons' logins at MCP servers are among the ``memos``; without them there are none.
 
     Raises:
         ConfigurationError: one of them is not right.
@@ -236,6 +246,7 @@ def load_registry(app: Celery, settings: Settings, lessons: Callable[[str], Less
             celery=lambda entry: CeleryBackend(app, entry, settings.secret),
             lessons=lessons,
             private=PrivateHosts.of(settings.private_hosts),
+            logins=Logins() if memos is None else JournaledLogins(memos, settings.seals, in_thread),
             plugins=plugin_source(settings),
         )
     )

@@ -108,7 +108,10 @@ class Runtime:
         self.settings: Settings = app.agents_settings
         settings = self.settings
         registry = load_registry(
-            app, settings, lambda about: SharedLessons(about, lambda: self.journal)
+            app,
+            settings,
+            lambda about: SharedLessons(about, lambda: self.journal),
+            lambda: self.journal.memos,
         )
         self.seals = settings.seals
         engine = connect_as(settings)

@@ -13,11 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx2
+
 from agents.net.clients import SharedClients
+from agents.net.outside import PrivateHosts
 from agents.toolsets.entries import NamedTools
 from agents.toolsets.kinds import KINDS, ToolResources
+from agents.toolsets.mcp.logins import Logins
 from agents.toolsets.mcp.toolset import McpToolset
-from deploy.local.servers import is_free
+from deploy.local.servers import LOOPBACK, is_free
 from tests.fakes import mcp_server
 
 T = TypeVar("T")
@@ -26,16 +30,51 @@ T = TypeVar("T")
 COMMAND = (sys.executable, "-I", str(mcp_server.__file__))
 
 
-def toolset(*, secrets: Mapping[str, str] = os.environ, name: str = "desk", **fields: Any) -> Any:
+#: Where authorization servers of the tests are: on this machine.
+HERE = PrivateHosts.of(["localhost", LOOPBACK])
+
+
+def toolset(
+    *,
+    secrets: Mapping[str, str] = os.environ,
+    name: str = "desk",
+    logins: Logins | None = None,
+    private: PrivateHosts = HERE,
+    **fields: Any,
+) -> Any:
     """A toolset of a server: of the fake one's program, unless the fields say otherwise."""
     if "url" not in fields:
         fields = {"command": COMMAND} | fields
     kind = KINDS["mcp"]
     entry: NamedTools = kind.entry.model_validate({"kind": "mcp", **fields})
-    resources = ToolResources(secrets.get, ThreadPoolExecutor(1), SharedClients())
+    resources = ToolResources(
+        secrets.get,
+        ThreadPoolExecutor(1),
+        SharedClients(),
+        private,
+        logins=Logins() if logins is None else logins,
+    )
     found = kind.make(name, entry, resources)
     assert isinstance(found, McpToolset)
     return found
+
+
+class Browser:
+    """Opens pages as a person does who agrees, and goes where they lead."""
+
+    def __init__(self) -> None:
+        self._going: set[asyncio.Task[None]] = set()
+
+    def open(self, url: str) -> None:
+        """Look at a page."""
+        going = asyncio.create_task(self._go(url))
+        self._going.add(going)
+        going.add_done_callback(self._going.discard)
+
+    @staticmethod
+    async def _go(url: str) -> None:
+        async with httpx2.AsyncClient(follow_redirects=True, timeout=100) as client:
+            (await client.get(url)).raise_for_status()
 
 
 async def call(of: McpToolset, name: str, **arguments: Any) -> Any:

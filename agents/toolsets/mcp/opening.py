@@ -15,19 +15,29 @@ from typing import Any, Self
 
 import httpx2
 from mcp import StdioServerParameters
-from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from mcp.types import CONNECTION_CLOSED
 
-from agents.net.clients import ResolveSecret, SharedClients, secret_named
+from agents.net.clients import secret_named
+from agents.net.outside import outside_client
 from agents.toolsets.mcp import launch
+from agents.toolsets.mcp.clients import of_client
 from agents.toolsets.mcp.entries import McpTools
-from celery_agents.errors import ConfigurationError, redact
+from agents.toolsets.mcp.logins import ServerResources
+from agents.toolsets.mcp.oauth import Authorised, AuthorisedByLogin, origin
+from agents.toolsets.mcp.providers import LoginProvider, TokensAtHand
+from celery_agents.errors import (
+    AddressRefusedError,
+    ConfigurationError,
+    PermanentError,
+    redact,
+)
 
 #: What a request is answered that was for a session which its server does not know any more.
 FORGOTTEN = -32_098
+#: What a request is answered for which something is missing here: a person's login, say.
+MISSING = -32_097
 #: The header by which a server knows a session, which it may have forgotten.
 _SESSION = "mcp-session-id"
 
@@ -35,12 +45,10 @@ _SESSION = "mcp-session-id"
 class ServerWay:
     """Opens streams of messages to one server, with the secrets that it needs."""
 
-    def __init__(
-        self, name: str, entry: McpTools, *, clients: SharedClients, resolve_secret: ResolveSecret
-    ) -> None:
-        self._name, self._entry = name, entry
-        self._clients, self._resolve_secret = clients, resolve_secret
-        self._tokens = _Tokens()
+    def __init__(self, name: str, entry: McpTools, resources: ServerResources) -> None:
+        self._name, self._entry, self._resources = name, entry, resources
+        self._tokens = TokensAtHand()
+        self._authorised: Authorised | None = None
         #: The secrets that were needed so far, which errors must not quote.
         self.secrets: list[str] = []
 
@@ -77,9 +85,10 @@ class ServerWay:
     @asynccontextmanager
     async def _http(self) -> AsyncIterator[Any]:
         url = str(self._entry.url)
-        async with self._clients.http(httpx2) as client:
+        clients, private = self._resources.clients, self._resources.private
+        async with clients.http(httpx2) as client, outside_client(httpx2, private) as outside:
             client.headers.update(self._headers())
-            client.auth = self._provider(url)
+            client.auth = self._authorised = self._provided(url, client, outside)
             asked: Any = _Asked(client, self.said)
             async with streamable_http_client(url, http_client=asked) as streams:
                 yield streams
@@ -91,29 +100,48 @@ class ServerWay:
             headers["Authorization"] = f"Bearer {self._secret(auth.bearer_env)}"
         return headers
 
-    def _provider(self, url: str) -> Any:
+    def _provided(self, url: str, client: Any, outside: Any) -> Authorised | None:
+        """The tokens of its requests, for a server that wants some.
+
+        It says itself where they come from: what is of its own origin, or of those that the entry
+        names, is asked as it is itself, and all else like any URL that others have named.
+        """
         auth = self._entry.auth
-        if auth.client_id is None or auth.secret_env is None:
+        if not auth.login and auth.client_id is None:
             return None
-        return ClientCredentialsOAuthProvider(
-            url,
-            self._tokens,
-            auth.client_id,
-            self._secret(auth.secret_env),
-            scope=auth.scope,
-            issuer=auth.issuer,
-        )
+        idp = None if auth.identity is None else auth.identity.token_url
+        own = {origin(told) for told in (url, auth.issuer, idp) if told is not None}
+
+        async def send(request: Any) -> Any:
+            if origin(str(request.url)) in own:
+                return await client.send(request, auth=None)
+            try:
+                return await outside.send(request)
+            except AddressRefusedError as error:
+                raise ConfigurationError(
+                    f"The MCP server {self._name!r} wants {request.url.host} to be asked for a "
+                    f"token. {error.message} AGENTS_PRIVATE_HOSTS admits hosts that are yours."
+                ) from None
+
+        named = auth.secret_env or auth.key_env
+        secret = None if named is None else self._secret(named)
+        if not auth.login:
+            return Authorised(of_client(url, auth, secret or "", self._tokens, send), send)
+        logins = self._resources.logins
+        provider = LoginProvider(url, auth, secret, logins.person)
+        return AuthorisedByLogin(self._name, provider, send, url=url, logins=logins)
 
     def _secret(self, name: str) -> str:
         purpose = f"the MCP server {self._name!r}"
-        secret = secret_named(name, self._resolve_secret, purpose=purpose)
+        secret = secret_named(name, self._resources.resolve_secret, purpose=purpose)
         if secret not in self.secrets:
             self.secrets.append(secret)
         return secret
 
     def said(self, text: str) -> str:
         """A text of the server, or about it, without its secrets."""
-        for secret in (*self.secrets, *self._tokens.secrets):
+        learned = [] if self._authorised is None else self._authorised.secrets
+        for secret in (*self.secrets, *learned):
             text = text.replace(secret, "***")
         return redact(text)
 
@@ -161,6 +189,8 @@ class _Asked:
     async def send(self, request: Any, **options: Any) -> Any:
         try:
             response = await self._client.send(request, **options)
+        except PermanentError as error:
+            return _failed(request, HTTPStatus.UNAUTHORIZED, error.message, MISSING)
         except Exception as error:  # noqa: BLE001 - whatever HTTP or OAuth raises is told
             why = self._said(f"{type(error).__name__}: {error}")
             return _failed(request, HTTPStatus.BAD_GATEWAY, f"it does not answer: {why}")
@@ -180,30 +210,6 @@ def _failed(request: Any, status: int, message: str, code: int = CONNECTION_CLOS
     error = {"code": code, "message": message}
     body = {"jsonrpc": "2.0", "id": None, "error": error}
     return httpx2.Response(status, json=body, request=request)
-
-
-class _Tokens:
-    """Tokens that an authorization server gave, for as long as the process lives."""
-
-    def __init__(self) -> None:
-        self._token: OAuthToken | None = None
-        self._client: OAuthClientInformationFull | None = None
-
-    @property
-    def secrets(self) -> list[str]:
-        return [] if self._token is None else [self._token.access_token]
-
-    async def get_tokens(self) -> OAuthToken | None:
-        return self._token
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        self._token = tokens
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        return self._client
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        self._client = client_info
 
 
 def _path_of(program: str, cwd: Path | None) -> str | None:

@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 from mcp import Client, MCPError
 from mcp.types import CONNECTION_CLOSED, CallToolResult
+from pydantic import ValidationError
 
-from agents.net.clients import ResolveSecret, SharedClients
 from agents.timing import RenewedLimit
 from agents.tools.calls import ToolError, ToolFailedError, too_late
 from agents.toolsets.mcp.entries import McpTools
 from agents.toolsets.mcp.listing import RemoteTool
-from agents.toolsets.mcp.opening import FORGOTTEN, ServerWay
+from agents.toolsets.mcp.logins import ServerResources
+from agents.toolsets.mcp.opening import FORGOTTEN, MISSING, ServerWay
 from agents.toolsets.mcp.results import value_of
 from agents.toolsets.mcp.supervising import ServerSupervisor
 from celery_agents.contracts.base import JsonValue
@@ -22,6 +23,8 @@ from celery_agents.errors import ConfigurationError, ProviderUnavailableError
 
 #: What a call says of its idempotency key, for servers that look for one.
 KEY = "celery-agents/idempotency-key"
+#: What the SDK raises of an answer that is none, or of a server that asks back without end.
+UNREADABLE = (ValidationError, RuntimeError)
 #: More pages, or tools, than these are not read of one list.
 _MOST_PAGES, _MOST_TOOLS = 100, 5_000
 
@@ -31,11 +34,9 @@ T = TypeVar("T")
 class Remote:
     """One server, of one process; what it raises becomes an error of ours."""
 
-    def __init__(
-        self, name: str, entry: McpTools, *, clients: SharedClients, resolve_secret: ResolveSecret
-    ) -> None:
+    def __init__(self, name: str, entry: McpTools, resources: ServerResources) -> None:
         self._name, self._entry = name, entry
-        self._way = ServerWay(name, entry, clients=clients, resolve_secret=resolve_secret)
+        self._way = ServerWay(name, entry, resources)
         self._supervisor = ServerSupervisor(name, entry, self._way)
 
     async def tools(self) -> list[Any]:
@@ -44,7 +45,7 @@ class Remote:
         Raises:
             BreakerOpenError: it is not asked for now.
             ProviderUnavailableError: it cannot be asked.
-            ConfigurationError: it has more than anybody reads.
+            ConfigurationError: it has more than anybody reads, or wants a person to sign in.
         """
         for again in (True, False):
             client = await self._supervisor.client()
@@ -56,6 +57,9 @@ class Remote:
                     continue
                 text = f"The MCP server {self._name!r} lists no tools: {self._said(error)}"
                 raise ProviderUnavailableError(text) from None
+            except UNREADABLE as error:
+                text = f"The MCP server {self._name!r} lists its tools as nobody can read them"
+                raise ProviderUnavailableError(f"{text}: {type(error).__name__}") from None
         raise AssertionError("the second time it returns or raises")
 
     async def call(self, tool: RemoteTool, arguments: dict[str, Any], *, key: str) -> JsonValue:
@@ -66,6 +70,7 @@ class Remote:
             ProviderUnavailableError: it cannot be asked.
             ToolError: the server or the tool refuses.
             ToolFailedError: it did not answer in time, or was lost.
+            ConfigurationError: it wants a person to sign in.
         """
         for again in (True, False):
             client = await self._supervisor.client()
@@ -80,6 +85,11 @@ class Remote:
                 raise ToolFailedError(
                     f"The MCP server {self._name!r} was lost in the call, and what it did is not "
                     f"known: {self._said(error)}"
+                ) from None
+            except UNREADABLE as error:
+                raise ToolFailedError(
+                    f"The MCP server {self._name!r} answered what nobody can read, and what it "
+                    f"did is not known: {type(error).__name__}"
                 ) from None
         raise AssertionError("the second time it returns or raises")
 
@@ -122,7 +132,13 @@ class Remote:
         return found
 
     def _heard(self, client: Client, error: MCPError) -> bool:
-        """Return whether an error says that the connection is lost, and have it left then."""
+        """Return whether an error says that the connection is lost, and have it left then.
+
+        Raises:
+            ConfigurationError: something is missing here, such as a person's login.
+        """
+        if error.code == MISSING:
+            raise ConfigurationError(self._said(error)) from None
         lost = error.code in {CONNECTION_CLOSED, FORGOTTEN}
         if lost:
             self._supervisor.lost(client, failed=error.code != FORGOTTEN)

@@ -12,13 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.types import Implementation
 
 from agents.policies.breaker import Breaker, Verdict, ask, tell
 from agents.toolsets.mcp.entries import McpTools
-from agents.toolsets.mcp.opening import ServerWay
-from celery_agents.errors import AgentsError, BreakerOpenError, ProviderUnavailableError
+from agents.toolsets.mcp.forms import answering
+from agents.toolsets.mcp.opening import MISSING, ServerWay
+from celery_agents.errors import (
+    AgentsError,
+    BreakerOpenError,
+    ConfigurationError,
+    ProviderUnavailableError,
+)
 
 #: Seconds that closing may take: the SDK waits two for a program to end by itself, then tells it
 #: to, then kills it.
@@ -112,7 +118,8 @@ class ServerSupervisor:
         try:
             with anyio.CancelScope() as session.scope:
                 opened: Any = self._way.open(session.gone)
-                async with Client(opened, client_info=_OURS) as client:
+                forms = answering(self._entry)
+                async with Client(opened, client_info=_OURS, elicitation_callback=forms) as client:
                     timer.cancel()
                     # What a tool promises of its results is between its server and others: a
                     # model is told them as they are.
@@ -127,8 +134,11 @@ class ServerSupervisor:
             timer.cancel()
             session.gone.set()
             if not session.ready.done():
-                self._tell(session, Verdict.BAD)
-                session.ready.set_exception(self._failure(session, error))
+                failure = self._failure(session, error)
+                # What is missing here says nothing of the server.
+                here = isinstance(failure, ConfigurationError)
+                self._tell(session, Verdict.NONE if here else Verdict.BAD)
+                session.ready.set_exception(failure)
                 session.ready.exception()  # nobody may wait for it any more
 
     def _failure(self, session: _Session, error: BaseException | None) -> AgentsError:
@@ -143,6 +153,8 @@ class ServerSupervisor:
         if error is None:
             return ProviderUnavailableError(f"{who} was closed while it was opened.")
         why = self._way.said(str(error) or type(error).__name__)
+        if isinstance(error, MCPError) and error.code == MISSING:
+            return ConfigurationError(why)
         return ProviderUnavailableError(f"{who} cannot be used: {why}")
 
     def _tell(self, session: _Session, said: Verdict) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.base import StepContext
-from agents.net.clients import ResolveSecret, SharedClients
 from agents.tools.base import Tool
 from agents.tools.calls import ToolError, ToolFailedError, ToolSpec
 from agents.tools.toolset import Toolset
 from agents.toolsets.mcp.entries import McpTools
 from agents.toolsets.mcp.listing import RemoteTool, tools_of, worst_of
+from agents.toolsets.mcp.logins import ServerResources
 from agents.toolsets.pins import read_pins
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import RetryableError
@@ -20,9 +20,7 @@ from celery_agents.errors import RetryableError
 class McpToolset(Toolset):
     """Lists and calls the tools of one server; a process has one connection to it."""
 
-    def __init__(
-        self, name: str, entry: McpTools, *, clients: SharedClients, resolve_secret: ResolveSecret
-    ) -> None:
+    def __init__(self, name: str, entry: McpTools, resources: ServerResources) -> None:
         """Take its entry.
 
         Raises:
@@ -31,7 +29,7 @@ class McpToolset(Toolset):
         self.name = name
         self.effects = worst_of(entry)
         self._entry = entry
-        self._clients, self._resolve_secret = clients, resolve_secret
+        self._resources = resources
         self._pins = read_pins(entry.pin, who=name)
         self._tools: dict[str, RemoteTool] = {}
 
@@ -40,7 +38,7 @@ class McpToolset(Toolset):
 
         Raises:
             ProviderUnavailableError: it cannot be reached.
-            ConfigurationError: a pattern of ``approve`` fits no tool.
+            ConfigurationError: a pattern of ``approve`` fits no tool, or a person has to sign in.
         """
         return [tool.spec for tool in (await self._listed()).values()]
 
@@ -50,6 +48,7 @@ class McpToolset(Toolset):
         Raises:
             ToolError: the server or the tool refuses, or there is no such tool.
             ToolFailedError: the server cannot be reached, or did not answer in time.
+            ConfigurationError: a person has to sign in.
         """
         if not isinstance(arguments, dict):
             raise ToolError("The arguments must be a JSON object.")
@@ -64,7 +63,7 @@ class McpToolset(Toolset):
             raise ToolFailedError(error.message) from None
 
     async def aclose(self) -> None:
-        if (server := self._clients.take(self)) is not None:
+        if (server := self._resources.clients.take(self)) is not None:
             await server.aclose()
 
     async def _listed(self) -> dict[str, RemoteTool]:
@@ -75,12 +74,9 @@ class McpToolset(Toolset):
 
     async def _server(self) -> Any:
         """The server, as the running loop asks it."""
-        module = await self._clients.load(f"{__package__}.remote", extra="mcp")
+        module = await self._resources.clients.load(f"{__package__}.remote", extra="mcp")
 
         def make() -> Any:
-            clients, resolve_secret = self._clients, self._resolve_secret
-            return module.Remote(
-                self.name, self._entry, clients=clients, resolve_secret=resolve_secret
-            )
+            return module.Remote(self.name, self._entry, self._resources)
 
-        return self._clients.get(self, make)
+        return self._resources.clients.get(self, make)

@@ -31,6 +31,14 @@ class Memos:
         """Replace the memo under a key; return the new one."""
         return in_transaction(self._engine, lambda c: memos.change(c, key, revise))
 
+    def hold(self, key: str, by: str, lasts_s: float) -> bool:
+        """Take a turn for so many seconds, unless another has it; return whether it was taken."""
+        return in_transaction(self._engine, lambda c: memos.hold(c, key, by, lasts_s))
+
+    def release(self, key: str, by: str) -> None:
+        """Give a turn away, if it is still one's own."""
+        in_transaction(self._engine, lambda c: memos.release(c, key, by))
+
     def beginning(self, prefixes: Sequence[str]) -> list[tuple[str, Data, float]]:
         """Memos whose keys begin with one of these, with when they changed, the last one first."""
         return in_transaction(reading(self._engine), lambda c: memos.found(c, prefixes))

@@ -64,6 +64,7 @@ PLACES = (
     SealedColumns(AgentEntry, ("entry",)),
     SealedColumns(StreamCursor, ("target",)),
     SealedColumns(Snapshot, ("state",)),
+    SealedColumns(Memo, ("data",)),
     SealedColumns(MemorySpace, ("secret",)),
     SealedColumns(MemoryRow, ("data",)),
     SealedColumns(MemoryVector, ("data",)),

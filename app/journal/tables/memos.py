@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, or_, select, update
 
-from app.journal.schema.engine import now
+from app.journal.schema.engine import now, read_clock
 from app.journal.schema.models import Memo
 from app.journal.schema.upsert import insert_new
 
@@ -41,3 +41,18 @@ def change(
     data = revise(found)
     connection.execute(update(Memo).where(Memo.key == key).values(data=data, changed_at=now()))
     return data
+
+
+def hold(connection: Connection, key: str, by: str, lasts_s: float) -> bool:
+    """Take a turn for so many seconds, unless another has it; return whether it was taken."""
+    clock = read_clock(connection)
+
+    def take(found: dict[str, Any]) -> dict[str, Any]:
+        return found if found.get("until", 0.0) > clock else {"by": by, "until": clock + lasts_s}
+
+    return bool(change(connection, key, take)["by"] == by)
+
+
+def release(connection: Connection, key: str, by: str) -> None:
+    """Give a turn away, if it is still one's own."""
+    change(connection, key, lambda found: {} if found.get("by") == by else found)

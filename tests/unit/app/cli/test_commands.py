@@ -79,6 +79,7 @@ VERBS: dict[str, tuple[list[str], Any]] = {
     "plugins activate": (["Weather"], {"name": "weather", "active": True}),
     "plugins deactivate": (["weather"], {"name": "weather", "active": False}),
     "replicate": (["--new-identity"], {}),
+    "mcp logins": ([], []),
     "tools list": ([], [{"name": "desk.sum_calculate", "effects": "pure", "approve": "never"}]),
     "tools show": (["maths.calculate"], {"name": "maths.calculate", "needs": []}),
     "tools try": (["desk.sum_calculate", '{"expression": "2*3"}'], {"value": "6", "exact": True}),
@@ -173,9 +174,9 @@ _LINE = {"key": "", "at": 1.0, "value": {"version": 1}}
 
 
 def test_every_verb_is_in_the_table() -> None:
-    # Workers are asked (tests/integration/test_load.py), a server begins (test_mcp_server.py), or a
-    # file is written (below).
-    asks = {"load", "mcp", "cassette"}
+    # Workers are asked (tests/integration/test_load.py), a person signs in (test_mcp.py), or a file
+    # is written (below).
+    asks = {"load", "mcp login", "mcp logout", "cassette"}
     installs = {"plugins install"}  # into this environment: tests/unit/app/cli/test_plugins.py
     assert set(verbs(commands)) - asks - installs == set(VERBS)
 

@@ -29,3 +29,15 @@ def test_no_change_is_lost(world: World) -> None:
     for thread in threads:
         thread.join(SOON)
     assert add(journals[0], "k") == {"n": 31}
+
+
+def test_a_turn_is_held_by_one_until_it_is_given_away_or_over(journal: Journal) -> None:
+    memos = journal.memos
+    assert memos.hold("turn", "a", 60.0)
+    assert memos.hold("turn", "a", 60.0)
+    assert not memos.hold("turn", "b", 60.0)
+    memos.release("turn", "b")  # it is not its own
+    assert not memos.hold("turn", "b", 60.0)
+    memos.release("turn", "a")
+    assert memos.hold("turn", "b", -1.0)  # whoever had it is gone
+    assert memos.hold("turn", "a", 60.0)

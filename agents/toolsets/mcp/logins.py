@@ -1,0 +1,92 @@
+"""Persons who sign in at MCP servers, and what is kept of that: nothing here needs the SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agents.net.clients import ResolveSecret, SharedClients
+from agents.net.outside import PrivateHosts
+
+#: A person's login at a server as JSON: its tokens, and what renewing them takes.
+Login = Mapping[str, Any]
+
+#: Scopes as RFC 6749 has them: a server's words do not reach a command line otherwise.
+_SCOPES = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
+
+
+class Person(Protocol):
+    """Somebody with a browser."""
+
+    @property
+    def redirect_uri(self) -> str:
+        """Where an authorization server sends the browser once they have agreed."""
+
+    async def sign_in(self, url: str) -> Mapping[str, str]:
+        """Have them look at a page; return what the redirect brought.
+
+        Raises:
+            ConfigurationError: they did not agree, or did not come.
+        """
+
+
+class Logins:
+    """Logins by the names of their toolsets: these live as long as the process.
+
+    Args:
+        person: who may be asked to sign in; None: nobody is there, as in a worker.
+    """
+
+    def __init__(self, person: Person | None = None) -> None:
+        self.person = person
+        self._kept: dict[str, Login] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def read(self, name: str) -> Login | None:
+        """The login of a toolset, if there is one.
+
+        Raises:
+            UnreadableValueError: there is one that cannot be decrypted here.
+        """
+        return self._kept.get(name)
+
+    async def keep(self, name: str, login: Login) -> None:
+        """Put a login in the place of the one before.
+
+        Raises:
+            ConfigurationError: there is no key to encrypt it with.
+        """
+        self._kept[name] = login
+
+    def renewing(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Hold the right to renew a login: a refresh token may be good for one use alone.
+
+        Raises:
+            ProviderUnavailableError: others have held it for too long.
+        """
+        return self._turns[name]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerResources:
+    """The resources that the connections to servers share in one process."""
+
+    clients: SharedClients
+    resolve_secret: ResolveSecret
+    #: Private hosts to which a server may lead for its authorization.
+    private: PrivateHosts = field(default_factory=PrivateHosts)
+    logins: Logins = field(default_factory=Logins)
+
+
+def how_to(name: str, scope: str | None = None) -> str:
+    """The command by which a person signs in at the server of a toolset."""
+    wanted = scope is not None and _SCOPES.fullmatch(scope)
+    return f"celery -A app agents mcp login {name}" + (
+        f" --scope {shlex.quote(scope)}" if wanted and scope else ""
+    )

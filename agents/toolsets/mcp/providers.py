@@ -1,0 +1,160 @@
+"""The SDK's ways to a token, with what they leave to whoever uses them."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import httpx2
+from mcp.client.auth import OAuthClientProvider, OAuthFlowError, OAuthTokenError
+from mcp.client.auth.extensions.client_credentials import (
+    ClientCredentialsOAuthProvider,
+    PrivateKeyJWTOAuthProvider,
+)
+from mcp.client.auth.utils import issuers_match
+from mcp.shared.auth import (
+    JWT_BEARER_GRANT_TYPE,
+    AuthorizationCodeResult,
+    OAuthClientInformationFull,
+    OAuthClientMetadata,
+    OAuthMetadata,
+    OAuthToken,
+)
+from pydantic import AnyUrl
+
+from agents.toolsets.mcp.entries import McpAuthorisation
+from agents.toolsets.mcp.logins import Person
+
+# Whoever asks is told of errors; the SDK's own lines have bodies of answers in them, with tokens.
+logging.getLogger("mcp.client.auth").setLevel(logging.CRITICAL + 1)
+
+
+class TokensAtHand:
+    """Tokens of a client's own, for as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._tokens: OAuthToken | None = None
+        self._client: OAuthClientInformationFull | None = None
+
+    async def get_tokens(self) -> OAuthToken | None:
+        return self._tokens
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        self._tokens = tokens
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        return self._client
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        self._client = client_info
+
+
+class OfEntry(OAuthClientProvider):
+    """Asks for the scope that the entry names, whatever a server offers."""
+
+    wanted: str | None = None
+
+    async def _perform_authorization(self) -> httpx2.Request:
+        if self.wanted is not None:
+            self.context.client_metadata.scope = self.wanted
+        return await super()._perform_authorization()
+
+
+class SecretProvider(OfEntry, ClientCredentialsOAuthProvider):
+    """Client credentials by a secret."""
+
+
+class KeyProvider(OfEntry, PrivateKeyJWTOAuthProvider):
+    """Client credentials by a key that signs."""
+
+
+class WorkloadProvider(OfEntry, PrivateKeyJWTOAuthProvider):
+    """A workload's own token in exchange for one of the server (RFC 7523, 2.1)."""
+
+    async def _add_client_authentication_jwt(self, *, token_data: dict[str, Any]) -> None:
+        assert self.context.oauth_metadata is not None, "it was required just before"
+        assert self.context.client_info is not None, "it is the entry's"
+        token_data |= {
+            "grant_type": JWT_BEARER_GRANT_TYPE,
+            "assertion": await self._assertion_provider(str(self.context.oauth_metadata.issuer)),
+            "client_id": self.context.client_info.client_id,
+        }
+
+
+class LoginProvider(OfEntry):
+    """The authorization code flow, with a person where there is one (PKCE, S256)."""
+
+    def __init__(
+        self, url: str, auth: McpAuthorisation, secret: str | None, person: Person | None
+    ) -> None:
+        redirects = None if person is None else [AnyUrl(person.redirect_uri)]
+        about = OAuthClientMetadata(client_name="celery-agents", redirect_uris=redirects)
+        super().__init__(
+            url,
+            about,
+            TokensAtHand(),
+            self._shown,
+            self._redirected,
+            client_metadata_url=auth.client_metadata_url,
+        )
+        self.wanted = auth.scope
+        self._auth, self._secret, self._person = auth, secret, person
+        self._page = ""
+
+    def client(self) -> OAuthClientInformationFull | None:
+        """The client that the entry names, as its authorization server knows it."""
+        if self._auth.client_id is None:
+            return None
+        return OAuthClientInformationFull(
+            client_id=self._auth.client_id,
+            client_secret=self._secret,
+            redirect_uris=self.context.client_metadata.redirect_uris,
+            token_endpoint_auth_method=_method(self._secret, self.context.oauth_metadata),
+            issuer=self._auth.issuer,
+        )
+
+    async def _initialize(self) -> None:
+        """Leave what is known: who keeps it has said so."""
+        self._initialized = True
+
+    def _select_authorization_server(self, advertised: list[str]) -> str:
+        issuer = self._auth.issuer
+        if issuer is None:
+            return super()._select_authorization_server(advertised)
+        for server in advertised:
+            if issuers_match(server, issuer):
+                return server
+        raise OAuthFlowError(f"The server does not name the issuer {issuer}, which its entry does")
+
+    async def _perform_authorization(self) -> httpx2.Request:
+        metadata = self.context.oauth_metadata
+        if metadata and "S256" not in (metadata.code_challenge_methods_supported or ()):
+            raise OAuthFlowError(f"{metadata.issuer} knows no PKCE (S256)")
+        self.context.client_info = self.client() or self.context.client_info
+        return await super()._perform_authorization()
+
+    async def _shown(self, url: str) -> None:
+        self._page = url
+
+    async def _redirected(self) -> AuthorizationCodeResult:
+        assert self._person is not None, "nobody else gets so far"
+        found = await self._person.sign_in(self._page)
+        return AuthorizationCodeResult(
+            code=found.get("code", ""), state=found.get("state"), iss=found.get("iss")
+        )
+
+    async def _handle_refresh_response(self, response: httpx2.Response) -> bool:
+        status = response.status_code
+        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise OAuthTokenError(f"its authorization server answered HTTP {status}")
+        return await super()._handle_refresh_response(response)
+
+
+def _method(secret: str | None, metadata: OAuthMetadata | None) -> str:
+    """The way in which a client shows its secret, if it has one."""
+    if secret is None:
+        return "none"
+    known = (metadata and metadata.token_endpoint_auth_methods_supported) or []
+    basic, post = "client_secret_basic", "client_secret_post"
+    return post if post in known and basic not in known else basic
