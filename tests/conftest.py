@@ -14,7 +14,11 @@ from tests.support.drawn import FULL
 from tests.support.scratch import scratch
 from tests.support.service import CHECKOUT, SERVICE
 
-pytest_plugins = ["tests.support.fixtures", "tests.support.parallel"]
+pytest_plugins = [
+    "tests.support.databases",
+    "tests.support.fixtures",
+    "tests.support.parallel",
+]
 
 # Until all tests are collected (below): what is imported and collected stays, and to look through
 # it again and again was a part of the time of that.

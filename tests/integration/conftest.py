@@ -183,18 +183,17 @@ def shop(stack: Stack) -> WorkerProcess:
     return stack.worker(SHOP, app="tests.support.sample_app")
 
 
-@pytest.fixture(
-    scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
-)
+@pytest.fixture(scope="module")
 def location(
     request: pytest.FixtureRequest,
+    database: str,
     shared_broker: RedisServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Location]:
-    """Where a file's tests that harm nothing have a stack in common, on each database in turn."""
+    """Where a file's tests that harm nothing have a stack in common, on each of its databases."""
     directory = tmp_path_factory.mktemp("common")
     redis_url = shared_broker.fresh_url()
-    if request.param == "sqlite":
+    if database == "sqlite":
         migrated: Path = request.getfixturevalue("_migrated_sqlite")
         shutil.copyfile(migrated, directory / "journal.db")
         yield Location(redis_url, f"sqlite:///{directory / 'journal.db'}", directory)
@@ -206,10 +205,10 @@ def location(
     server.drop(url)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def own_location(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Location:
-    """Where a test has a stack of its own, which it may harm, on each database in turn."""
-    return Location(redis_url, request.getfixturevalue(f"{request.param}_journal_url"), tmp_path)
+@pytest.fixture
+def own_location(redis_url: str, database_url: str, tmp_path: Path) -> Location:
+    """Where a test has a stack of its own, which it may harm, on each of its file's databases."""
+    return Location(redis_url, database_url, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -250,11 +249,10 @@ def fast(redis_url: str, sqlite_journal_url: str, tmp_path: Path) -> Iterator[St
     made.close()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def either(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    """A stack of the test's own with short times and a worker, on each database."""
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST)
+@pytest.fixture
+def either(own_location: Location) -> Iterator[Stack]:
+    """A stack of the test's own with short times and a worker, on each of its file's databases."""
+    made = Stack(*own_location, FAST)
     made.worker()
     yield made
     made.close()

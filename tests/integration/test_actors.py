@@ -29,6 +29,8 @@ from tests.integration.harness import FAST, SOON_S, Location, Stack, celery, eve
 from tests.support.fernet import fernet_key
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("both")
+
 MODULES = {"AGENTS_MODULES": json.dumps(["tests.support.agents", "tests.support.acting"])}
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from celery import chain
 from sqlalchemy import Text, cast, func, select
 
@@ -13,6 +14,8 @@ from app.journal.schema.models import Step
 from celery_agents import Client
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import SOON_S, Stack, eventually
+
+pytestmark = pytest.mark.databases("postgres")
 
 KB = 1_000
 #: Beside what is fixed for each row: names, policies and where its parts are.

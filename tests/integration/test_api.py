@@ -18,6 +18,8 @@ from celery_agents import names
 from tests.integration.harness import COROUTINES, FAST, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
 
+pytestmark = pytest.mark.databases("postgres")
+
 #: ``MANY_RUNS=1000 MANY_CALLERS=500``: the measured ones.
 MANY_RUNS = int(os.environ.get("MANY_RUNS", "50"))
 MANY_CALLERS = int(os.environ.get("MANY_CALLERS", "40"))
@@ -46,11 +48,10 @@ def everywhere(stack: Stack, http: Any) -> Asked:
     return Asked(http, made_key(stack.database_url, Role.ADMIN, tenant=None))
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def idle(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+@pytest.fixture
+def idle(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
     """A stack without a worker, on each database."""
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST)
+    made = Stack(redis_url, database_url, tmp_path, FAST)
     yield made
     made.close()
 

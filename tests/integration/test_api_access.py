@@ -26,6 +26,8 @@ from app.settings import Settings
 from tests.integration.harness import SOON_S, Stack
 from tests.support.api import JWT_KEY, Asked, in_process, made_key, settings
 
+pytestmark = pytest.mark.databases("sqlite")
+
 RSA = rsa.generate_private_key(65537, 2048)
 ROUTES = [
     (method, str(getattr(route, "path", "")), needed)

@@ -25,16 +25,17 @@ from tests.integration.harness import FAST, SOON_S, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
 from tests.support.slow_route import SlowRoute
 
+pytestmark = pytest.mark.databases("both")
+
 ASK = {"task": "ask", "agent": "shout", "input": "hello"}
 #: More than a server keeps that has not accepted them.
 QUEUED_MAX = 20_000
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+@pytest.fixture
+def stack(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
     """A worker and Flower, on each database."""
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST)
+    made = Stack(redis_url, database_url, tmp_path, FAST)
     made.worker()
     yield made
     made.close()

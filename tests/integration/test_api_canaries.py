@@ -26,6 +26,8 @@ from tests.support.api import JWT_KEY, Asked, in_process, made_key, served, sett
 from tests.support.otlp_sink import Sink, sink
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.databases("sqlite")
+
 PERSON = "jane.roe.q7zr2xw9@example.org"
 PASSWORD = "pw5" + "Vb3Hm6Yc5Jf1Gs0Lp7Z"
 TEXT = "One word after the other, until all of them have been said to whoever watches. " * 3
@@ -37,9 +39,9 @@ def collector() -> Iterator[Sink]:
         yield made
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture
 def stack(
-    request: pytest.FixtureRequest,
+    database_url: str,
     redis_url: str,
     tmp_path: Path,
     model: ModelServer,
@@ -49,11 +51,10 @@ def stack(
     config = tmp_path / "agents.toml"
     about = f'kind = "openai"\nmodel = "m"\nbase_url = "{model.url}/v1"\nstream = true'
     config.write_text(f"[agents.gpt]\n{about}\n")
-    url = request.getfixturevalue(f"{request.param}_journal_url")
     env = {**FAST, "AGENTS_CONFIG": str(config), "AGENTS_JWT_KEYS": json.dumps([JWT_KEY])}
     env |= {"AGENTS_HEALTH_PORT": str(free_port()), "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     env |= {"AGENTS_TRACES_INTERVAL_S": "0.2", "AGENTS_TRACES_DELAY_S": "3"}
-    made = Stack(redis_url, url, tmp_path, env)
+    made = Stack(redis_url, database_url, tmp_path, env)
     made.worker([*COROUTINES, "--loglevel", "DEBUG"])
     yield made
     made.close()

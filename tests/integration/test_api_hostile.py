@@ -20,6 +20,8 @@ from app.settings import Settings
 from tests.integration.harness import FAST, Stack
 from tests.support.api import Asked, in_process, made_key, settings
 
+pytestmark = pytest.mark.databases("both")
+
 ASK = {"task": "ask", "agent": "noop", "input": 1}
 CHAT: Any = {"role": "user", "content": "hello"}
 #: Bodies that are right, by their routes.
@@ -96,15 +98,14 @@ NAMED = ["prefer", "idempotency-key", "last-event-id", "agents-webhook", "tracep
 SERVED = {200, 201, 202, 204, 303}
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def everywhere(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Asked]:
+@pytest.fixture
+def everywhere(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Asked]:
     """An admin of all tenants; with a worker, on each database."""
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    stack = Stack(redis_url, url, tmp_path, FAST)
+    stack = Stack(redis_url, database_url, tmp_path, FAST)
     stack.worker()
     try:
-        with in_process(settings(redis_url, url)) as http:
-            yield Asked(http, made_key(url, Role.ADMIN, tenant=None))
+        with in_process(settings(redis_url, database_url)) as http:
+            yield Asked(http, made_key(database_url, Role.ADMIN, tenant=None))
     finally:
         stack.close()
 

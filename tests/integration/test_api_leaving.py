@@ -19,6 +19,8 @@ from tests.integration.test_mcp_server import asking, env_of
 from tests.integration.test_mcp_tasks import CORE, EXTENSION, LATER
 from tests.support.api import Asked, made_key, served
 
+pytestmark = pytest.mark.databases("sqlite")
+
 STREAMS = {"Accept": "application/json, text/event-stream"}
 
 

@@ -14,6 +14,8 @@ from celery_agents.errors import DeadlineExceededError
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, PREFORK, SOON_S, Location, Stack, eventually, lines
 
+pytestmark = pytest.mark.databases("both")
+
 PROVIDERS = {"openai": "/v1", "anthropic": "", "google": ""}
 TWO_AND_ONE = Does(
     tools=(
@@ -52,13 +54,10 @@ def _common(location: Location, model: ModelServer) -> Iterator[Stack]:
     made.close()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def bank(
-    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
-) -> Iterator[Stack]:
+@pytest.fixture
+def bank(database_url: str, redis_url: str, model: ModelServer, tmp_path: Path) -> Iterator[Stack]:
     """One of the test's own, which harms its workers; none has begun."""
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = banking(Location(redis_url, url, tmp_path), model)
+    made = banking(Location(redis_url, database_url, tmp_path), model)
     yield made
     made.close()
 

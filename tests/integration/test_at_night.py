@@ -23,6 +23,8 @@ from tests.support.disks import filled
 from tests.support.ports import free_port
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("sqlite")
+
 ONCE = RetryPolicy(max_attempts=1)
 
 

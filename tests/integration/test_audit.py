@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import pytest
 from celery import Celery
 
 from app.access.permissions import Role
@@ -14,6 +15,8 @@ from celery_agents import names
 from celery_agents.client.control import who
 from tests.integration.harness import COROUTINES, SOON_S, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, settings
+
+pytestmark = pytest.mark.databases("postgres")
 
 
 def test_what_clients_do_stands_in_the_chain(fast: Stack) -> None:

@@ -21,7 +21,7 @@ from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually, l
 from tests.support.postgres import Databases, binaries
 from tests.support.redis_server import RedisServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.databases("both"), pytest.mark.slow, pytest.mark.timeout(300)]
 
 PAGE = ROOT / "docs" / "operations.md"
 #: What the page has one type, by its first word and what else is in it.
@@ -83,15 +83,16 @@ def _plain(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    if request.param == "sqlite":
-        yield Place(tmp_path, url, f"sqlite:///{tmp_path / 'elsewhere.db'}")
+@pytest.fixture
+def place(
+    request: pytest.FixtureRequest, database: str, database_url: str, tmp_path: Path
+) -> Iterator[Place]:
+    if database == "sqlite":
+        yield Place(tmp_path, database_url, f"sqlite:///{tmp_path / 'elsewhere.db'}")
         return
     server: Databases = request.getfixturevalue("postgres")
     elsewhere = server.create()
-    yield Place(tmp_path, url, elsewhere)
+    yield Place(tmp_path, database_url, elsewhere)
     server.drop(elsewhere)
 
 

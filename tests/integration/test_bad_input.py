@@ -27,6 +27,8 @@ from tests.integration.harness import FAST, SOON_S, Stack, eventually
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.databases("sqlite")
+
 TWICE = RetryPolicy(max_attempts=2, base_delay_s=0.05)
 
 

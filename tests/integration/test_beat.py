@@ -11,6 +11,8 @@ from celery_agents import names
 from tests.integration.harness import FAST, Stack, eventually
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.databases("sqlite")
+
 QUICK = {**FAST, "AGENTS_HEALTH_INTERVAL_S": "1", "AGENTS_BEAT_LOCK_S": "1"}
 
 

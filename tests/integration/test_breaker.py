@@ -22,6 +22,8 @@ from celery_agents import names
 from tests.support.redis_server import RedisServer
 from tests.unit.agents.policies.test_breaker import happenings, policies
 
+pytestmark = pytest.mark.databases("none")
+
 #: Time as the test says it.
 STOPPED = "local now = tonumber(redis.call('GET', 'now'))\n"
 

@@ -30,6 +30,8 @@ from celery_agents.contracts.budgets import BudgetPolicy
 from tests.support.drawn import costly
 from tests.unit.app.journal.support import SOON, World, claimed, step
 
+pytestmark = pytest.mark.databases("sqlite")
+
 #: Time as the test says it.
 STOPPED = "local now = tonumber(redis.call('GET', 'now'))\n"
 LEASE_S, BOUND = 7.0, 60

@@ -18,6 +18,8 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, SOON_S, Stack, eventually, lines
 from tests.support.spenders import PAID_FILE
 
+pytestmark = pytest.mark.databases("sqlite")
+
 ONCE = RetryPolicy(max_attempts=1, base_delay_s=0.1)
 Start = Callable[..., Stack]
 

@@ -17,6 +17,8 @@ from app.caching.shared import Found, Missed, SharedAnswers, Sought, Taken
 from celery_agents import names
 from celery_agents.contracts.caching import CacheState
 
+pytestmark = pytest.mark.databases("none")
+
 #: Time as the test says it.
 STOPPED = "local now = tonumber(redis.call('GET', 'now'))\n"
 NOW = 1_700_000_000_000

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url, select
+from sqlalchemy import select
 
 from app.journal.schema.models import Worker
 from celery_agents.contracts.caching import CacheState
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, eventually
-from tests.support.postgres import Databases
+from tests.integration.harness import COROUTINES, FAST, SOON_S, Location, Stack, celery, eventually
 from tests.support.redis_server import RedisServer
 from tests.unit.agents.caching.test_likeness import POLARITY
+
+pytestmark = pytest.mark.databases("postgres")
 
 
 @pytest.fixture
@@ -91,27 +92,8 @@ def _begin(stack: Stack, model: ModelServer, workers: int, **env: str) -> Stack:
 
 
 @pytest.fixture(scope="module")
-def _postgres_url(postgres: Databases, _migrated_postgres: str) -> Iterator[str]:
-    url = postgres.create(template=make_url(_migrated_postgres).database)
-    yield url
-    postgres.drop(url)
-
-
-@pytest.fixture(
-    scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
-)
-def _cached(
-    request: pytest.FixtureRequest,
-    shared_broker: RedisServer,
-    model: ModelServer,
-    _migrated_sqlite: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Stack]:
-    directory = tmp_path_factory.mktemp("cached")
-    url = f"sqlite:///{directory / 'journal.db'}"
-    if request.param == "postgres":
-        url = request.getfixturevalue("_postgres_url")
-    made = Stack(shared_broker.fresh_url(), url, directory, FAST)
+def _cached(location: Location, model: ModelServer) -> Iterator[Stack]:
+    made = Stack(*location, FAST)
     made.redis.flushdb()
     yield _begin(made, model, 1, AGENTS_CACHE_LOCAL_MAX="0")  # which would serve on
     made.close()

@@ -28,6 +28,8 @@ from tests.support.ports import free_port
 from tests.support.postgres import binaries
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("both")
+
 KEY = "sk-" + "proj-" + "q7Zr2Xw9Kd4Tn8Vb3Hm6Yc5Jf1Gs0Lp"
 TOKEN = "tok7" + "Zr2Xw9Kd4Tn8Vb3Hm6"
 QUERY = "qry9" + "Kd4Tn8Vb3Hm6Yc5Jf1"
@@ -221,13 +223,11 @@ def _holds(told: str, secret: str) -> bool:
     return any(form.casefold() in told.casefold() for form in _forms(secret))
 
 
-@pytest.mark.parametrize("where", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def test_no_canary_is_in_a_dump_of_the_journal(
-    request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, model: ModelServer, where: str
+    redis_url: str, database_url: str, tmp_path: Path, model: ModelServer
 ) -> None:
     """Inputs alone are kept whole, and stand where they are said to."""
-    url = request.getfixturevalue(f"{where}_journal_url")
-    with _stack(redis_url, url, tmp_path, model) as stack:
+    with _stack(redis_url, database_url, tmp_path, model) as stack:
         _work(stack.client, model, redis_url)
         eventually(lambda: len(stack.client.dead_letters.list(100)) >= len(FORMS))
         dump, columns = _dump(stack, binaries()), _columns(stack)

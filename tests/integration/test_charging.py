@@ -29,6 +29,8 @@ from celery_agents.errors import BreakerOpenError, BudgetExceededError, NotAdmit
 from tests.support.entries import agent_of
 from tests.unit.app.journal.support import SOON, World, claimed, step
 
+pytestmark = pytest.mark.databases("sqlite")
+
 NANO = 100_000_000
 GUARDED = BreakerPolicy(failures=1, open_s=60.0)
 SERVICE = {

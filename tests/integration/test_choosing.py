@@ -27,6 +27,8 @@ from celery_agents.errors import BreakerOpenError, NotAdmittedError
 from tests.integration.test_limit_scripts import LEASE_MS, NOW, STOPPED, wants
 from tests.support.entries import agent_of
 
+pytestmark = pytest.mark.databases("none")
+
 POLICY = BreakerPolicy(failures=1, open_s=30.0, probes=1)
 ALL = ("a", "b", "c", "d")
 

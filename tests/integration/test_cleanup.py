@@ -24,20 +24,16 @@ from tests.integration.harness import celery
 from tests.support.service import APP
 from tests.unit.app.journal.support import DONE, World, claimed, step
 
+pytestmark = pytest.mark.databases("both")
+
 RUNS = 500
 PAUSE_S = 0.005  # between two steps beside: this process has one interpreter
 DAY_S = 86_400.0
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def url(request: pytest.FixtureRequest) -> str:
-    found: str = request.getfixturevalue(f"{request.param}_journal_url")
-    return found
-
-
 @pytest.fixture
-def world(url: str) -> Iterator[World]:
-    made = World(url)
+def world(database_url: str) -> Iterator[World]:
+    made = World(database_url)
     yield made
     made.close()
 
@@ -132,9 +128,9 @@ def test_nobody_waits_long(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture
-def app(url: str, redis_url: str) -> Iterator[Celery]:
+def app(database_url: str, redis_url: str) -> Iterator[Celery]:
     before = current_app._get_current_object()
-    values = {"redis_url": redis_url, "database_url": url, "heartbeat_interval_s": 600}
+    values = {"redis_url": redis_url, "database_url": database_url, "heartbeat_interval_s": 600}
     made = create_app(Settings.model_validate(values))
     made.finalize()
     yield made
@@ -160,11 +156,11 @@ def test_the_task_takes_its_turn(app: Celery, world: World, redis_url: str) -> N
     assert task()["runs"] == 5  # by hand there are no turns
 
 
-def test_the_commands(url: str, redis_url: str, world: World) -> None:
+def test_the_commands(database_url: str, redis_url: str, world: World) -> None:
     fill(world, 3)
 
     def agents(*args: str) -> str:
-        env = {"REDIS_URL": redis_url, "DATABASE_URL": url}
+        env = {"REDIS_URL": redis_url, "DATABASE_URL": database_url}
         done = celery("-A", APP, "agents", *args, env=env)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -177,7 +173,7 @@ def test_the_commands(url: str, redis_url: str, world: World) -> None:
     assert agents("clean").startswith("Deleted:")
     assert left(world) == 0
     assert "no unused room" in agents("db", "vacuum")
-    engine = connect(url)
+    engine = connect(database_url)
     with engine.connect() as c:
         assert c.execute(select(func.count()).select_from(Call)).scalar_one() == 0
     engine.dispose()

@@ -32,6 +32,8 @@ from tests.integration.harness import (
 )
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("sqlite")
+
 QUICK = RetryPolicy(base_delay_s=0.05)
 
 

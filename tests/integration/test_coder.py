@@ -12,6 +12,8 @@ import pytest
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, eventually
 
+pytestmark = pytest.mark.databases("sqlite")
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "coder.toml"
 MENDED = """
 found = search_files(pattern="retrun")

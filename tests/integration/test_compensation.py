@@ -18,6 +18,8 @@ from celery_agents.errors import (
 )
 from tests.integration.harness import COROUTINES, PREFORK, SOON_S, Stack, eventually, lines
 
+pytestmark = pytest.mark.databases("sqlite")
+
 TRIP = ["hotel", "flight", "car"]
 SAGAS = {"AGENTS_MODULES": '["tests.support.sagas"]'}
 UNDONE = ["+hotel", "+flight", "-flight", "-hotel"]

@@ -15,7 +15,9 @@ from pydantic import BaseModel
 
 from celery_agents import RetryPolicy, RunEvent
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import FAST, Stack, lines
+from tests.integration.harness import FAST, Location, Stack, lines
+
+pytestmark = pytest.mark.databases("sqlite")
 
 ENTRY = """
 [agents.{name}]
@@ -28,7 +30,6 @@ tools = ["tests.support.team:weigh"]
 PROTOCOLS = {"openai": "/v1", "anthropic": "", "google": ""}
 #: Generous: two workers start meanwhile.
 WAIT_S = 60.0
-POSTGRES = pytest.mark.postgres
 QUICK = RetryPolicy(base_delay_s=0.05, max_attempts=20)
 
 
@@ -50,18 +51,8 @@ CALL = Does(tool=("weigh", {"text": "parcel"}))
 ANSWER = Does(json={"answer": PARCEL.model_dump()}, pieces=40, pause_s=0.05)
 
 
-#: Each protocol, and the other database.
-CASES = [*((p, "sqlite") for p in PROTOCOLS), pytest.param("openai", "postgres", marks=POSTGRES)]
-
-
 @pytest.fixture
-def desk(
-    request: pytest.FixtureRequest,
-    redis_url: str,
-    model: ModelServer,
-    tmp_path: Path,
-    database: str,
-) -> Iterator[Stack]:
+def desk(own_location: Location, model: ModelServer, tmp_path: Path) -> Iterator[Stack]:
     config = tmp_path / "agents.toml"
     entries = [
         ENTRY.format(name=kind, kind=kind, url=model.url + path) for kind, path in PROTOCOLS.items()
@@ -69,14 +60,13 @@ def desk(
     config.write_text("".join(entries))
     (tmp_path / "team").touch()
     env = {"AGENTS_CONFIG": str(config), "TEAM": str(tmp_path / "team")}
-    url = request.getfixturevalue(f"{database}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST | env)
+    made = Stack(*own_location, FAST | env)
     yield made
     made.close()
 
 
 @pytest.mark.timeout(300)  # two workers start in it
-@pytest.mark.parametrize(("agent", "database"), CASES)
+@pytest.mark.parametrize("agent", PROTOCOLS)
 def test_all_at_once_and_a_worker_is_killed_in_the_middle(
     desk: Stack, model: ModelServer, tmp_path: Path, agent: str
 ) -> None:

@@ -12,18 +12,19 @@ import pytest
 from celery_agents.errors import LimitReachedError
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, lines
 
+pytestmark = pytest.mark.databases("both")
+
 MANY = ["--concurrency", "1000", *COROUTINES[2:]]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
+@pytest.fixture
+def stack(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
     env = {
         "AGENTS_MODULES": '["tests.support.team"]',
         "TEAM": str(tmp_path / "team"),
         "AGENTS_MAX_STEPS": "1000",
     }
-    made = Stack(redis_url, url, tmp_path, FAST | env)
+    made = Stack(redis_url, database_url, tmp_path, FAST | env)
     made.worker(MANY)
     yield made
     made.close()

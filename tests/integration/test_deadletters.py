@@ -29,6 +29,8 @@ from tests.integration.harness import SOON_S, Stack, celery, eventually
 from tests.support.malformed import KINDS, LIMIT_BYTES, envelope
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("sqlite")
+
 QUEUE = "agents"
 EACH = 25  # of a kind
 

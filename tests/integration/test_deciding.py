@@ -24,6 +24,8 @@ from celery_agents.errors import (
 from tests.integration.harness import FAST, SOON_S, Stack, eventually
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.databases("sqlite")
+
 BOTH = {"AGENTS_MODULES": json.dumps(["tests.support.agents", "tests.support.voters"])}
 
 

@@ -13,6 +13,8 @@ import pytest
 from celery_agents.contracts.base import JsonValue
 from tests.integration.harness import COROUTINES, PREFORK, SOON_S, Stack, eventually, lines
 
+pytestmark = pytest.mark.databases("sqlite")
+
 
 def test_a_step_that_ends_in_time_is_let(fast: Stack, counted: Path) -> None:
     worker = fast.worker()

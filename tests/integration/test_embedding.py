@@ -10,6 +10,8 @@ from celery import Celery, chain, chord
 
 from tests.integration.harness import MODULES, SOON_S, Stack, eventually
 
+pytestmark = pytest.mark.databases("sqlite")
+
 WORKER = ["--concurrency", "4", "--without-mingle", "--without-gossip"]
 
 

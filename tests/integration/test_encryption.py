@@ -33,6 +33,8 @@ from tests.support.receiver import SECRET as HOOK_SECRET
 from tests.support.receiver import receiving
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("postgres")
+
 SECRET = "sentinel9Kd4Tn8Vb3Hm6"
 QUICK = RetryPolicy(base_delay_s=0.05, max_attempts=3)
 OLD, NEW = fernet_key("old"), fernet_key("new")
@@ -50,10 +52,9 @@ class Sealed(Stack):
         self.client = Client(redis_url, fernet_keys=keys)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def sealed(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Sealed]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Sealed(redis_url, url, tmp_path, OLD)
+@pytest.fixture
+def sealed(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Sealed]:
+    made = Sealed(redis_url, database_url, tmp_path, OLD)
     yield made
     made.close()
 

@@ -16,6 +16,8 @@ from tests.integration.harness import FAST, Stack, celery, eventually
 from tests.support.service import APP, SERVICE
 from tests.support.workers import WorkerProcess
 
+pytestmark = pytest.mark.databases("sqlite")
+
 
 class Trap:
     """A port on which nobody of ours should call; who does is heard, and hung up on."""

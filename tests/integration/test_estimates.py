@@ -21,6 +21,8 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Location, Stack, celery, eventually
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("sqlite")
+
 TEXT = "Where is my parcel? I paid for it a week ago. " * 20
 
 

@@ -9,6 +9,8 @@ import pytest
 from celery_agents import Client
 from celery_agents.errors import InvalidPayloadError
 
+pytestmark = pytest.mark.databases("none")
+
 EXAMPLES = [{"input": f"text {n}", "expected": f"TEXT {n}"} for n in range(40)]
 EXAMPLES[3]["expected"] = "else"
 

@@ -19,13 +19,14 @@ from tests.integration.harness import FAST, SOON_S, Location, Stack, celery, eve
 from tests.support.folding import TABLE
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("both")
+
 MODULES = ["tests.support.agents", "tests.support.lasting", "tests.support.folding"]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def events(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, {**FAST, "AGENTS_MODULES": json.dumps(MODULES)})
+@pytest.fixture
+def events(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    made = Stack(redis_url, database_url, tmp_path, {**FAST, "AGENTS_MODULES": json.dumps(MODULES)})
     with made.engine.begin() as connection:
         connection.execute(text(TABLE))
     yield made

@@ -23,6 +23,8 @@ from tests.support.api import Asked, in_process, made_key, settings
 from tests.support.api import served as api_of
 
 __all__ = ["_common", "events", "sealed", "served"]
+
+pytestmark = pytest.mark.databases("postgres")
 ODD = [
     ("/streams/order/1", {}),
     ("/streams/order/1", {"events": []}),

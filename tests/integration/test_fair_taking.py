@@ -28,6 +28,8 @@ from celery_agents.transport import Channel, commands
 from celery_agents.wire.ids import new_id
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.databases("none")
+
 LEASE_S = 6
 HOSTILE = ("a:b", "1:x", "x@y", "'];--", 'q"uote', "ünï 漢字", "\\n", "0", "n" * 64, "%d+")
 

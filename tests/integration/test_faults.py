@@ -24,6 +24,8 @@ from tests.support.beside import beside
 from tests.support.redis_server import RedisServer
 from tests.support.workers import WorkerProcess
 
+pytestmark = pytest.mark.databases("sqlite")
+
 LEASE_S = float(FAST["AGENTS_LEASE_S"])
 QUICK = RetryPolicy(base_delay_s=0.05)
 

@@ -15,6 +15,8 @@ from tests.integration.harness import Stack, eventually, lines
 from tests.integration.test_flows import flows  # noqa: F401 - a fixture
 from tests.support.api import Asked, in_process, made_key, settings
 
+pytestmark = pytest.mark.databases("sqlite")
+
 
 class Desk:
     """An API on the stack, asked under keys of roles."""

@@ -23,6 +23,8 @@ from tests.support.framed_team import (
     through_kills,
 )
 
+pytestmark = pytest.mark.databases("postgres")
+
 MODULES = {**FAST, "AGENTS_MODULES": '["tests.support.framed"]'}
 
 
@@ -32,10 +34,9 @@ def server() -> Iterator[ModelServer]:
         yield made
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def journaled(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, MODULES)
+@pytest.fixture
+def journaled(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    made = Stack(redis_url, database_url, tmp_path, MODULES)
     yield made
     made.close()
 
@@ -82,9 +83,9 @@ def book(tmp_path: Path) -> Path:
     return tmp_path / "book"
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture
 def led(
-    request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, team: Team, book: Path
+    database_url: str, redis_url: str, tmp_path: Path, team: Team, book: Path
 ) -> Iterator[Stack]:
     """With the lead of tests/support/framed_pydantic_ai.py."""
     config = tmp_path / "agents.toml"
@@ -92,8 +93,7 @@ def led(
         '[agents.lead]\nkind = "pydantic_ai"\nagent = "tests.support.framed_pydantic_ai:lead"\n'
     )
     about = {"AGENTS_CONFIG": str(config), "FRAMED_URL": team.url, "FRAMED_BOOK": str(book)}
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, {**FAST, **about})
+    made = Stack(redis_url, database_url, tmp_path, {**FAST, **about})
     yield made
     made.close()
 
@@ -120,11 +120,8 @@ def diggers() -> Iterator[Diggers]:
         yield made
 
 
-@pytest.mark.parametrize(
-    "database", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
-)
 def test_a_graph_of_langgraph_through_kills_and_an_interrupt(
-    database: str, request: pytest.FixtureRequest, diggers: Diggers, redis_url: str, tmp_path: Path
+    database_url: str, diggers: Diggers, redis_url: str, tmp_path: Path
 ) -> None:
     """Killed amid a node beside others, amid the last one, and while a person is waited for."""
     pytest.importorskip("langgraph", reason="needs the extra langgraph")
@@ -133,8 +130,7 @@ def test_a_graph_of_langgraph_through_kills_and_an_interrupt(
         '[agents.dig]\nkind = "langgraph"\nagent = "tests.support.framed_langgraph:graph"\n'
     )
     about = {"AGENTS_CONFIG": str(config), "FRAMED_URL": diggers.url, "FRAMED_BOOK": str(book)}
-    url = request.getfixturevalue(f"{database}_journal_url")
-    stack = Stack(redis_url, url, tmp_path, {**FAST, **about})
+    stack = Stack(redis_url, database_url, tmp_path, {**FAST, **about})
     try:
         a_graph_through_kills(stack, diggers, book)
     finally:

@@ -16,6 +16,8 @@ import pytest
 from deploy.local.state import ROOT
 from examples.fraud_desk import desk, models, receiver, show
 
+pytestmark = pytest.mark.databases("none")
+
 #: Above what it takes on a machine that is busy with other tests.
 LONG_S = 300
 

@@ -14,6 +14,8 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack
 from tests.integration.test_canaries import _columns
 
+pytestmark = pytest.mark.databases("both")
+
 CONFIG = """
 [agents.gpt]
 kind = "openai"
@@ -60,9 +62,9 @@ output = "block"
 ASKED, CALLS = {"steps.payload"}, {"calls.answer"}
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture
 def leaking(
-    request: pytest.FixtureRequest, redis_url: str, model: ModelServer, tmp_path: Path
+    database_url: str, redis_url: str, model: ModelServer, tmp_path: Path
 ) -> Iterator[Stack]:
     config = tmp_path / "agents.toml"
     config.write_text(LEAKING.format(url=model.url))
@@ -72,8 +74,7 @@ def leaking(
         "AGENTS_MODULES": '["tests.support.leaking"]',
         "FAKE_KEY": "sk-fake-0123456789abcdef0123",
     }
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    with closing(Stack(redis_url, url, tmp_path, env)) as made:
+    with closing(Stack(redis_url, database_url, tmp_path, env)) as made:
         made.worker(COROUTINES)
         yield made
 

@@ -22,6 +22,8 @@ from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually
 from tests.support.ports import free_port
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("sqlite")
+
 INTERVAL_S = 1.0
 OPEN_S = 600  # a slow machine does not see its end; tests bring that about
 ONCE = RetryPolicy(max_attempts=1)

@@ -16,6 +16,8 @@ from tests.integration.harness import SOON_S, Stack, eventually, lines
 from tests.support.raw_messages import raw_message, take
 from tests.support.workers import WorkerProcess
 
+pytestmark = pytest.mark.databases("sqlite")
+
 #: Raw messages of one test, from seeds of their own.
 MESSAGES = 400
 #: Bytes that a worker may grow by.

@@ -14,6 +14,8 @@ from celery_agents import Client
 from celery_agents.errors import IdInUseError, InvalidPayloadError
 from tests.integration.harness import SOON_S, Stack, eventually, lines
 
+pytestmark = pytest.mark.databases("sqlite")
+
 
 def forget(stack: Stack, run_id: str) -> None:
     """As results do after a day."""

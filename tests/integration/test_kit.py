@@ -18,7 +18,7 @@ from tests.docs.blocks import Block, blocks
 from tests.integration.harness import eventually
 from tests.support.wheel import Site
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.databases("none"), pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROJECT = ROOT / "tests" / "support" / "projects" / "kit"
 #: Run before any test: nothing but this machine is reached, from pytest or from the worker.

@@ -17,6 +17,8 @@ from celery_agents.errors import AgentFailedError
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 from tests.integration.test_flows import MODULES
 
+pytestmark = pytest.mark.databases("both")
+
 #: Makes a step of a name, which takes nothing; one that begins with ``fails`` does.
 Make = Callable[[str], Any]
 
@@ -162,10 +164,9 @@ FAIL: dict[str, tuple[Callable[[Make], Any], list[str]]] = {
 }
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST | MODULES)
+@pytest.fixture
+def stack(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    made = Stack(redis_url, database_url, tmp_path, FAST | MODULES)
     made.worker()
     yield made
     made.close()

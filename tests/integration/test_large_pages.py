@@ -14,6 +14,8 @@ from tests.support.browser import CHROMIUM, Browser, browser
 from tests.support.large_map import large_map
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.databases("sqlite")
+
 MEMBERS, MOST_BYTES = 10_000, 200_000
 #: Rows of members of which an update changes something: whatever is the same stays untouched.
 _WATCHED = (

@@ -20,6 +20,8 @@ from deploy.local.state import ROOT
 from tests.support import sample_app
 from tests.support.service import CHECKOUT
 
+pytestmark = pytest.mark.databases("none")
+
 PROCFILE = (
     "worker: celery -A tests.support.sample_app worker --hostname ${WORKER_NAME:-worker@%h} "
     "--pool threads --concurrency 2 --loglevel INFO -Q shop\n"

@@ -26,6 +26,8 @@ from app.admission.scripts import Query, Scripts
 from celery_agents import names
 from celery_agents.contracts.limits import LimitPolicy
 
+pytestmark = pytest.mark.databases("none")
+
 #: Time as the test says it.
 STOPPED = "local now = tonumber(redis.call('GET', 'now'))\n"
 NOW = 1_700_000_000_000

@@ -13,6 +13,8 @@ from celery_agents.errors import AgentsError, InvalidPayloadError
 from tests.integration.harness import FAST, SOON_S, Stack, eventually
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.databases("sqlite")
+
 LIMIT_S = 1.5
 SPLIT: dict[str, Any] = {"rule": "unanimous", "stop": "none"}
 WAITS: dict[str, Any] = {"seconds": 60}

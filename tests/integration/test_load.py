@@ -7,11 +7,14 @@ import threading
 import time
 from typing import Any
 
+import pytest
 from sqlalchemy import func, select
 
 from app.journal.schema.models import Step
 from tests.integration.harness import Stack, celery, eventually
 from tests.support.service import APP
+
+pytestmark = pytest.mark.databases("sqlite")
 
 FREEZE_S = 3.0
 

@@ -13,6 +13,8 @@ from tests.integration.harness import COROUTINES, PREFORK, SOON_S, Stack, eventu
 from tests.support.agents import PASSWORD
 from tests.support.api import served
 
+pytestmark = pytest.mark.databases("sqlite")
+
 SECRET = "password=hunter2hunter2"
 CALLER = TraceParent(0x0AF7651916CD43DD8448EB211C80319C, 0x00F067AA0BA902B7)
 

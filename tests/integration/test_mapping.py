@@ -18,6 +18,8 @@ from celery_agents.errors import (
 )
 from tests.integration.harness import COROUTINES, SOON_S, Stack, eventually, lines
 
+pytestmark = pytest.mark.databases("sqlite")
+
 FOREVER: dict[str, Any] = {"seconds": 600}
 FEW_SLOTS = ["--concurrency", "4", *COROUTINES[2:]]
 

@@ -12,6 +12,8 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 from tests.support.mcp_servers import COMMAND, alive
 
+pytestmark = pytest.mark.databases("postgres")
+
 CONFIG = """
 [tools.books]
 kind = "mcp"
@@ -28,15 +30,14 @@ tools = ["books", "tests.support.agents:kill_once"]
 """
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture
 def with_books(
-    request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, model: ModelServer
+    database_url: str, redis_url: str, tmp_path: Path, model: ModelServer
 ) -> Iterator[Stack]:
     """A stack of the test's own, on each database, whose agent has a server's tools."""
     config = tmp_path / "agents.toml"
     config.write_text(CONFIG.format(command=json.dumps([*COMMAND]), model=model.url))
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST | {"AGENTS_CONFIG": str(config)})
+    made = Stack(redis_url, database_url, tmp_path, FAST | {"AGENTS_CONFIG": str(config)})
     yield made
     made.close()
 

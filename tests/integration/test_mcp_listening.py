@@ -29,6 +29,8 @@ from tests.integration.test_mcp_server import asking, env_of, post
 from tests.support.api import Asked, made_key, served
 from tests.support.mcp_clients import over_http, over_pipes, run
 
+pytestmark = pytest.mark.databases("sqlite")
+
 LATER = "2026-07-28"
 FLOWS = f'[mcp.flows.workflow]\nflow = "{WORKFLOW}"\n'
 PROMPT = '[mcp.prompts.first]\ntext = "One."\n'

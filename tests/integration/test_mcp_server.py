@@ -28,6 +28,8 @@ from tests.support.mcp_clients import MODES, over_http, over_its_command, over_p
 from tests.support.ports import free_port
 from tests.support.service import SERVICE
 
+pytestmark = pytest.mark.databases("sqlite")
+
 ENV = ("REDIS_URL", "DATABASE_URL", "AGENTS_CONFIG")
 RUN = "celery-agents/run"
 

@@ -17,6 +17,8 @@ from tests.integration.harness import SOON_S, Stack, eventually
 from tests.integration.test_mcp_server import RUN, env_of, post, told
 from tests.support.api import Asked, made_key, served
 
+pytestmark = pytest.mark.databases("sqlite")
+
 CORE, LATER = "2025-11-25", "2026-07-28"
 EXTENSION = "io.modelcontextprotocol/tasks"
 ENDED = {"completed", "failed", "cancelled"}

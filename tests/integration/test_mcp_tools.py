@@ -22,6 +22,8 @@ from tests.support.mcp_clients import MODES, failure, over_http, run
 from tests.support.redis_server import RedisServer
 from tests.support.workers import migrate
 
+pytestmark = pytest.mark.databases("sqlite")
+
 
 @pytest.fixture(scope="module")
 def served_tools(

@@ -26,6 +26,8 @@ from tests.support.fernet import fernet_key
 from tests.support.plugged import folder
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("both")
+
 CONFIG = """
 [memory.customers]
 space = "customer/{{customer}}"
@@ -67,15 +69,9 @@ class Remembering(Stack):
         return self.client.ask("keeper", asked, scope=scope or ANN)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def url(request: pytest.FixtureRequest) -> str:
-    found: str = request.getfixturevalue(f"{request.param}_journal_url")
-    return found
-
-
 @pytest.fixture
-def stack(url: str, redis_url: str, tmp_path: Path, model: ModelServer) -> Iterator[Remembering]:
-    made = Remembering(redis_url, url, tmp_path, model)
+def stack(own_location: Location, model: ModelServer) -> Iterator[Remembering]:
+    made = Remembering(*own_location, model)
     yield made
     made.close()
 
@@ -311,9 +307,9 @@ def test_vectors_find_what_is_said_in_other_words(stack: Remembering) -> None:
 
 
 def test_texts_are_encrypted_where_there_are_keys_and_terms_are_keyed(
-    url: str, redis_url: str, tmp_path: Path, model: ModelServer
+    own_location: Location, model: ModelServer
 ) -> None:
-    stack = Remembering(redis_url, url, tmp_path, model, OLD)
+    stack = Remembering(*own_location, model, OLD)
     try:
         stack.worker()
         memory = stack.client.memory
@@ -330,7 +326,7 @@ def test_texts_are_encrypted_where_there_are_keys_and_terms_are_keyed(
         assert "paint" not in told
     finally:
         stack.close()
-    renewed = Remembering(redis_url, url, tmp_path, model, NEW)
+    renewed = Remembering(*own_location, model, NEW)
     try:
         renewed.worker()
         about = {"scope": ANN, "timeout": SOON_S}

@@ -28,6 +28,8 @@ from tests.support.dashboards import RULES, asked_for, recorded
 from tests.support.ports import free_port
 from tests.support.prometheus import needs_prometheus, needs_promtool, promtool, scraping
 
+pytestmark = pytest.mark.databases("sqlite")
+
 #: Seconds of load under a Prometheus; AGENTS_TEST_LOAD_S=30 takes longer.
 LOAD_S = float(os.environ.get("AGENTS_TEST_LOAD_S", "4"))
 ONCE = RetryPolicy(max_attempts=1)

@@ -11,6 +11,8 @@ from celery_agents import Client, RetryPolicy
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import SOON_S, Stack
 
+pytestmark = pytest.mark.databases("sqlite")
+
 QUICK = RetryPolicy(base_delay_s=0.05)
 PROVIDERS = ["gpt", "claude", "gemini"]
 

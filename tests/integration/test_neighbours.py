@@ -14,6 +14,8 @@ from celery_agents.errors import ConfigurationError, StepCancelledError
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, eventually, lines
 from tests.support.redis_server import DATABASES, RedisServer
 
+pytestmark = pytest.mark.databases("sqlite")
+
 #: Celery's own: it looks again at what was revoked as it gets its slot; its threads do not.
 ONE = ["--pool", "prefork", "--concurrency", "1", "-Q", "shop", "--loglevel", "INFO"]
 ENTRIES = textwrap.dedent("""

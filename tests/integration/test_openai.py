@@ -16,6 +16,8 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import Stack, eventually
 from tests.support.api import made_key, served
 
+pytestmark = pytest.mark.databases("sqlite")
+
 TEXT = "The quick brown fox jumps over the lazy dog, again and again, until it is tired. " * 4
 HELLO: Any = [{"role": "user", "content": "hello"}]
 ENV = ("REDIS_URL", "DATABASE_URL", "AGENTS_CONFIG")

@@ -33,7 +33,7 @@ from tests.support.framed_team import (
 from tests.support.wheel import Site
 from tests.support.workers import WorkerProcess, unique_name
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.databases("sqlite"), pytest.mark.slow, pytest.mark.timeout(600)]
 
 #: What the project's workers import.
 PRELOADED = ("agents", "openai.resources.chat.completions", "genai_prices")
@@ -109,16 +109,18 @@ def make(site: Site, redis_url: str, tmp_path: Path, team: Team, book: Path) -> 
     made[0].close()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def both(request: pytest.FixtureRequest, make: Make) -> WheelStack:
-    return make(request.getfixturevalue(f"{request.param}_journal_url"))
+@pytest.fixture
+def journaled(database_url: str, make: Make) -> WheelStack:
+    return make(database_url)
 
 
-def test_a_team_through_kills_and_an_approval(team: Team, both: WheelStack, book: Path) -> None:
-    run = through_kills(both, team, book)
+def test_a_team_through_kills_and_an_approval(
+    team: Team, journaled: WheelStack, book: Path
+) -> None:
+    run = through_kills(journaled, team, book)
     # Three sub-agents ask twice, the lead three times, and the one that it hands over to once; two
     # requests hung and came again, under their own keys.
-    assert len(asked_again(both, run, team)) >= 2
+    assert len(asked_again(journaled, run, team)) >= 2
     requests = {json.dumps(seen.body, sort_keys=True) for seen in team.requests}
     keys = {seen.headers["idempotency-key"] for seen in team.requests}
     assert len(requests) == len(keys) == 3 * 2 + 3 + 1
@@ -128,8 +130,8 @@ def test_a_team_through_kills_and_an_approval(team: Team, both: WheelStack, book
     assert outcome.usage.cost_usd == pytest.approx(10 * 140 / 1e6)
 
 
-def test_an_approved_tool_is_not_done_again(both: WheelStack, book: Path) -> None:
-    amid_an_approved_tool(both, book)
+def test_an_approved_tool_is_not_done_again(journaled: WheelStack, book: Path) -> None:
+    amid_an_approved_tool(journaled, book)
 
 
 def test_an_unknown_price_says_where_it_is_said(make: Make, sqlite_journal_url: str) -> None:

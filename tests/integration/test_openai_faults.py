@@ -25,6 +25,8 @@ from deploy.local.state import ROOT
 from tests.integration.harness import Stack, eventually, lines
 from tests.support.api import made_key, served
 
+pytestmark = pytest.mark.databases("postgres")
+
 NODE = ROOT / "tests" / "support" / "node"
 
 

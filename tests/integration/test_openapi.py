@@ -13,6 +13,8 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, eventually
 from tests.support.recording import Recording, Says
 
+pytestmark = pytest.mark.databases("sqlite")
+
 CONFIG = """
 [tools.shop]
 kind = "openapi"
@@ -60,9 +62,9 @@ def shop() -> Iterator[Recording]:
         yield made
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture
 def with_shop(
-    request: pytest.FixtureRequest,
+    database_url: str,
     redis_url: str,
     tmp_path: Path,
     model: ModelServer,
@@ -72,9 +74,8 @@ def with_shop(
     (tmp_path / "shop.json").write_text(json.dumps({"openapi": "3.1.0", "paths": PATHS}))
     config = tmp_path / "agents.toml"
     config.write_text(CONFIG.format(folder=tmp_path, server=shop.url, model=model.url))
-    url = request.getfixturevalue(f"{request.param}_journal_url")
     env = FAST | {"AGENTS_CONFIG": str(config), "SHOP_KEY": KEY}
-    made = Stack(redis_url, url, tmp_path, env)
+    made = Stack(redis_url, database_url, tmp_path, env)
     yield made
     made.close()
 

@@ -14,7 +14,7 @@ from tests.integration.harness import SOON_S, Stack
 from tests.support import sample_app
 from tests.support.workers import WorkerProcess
 
-pytestmark = pytest.mark.usefixtures("shop")
+pytestmark = [pytest.mark.databases("sqlite"), pytest.mark.usefixtures("shop")]
 
 
 def test_answers(client: Client, stack: Stack, shop: WorkerProcess) -> None:

@@ -23,6 +23,8 @@ from tests.support.ports import free_port
 from tests.support.postgres import Databases, PostgresServer, binaries, engine
 from tests.support.workers import WorkerProcess, migrate
 
+pytestmark = pytest.mark.databases("sqlite")
+
 NOT_TAKEN = "its message goes back: JournalUnavailableError: The journal could not be written"
 
 

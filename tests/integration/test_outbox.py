@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import create_engine, text
 
 from celery_agents import Outbox
@@ -12,6 +13,8 @@ from tests.integration.harness import SOON_S, Stack, eventually, lines
 from tests.integration.test_flows import lasting
 
 __all__ = ["lasting"]
+
+pytestmark = pytest.mark.databases("both")
 
 
 def test_a_worker_starts_what_is_committed_and_nothing_else(lasting: Stack, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import SOON_S, Stack
 from tests.support.service import SERVICE
 
+pytestmark = pytest.mark.databases("sqlite")
+
 AGENTS = """
 [agents.hi]
 kind = "greeter"

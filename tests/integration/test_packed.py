@@ -10,6 +10,8 @@ from celery_agents.packed import exchange, transact
 from celery_agents.redis_url import read_redis_url
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.databases("none")
+
 
 def test_each_has_its_own_answer(redis_url: str) -> None:
     with read_redis_url(redis_url).client() as redis:

@@ -18,6 +18,8 @@ from tests.support.api import Asked, in_process, made_key, served, settings
 from tests.support.browser import CHROMIUM, Browser, browser
 from tests.support.proxy import Proxy
 
+pytestmark = pytest.mark.databases("sqlite")
+
 HTML = {"Accept": "text/html"}
 OWN = {"Sec-Fetch-Site": "same-origin", **HTML}
 PLACES = ["", "/waiting", "/agents", "/dead-letters", "/statistics", "/limits"]

@@ -27,7 +27,10 @@ from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 #: Documents of the run whose worker is killed twice; 20,000 are the ones that users have.
 DOCUMENTS = int(os.environ.get("AGENTS_TEST_DOCUMENTS", "1500"))
 SOME = 1_400
-pytestmark = pytest.mark.timeout(1_800)  # thousands of steps, on a busy machine, too
+pytestmark = [
+    pytest.mark.databases("both"),
+    pytest.mark.timeout(1_800),
+]  # thousands of steps, on a busy machine, too
 
 
 def states(stack: Stack, run_id: str) -> Counter[str]:
@@ -121,11 +124,10 @@ def test_only_what_failed_is_asked_again(client: Client, stack: Stack) -> None:
     assert [outcome.value for _, outcome in third.results()] == values
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def anywhere(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+@pytest.fixture
+def anywhere(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
     """A stack of the test's own on each database, and no worker yet."""
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST)
+    made = Stack(redis_url, database_url, tmp_path, FAST)
     yield made
     made.close()
 

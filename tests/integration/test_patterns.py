@@ -15,6 +15,8 @@ from celery_agents.errors import (
 )
 from tests.integration.harness import SOON_S, Stack, eventually
 
+pytestmark = pytest.mark.databases("sqlite")
+
 SUPERVISOR = "@supervisor"  # its key beside the voters'
 ONCE = RetryPolicy(max_attempts=1)
 

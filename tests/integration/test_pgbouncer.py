@@ -12,7 +12,7 @@ from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 from tests.support.pgbouncer import needs_pgbouncer, pooled
 from tests.support.postgres import engine
 
-pytestmark = [pytest.mark.postgres, needs_pgbouncer]
+pytestmark = [pytest.mark.databases("postgres"), pytest.mark.postgres, needs_pgbouncer]
 #: Fewer than a worker has of its own: each is lent to several.
 CONNECTIONS = 3
 LEFT = text(

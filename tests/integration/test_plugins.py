@@ -14,6 +14,8 @@ from tests.integration.harness import SOON_S, Stack
 from tests.support.plugged import folder, package
 from tests.support.service import SERVICE
 
+pytestmark = pytest.mark.databases("sqlite")
+
 PAGE = ROOT / "docs" / "plugins.md"
 BROKEN = {
     "raising": "raise ValueError('no')",

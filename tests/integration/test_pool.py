@@ -34,6 +34,8 @@ from tests.support import pool_app as tasks
 from tests.support.redis_server import RedisServer
 from tests.support.workers import WorkerProcess, unique_name, worker_command
 
+pytestmark = pytest.mark.databases("none")
+
 QUIET = ["--without-mingle", "--without-gossip", "--without-heartbeat"]
 OURS = tasks.OURS
 POOL = "coroutines" if OURS else tasks.POOL

@@ -25,6 +25,8 @@ from tests.integration.harness import (
 from tests.support.postgres import Databases
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.databases("both")
+
 POOLS = {
     "coroutines": COROUTINES,
     "threads": THREADS,

@@ -14,6 +14,8 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Location, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, settings
 
+pytestmark = pytest.mark.databases("postgres")
+
 SECRET = "tok7" + "Zr2Xw9Kd4Tn8Vb3Hm6"
 ENV = {
     **FAST,

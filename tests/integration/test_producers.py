@@ -21,6 +21,8 @@ from tests.integration.harness import SOON_S, Stack, eventually
 from tests.support.service import CHECKOUT
 from tests.support.wheel import Venv, built
 
+pytestmark = pytest.mark.databases("sqlite")
+
 INSTALL_S = 120
 
 

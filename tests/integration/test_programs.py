@@ -13,6 +13,8 @@ from celery_agents.errors import UncertainCallError
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 
+pytestmark = pytest.mark.databases("sqlite")
+
 CONFIG = """
 [tools.code]
 kind = "code"
@@ -35,16 +37,15 @@ total
 """
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture
 def coding(
-    request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, model: ModelServer
+    database_url: str, redis_url: str, tmp_path: Path, model: ModelServer
 ) -> Iterator[Stack]:
     """A stack whose agent writes programs, on each database."""
     config = tmp_path / "agents.toml"
     config.write_text(CONFIG.format(model=model.url))
-    url = request.getfixturevalue(f"{request.param}_journal_url")
     env = {"AGENTS_CONFIG": str(config), "PLACES": str(tmp_path / "places")}
-    made = Stack(redis_url, url, tmp_path, FAST | env)
+    made = Stack(redis_url, database_url, tmp_path, FAST | env)
     yield made
     made.close()
 

@@ -21,6 +21,8 @@ from tests.integration.harness import (
     watching,
 )
 
+pytestmark = pytest.mark.databases("sqlite")
+
 KEY = "sk-live-" + "0123456789abcdef0123456789"
 
 

@@ -9,7 +9,10 @@ from celery_agents import Client
 from tests.integration.harness import FAST, MODULES, SOON_S
 from tests.support.vendors import DOCKER
 
-pytestmark = pytest.mark.skipif(DOCKER, reason="the Docker vendors run pytest-celery's own worker")
+pytestmark = [
+    pytest.mark.databases("sqlite"),
+    pytest.mark.skipif(DOCKER, reason="the Docker vendors run pytest-celery's own worker"),
+]
 
 
 @pytest.fixture

@@ -18,7 +18,12 @@ from tests.support.validators import needs
 from tests.support.wheel import Venv, known_versions, run
 from tests.support.workers import WorkerProcess, unique_name
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs("uv")]
+pytestmark = [
+    pytest.mark.databases("none"),
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    needs("uv"),
+]
 
 PROJECT = ROOT / "tests" / "support" / "projects" / "pythons"
 SERVICE = "celery_agents.service"

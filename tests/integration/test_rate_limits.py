@@ -16,6 +16,8 @@ from tests.fakes.model_server import Bucket, Does, ModelServer
 from tests.integration.harness import COROUTINES, SOON_S, Stack, celery, eventually
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("sqlite")
+
 ONCE = RetryPolicy(max_attempts=1, base_delay_s=0.1)
 #: Leases that a busy machine keeps: a step that is taken over is claimed once more.
 USUAL = {"AGENTS_LEASE_S": "7", "AGENTS_HEARTBEAT_INTERVAL_S": "1.5", "AGENTS_WAKE_GRACE_S": "10"}

@@ -12,6 +12,8 @@ from celery_agents.errors import ProviderRefusedError, RateLimitedError
 from tests.fakes.model_server import Bucket, Does, ModelServer
 from tests.integration.harness import SOON_S, Stack
 
+pytestmark = pytest.mark.databases("sqlite")
+
 ONCE = RetryPolicy(max_attempts=1, base_delay_s=0.1)
 LATER = {"Retry-After": "1"}
 

@@ -24,6 +24,8 @@ from tests.integration.harness import SOON_S, Stack, celery
 from tests.support.api import made_key, served
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("both")
+
 
 @pytest.fixture
 def elsewhere(_migrated_sqlite: Path, tmp_path: Path) -> Iterator[ReplicatedStore]:

@@ -14,9 +14,11 @@ from celery_agents import RetryPolicy, Run, names
 from celery_agents.errors import BudgetExceededError, ProviderRefusedError, ProviderUnavailableError
 from tests.fakes.deployments import Deployments, deployments
 from tests.fakes.model_server import Does
-from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, eventually
+from tests.integration.harness import COROUTINES, FAST, SOON_S, Location, Stack, celery, eventually
 from tests.support.redis_server import RedisServer
 from tests.support.service import APP
+
+pytestmark = pytest.mark.databases("postgres")
 
 ONCE = RetryPolicy(max_attempts=1, base_delay_s=0.1)
 SECRETS = {"KEY_A": "sk-first-0123456789abcdef", "KEY_B": "sk-second-0123456789abcdef"}
@@ -275,17 +277,10 @@ def names_of(stack: Stack, run: Run[Any]) -> list[str]:
     return [call.name for call in stack.calls(run.id)]
 
 
-@pytest.mark.parametrize(
-    "database", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
-)
 def test_what_was_paid_before_a_kill_is_not_paid_again(
-    request: pytest.FixtureRequest,
-    redis_url: str,
-    server: Deployments,
-    tmp_path: Path,
-    database: str,
+    own_location: Location, server: Deployments, tmp_path: Path
 ) -> None:
-    stack = Stack(redis_url, request.getfixturevalue(f"{database}_journal_url"), tmp_path, FAST)
+    stack = Stack(*own_location, FAST)
     try:
         config = written(tmp_path, server, router("order", "one", "two"))
         (tmp_path / "team").touch()

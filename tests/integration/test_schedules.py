@@ -21,6 +21,8 @@ from tests.support.api import Asked, in_process, made_key, settings
 
 __all__ = ["lasting"]
 
+pytestmark = pytest.mark.databases("both")
+
 
 def stood(stack: Stack, name: str = "s") -> ScheduleInfo:
     found = stack.client.schedules.get(name, timeout=SOON_S)

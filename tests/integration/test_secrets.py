@@ -25,6 +25,8 @@ from tests.integration.harness import (
 )
 from tests.support.agents import PASSWORD
 
+pytestmark = pytest.mark.databases("sqlite")
+
 KEY = "sk-live-0123456789abcdef0123456789"
 
 

@@ -13,7 +13,11 @@ from tests.support.service import APP
 
 STEPS = 500
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # sentinels take ten seconds to agree
+pytestmark = [
+    pytest.mark.databases("sqlite"),
+    pytest.mark.slow,
+    pytest.mark.timeout(300),  # sentinels take ten seconds to agree
+]
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import SOON_S, Stack, celery, eventually, lines
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("both")
+
 
 def texts(stack: Stack, session: str, **more: Any) -> list[list[str]]:
     """The messages of each exchange, which stand in their places."""

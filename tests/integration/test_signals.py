@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from app.journal.schema.models import Entry
@@ -21,6 +22,8 @@ from tests.integration.harness import SOON_S, Stack, eventually
 from tests.integration.test_flows import lasting
 
 __all__ = ["lasting"]
+
+pytestmark = pytest.mark.databases("both")
 
 WANTED = int(os.environ.get("AGENTS_SIGNALS", "120"))
 #: Signals that a flow is sent, and takes before it ends; one of four flows is cancelled amid them.

@@ -12,6 +12,8 @@ from celery_agents import Decision, RetryPolicy, Vote
 from celery_agents.errors import InvalidPayloadError
 from tests.integration.harness import FAST, SOON_S, Location, Stack, celery, eventually
 
+pytestmark = pytest.mark.databases("both")
+
 MODULES = [f"tests.support.{name}" for name in ("agents", "voters", "strategies")]
 ENV = FAST | {"AGENTS_MODULES": json.dumps(MODULES)}
 ONCE = RetryPolicy(max_attempts=1)
@@ -25,10 +27,9 @@ def _common(location: Location) -> Iterator[Stack]:
     made.close()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def own(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, ENV)
+@pytest.fixture
+def own(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    made = Stack(redis_url, database_url, tmp_path, ENV)
     made.worker()
     yield made
     made.close()

@@ -16,6 +16,8 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, celery
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("sqlite")
+
 TEXT = "The quick brown fox jumps over the lazy dog, again and again, until it is tired. " * 4
 
 

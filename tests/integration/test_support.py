@@ -35,6 +35,8 @@ from tests.support.service import CHECKOUT, SERVICE
 from tests.support.vendors import DOCKER
 from tests.support.workers import worker_command
 
+pytestmark = pytest.mark.databases("none")
+
 SHOP = ["--pool", "threads", "--concurrency", "2", "-Q", "shop"]
 
 

@@ -16,15 +16,16 @@ from celery_agents import Client, Swarm
 from celery_agents.errors import InvalidPayloadError
 from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
 
+pytestmark = pytest.mark.databases("both")
+
 MODULES = json.dumps(["tests.support.agents", "tests.support.swarming"])
 WIDE = ["--concurrency", "100", "--without-mingle", "--without-gossip"]
 WIDE += ["-Q", "agents,agents.control"]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST | {"AGENTS_MODULES": MODULES})
+@pytest.fixture
+def stack(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    made = Stack(redis_url, database_url, tmp_path, FAST | {"AGENTS_MODULES": MODULES})
     yield made
     made.close()
 

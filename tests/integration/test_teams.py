@@ -15,6 +15,8 @@ from celery_agents.errors import AgentFailedError, LimitReachedError, StepCancel
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
 
+pytestmark = pytest.mark.databases("both")
+
 LEAD = """
 [agents.lead]
 kind = "openai"

@@ -18,6 +18,8 @@ from tests.integration.harness import SOON_S, Stack, celery, eventually
 from tests.support.ports import free_port
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("both")
+
 
 def tenants(stack: Stack, run_id: str) -> list[str]:
     """Of the run, and of each of its steps."""

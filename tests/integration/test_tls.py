@@ -21,6 +21,8 @@ from tests.support.redis_server import RedisServer
 from tests.support.service import APP
 from tests.support.tls import Authority, Relay
 
+pytestmark = pytest.mark.databases("sqlite")
+
 #: A handshake of TLS begins with this byte.
 HANDSHAKE = 0x16
 

@@ -18,6 +18,8 @@ from tests.support.topics import CHECKS, heard
 
 __all__ = ["_common", "events", "served"]
 
+pytestmark = pytest.mark.databases("both")
+
 
 def test_they_are_those_of_one_process(served: Stack) -> None:
     for check in CHECKS:

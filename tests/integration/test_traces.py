@@ -22,6 +22,8 @@ from tests.integration.harness import FAST, SOON_S, Stack, eventually
 from tests.support.otlp_sink import Seen, Sink, sink
 from tests.support.traced import THEIRS
 
+pytestmark = pytest.mark.databases("sqlite")
+
 CALLER = TraceParent(0x0AF7651916CD43DD8448EB211C80319C, 0x00F067AA0BA902B7)
 _BAD = {State.FAILED, State.DEAD}
 
@@ -32,10 +34,8 @@ def collector() -> Iterator[Sink]:
         yield made
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def traced(
-    request: pytest.FixtureRequest, redis_url: str, collector: Sink, tmp_path: Path
-) -> Iterator[Stack]:
+@pytest.fixture
+def traced(database_url: str, redis_url: str, collector: Sink, tmp_path: Path) -> Iterator[Stack]:
     """A stack whose workers tell traces within moments."""
     env = {
         **FAST,
@@ -45,8 +45,7 @@ def traced(
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
     }
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, env)
+    made = Stack(redis_url, database_url, tmp_path, env)
     made.worker()
     try:
         begun(made, collector)

@@ -28,6 +28,8 @@ from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.service import SERVICE
 
+pytestmark = pytest.mark.databases("none")
+
 OURS = "app.messaging.transport:Transport"
 A, B = (Queue(n, Exchange(n), routing_key=n) for n in ("a", "b"))
 

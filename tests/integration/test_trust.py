@@ -15,6 +15,8 @@ from tests.integration.conftest import SHOP
 from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually
 from tests.support.fernet import fernet_key
 
+pytestmark = pytest.mark.databases("postgres")
+
 CONFIG = """
 [memory.customers]
 space = "all"
@@ -62,10 +64,9 @@ def stack(_common: Trusting) -> Trusting:
     return _common
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def own(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Trusting]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Trusting(redis_url, url, tmp_path)
+@pytest.fixture
+def own(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Trusting]:
+    made = Trusting(redis_url, database_url, tmp_path)
     yield made
     made.close()
 

@@ -23,7 +23,12 @@ from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, e
 from tests.support.earlier import Earlier, commit
 from tests.support.workers import WorkerProcess
 
-pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.databases("postgres"),
+    pytest.mark.slow,
+    pytest.mark.postgres,
+    pytest.mark.timeout(600),
+]
 
 #: Migrations that the earlier version lacks.
 BEFORE = 5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import shutil
 import textwrap
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,11 +20,10 @@ from celery_agents.errors import (
     InvalidPayloadError,
 )
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import FAST, SOON_S, Stack, eventually
+from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually
 from tests.support.odd import BIG, CARRIED, GIVEN, HALF, NO_TASK, REFUSED, WRITTEN
-from tests.support.postgres import Databases
-from tests.support.redis_server import RedisServer
-from tests.support.workers import migrate
+
+pytestmark = pytest.mark.databases("both")
 
 LIMIT_BYTES = 20_000
 
@@ -55,23 +53,10 @@ def agents_toml(url: str) -> str:
     """)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def odd(
-    request: pytest.FixtureRequest,
-    shared_broker: RedisServer,
-    model: ModelServer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def odd(location: Location, model: ModelServer) -> Iterator[Stack]:
     """A worker of ours and one of another app, on either database."""
-    directory = tmp_path_factory.mktemp(request.param)
-    if request.param == "sqlite":
-        migrated = request.getfixturevalue("_migrated_sqlite")
-        shutil.copyfile(migrated, directory / "journal.db")
-        url = f"sqlite:///{directory / 'journal.db'}"
-    else:
-        postgres: Databases = request.getfixturevalue("postgres")
-        url = postgres.create()
-        migrate(url)
+    directory = location.directory
     (directory / "agents.toml").write_text(agents_toml(model.url))
     env = {
         **FAST,
@@ -80,7 +65,7 @@ def odd(
         "AGENTS_ANSWER_LIMIT_BYTES": str(LIMIT_BYTES),
         "NOTES": str(directory / "notes"),
     }
-    made = Stack(shared_broker.fresh_url(), url, directory, env)
+    made = Stack(*location, env)
     shop = ["--pool", "threads", "--concurrency", "4", "-Q", "shop"]
     for worker in (
         made.worker(ready=False),

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from celery_agents.errors import InvalidPayloadError
-from tests.integration.harness import FAST, SOON_S, Stack, celery
+from tests.integration.harness import FAST, SOON_S, Location, Stack, celery
 from tests.support.service import APP
+
+pytestmark = pytest.mark.databases("both")
 
 CONFIG = "".join(
     f"""
@@ -23,16 +25,10 @@ replies = [{{ value = "{said}" }}]
 VOTERS = ["sound", "odd", "odder"]
 
 
-@pytest.mark.parametrize(
-    "database", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
-)
-def test_a_vote_goes_by_what_people_have_said(
-    database: str, redis_url: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_vote_goes_by_what_people_have_said(own_location: Location, tmp_path: Path) -> None:
     config = tmp_path / "agents.toml"
     config.write_text(CONFIG)
-    url = request.getfixturevalue(f"{database}_journal_url")
-    stack = Stack(redis_url, url, tmp_path, FAST | {"AGENTS_CONFIG": str(config)})
+    stack = Stack(*own_location, FAST | {"AGENTS_CONFIG": str(config)})
     try:
         stack.worker()
         vote = stack.client.vote

@@ -13,6 +13,8 @@ from celery_agents import RetryPolicy, names
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Location, Stack, eventually
 
+pytestmark = pytest.mark.databases("both")
+
 CONFIG = """
 [tools.clock]
 kind = "builtin"

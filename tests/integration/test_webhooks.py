@@ -25,6 +25,8 @@ from tests.support.api import Asked, in_process, made_key, served, settings
 from tests.support.receiver import SECRET, Got, Receiver, receiving
 from tests.support.service import APP
 
+pytestmark = pytest.mark.databases("postgres")
+
 ENV = {
     **FAST,
     "AGENTS_WEBHOOK_SECRETS": "HOOK_SECRET,OTHER_HOOK",
@@ -37,11 +39,10 @@ NAMED: dict[str, Any] = {"webhook_secrets": ("HOOK_SECRET",), "private_hosts": (
 MANY = int(os.environ.get("MANY_WEBHOOKS", "40"))
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def bare(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+@pytest.fixture
+def bare(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
     """A stack without a worker, on each database."""
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, ENV)
+    made = Stack(redis_url, database_url, tmp_path, ENV)
     yield made
     made.close()
 

@@ -19,7 +19,7 @@ from tests.support.ports import free_port
 from tests.support.wheel import Site, run
 from tests.support.workers import WorkerProcess, unique_name
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.databases("none"), pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROJECTS = ROOT / "tests" / "support" / "projects"
 SERVICE = "celery_agents.service"

@@ -11,6 +11,8 @@ import pytest
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Stack, eventually
 
+pytestmark = pytest.mark.databases("sqlite")
+
 CONFIG = """
 [agents.gpt]
 kind = "openai"
@@ -30,15 +32,14 @@ window = 256
 """
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture
 def windowed(
-    request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, model: ModelServer
+    database_url: str, redis_url: str, tmp_path: Path, model: ModelServer
 ) -> Iterator[Stack]:
     """A stack of the test's own, on each database, whose agents have windows."""
     config = tmp_path / "agents.toml"
     config.write_text(CONFIG.format(url=model.url))
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST | {"AGENTS_CONFIG": str(config)})
+    made = Stack(redis_url, database_url, tmp_path, FAST | {"AGENTS_CONFIG": str(config)})
     yield made
     made.close()
 

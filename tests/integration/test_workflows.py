@@ -17,13 +17,14 @@ from tests.integration.conftest import SHOP
 from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
 from tests.support import sample_app
 
+pytestmark = pytest.mark.databases("both")
+
 MODULES = {"AGENTS_MODULES": json.dumps(["tests.support.agents", "tests.support.lasting"])}
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def stack(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    made = Stack(redis_url, url, tmp_path, FAST | MODULES)
+@pytest.fixture
+def stack(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+    made = Stack(redis_url, database_url, tmp_path, FAST | MODULES)
     made.worker(SHOP, app="tests.support.sample_app", ready=False)
     yield made
     made.close()

@@ -1,0 +1,76 @@
+"""Which database the journal of a file's tests is in: the rule, and the fixtures that follow it.
+
+SQLite and PostgreSQL differ in what the journal's own statements do: in locks, in what transactions
+see of each other, in what outlives a kill, in the types of values. A file whose subject is there is
+run on ``both``: how steps are claimed, joined, woken, recovered, counted, billed, remembered and
+cleaned. What stands before the journal or beside it (HTTP, commands, pages, protocols, SDKs, tools,
+traces) reads and writes by the same functions on either: such a file names ``sqlite`` or
+``postgres``, so that each has a share of them that does not change, and ``./run test --both`` has
+its tests run on the other one as well. ``none``: they have no journal, or one of their own making.
+
+Each file of tests/integration says which it is (tests/unit/test_databases.py holds it to that)::
+
+    pytestmark = pytest.mark.databases("both")
+
+A test of another kind than its file's has a mark of its own. A database on which a test does not
+run is no parameter of it: nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+DATABASES = ("sqlite", "postgres")
+#: What files say, and on which of the databases their tests run by default.
+KINDS = {"both": DATABASES, "sqlite": ("sqlite",), "postgres": ("postgres",), "none": ()}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Know the option."""
+    parser.addoption(
+        "--both",
+        action="store_true",
+        help="run tests on both databases where one is enough by default",
+    )
+
+
+def chosen(kind: str, *, both: bool) -> tuple[str, ...]:
+    """Return the databases on which tests of a kind run.
+
+    Args:
+        kind: one of :data:`KINDS`.
+        both: all that have a journal run on either.
+    """
+    one = KINDS[kind]
+    return DATABASES if one and both else one
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for ``database`` once on each that it is to run on.
+
+    Raises:
+        pytest.UsageError: neither the test nor its file says which these are.
+    """
+    if "database" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("databases")
+    databases = chosen(marker.args[0], both=metafunc.config.option.both) if marker else ()
+    if not databases:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid} names no database: {__name__}")
+    marks = {"sqlite": [], "postgres": [pytest.mark.postgres]}
+    params = [pytest.param(name, marks=marks[name]) for name in databases]
+    metafunc.parametrize("database", params, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def database(request: pytest.FixtureRequest) -> str:
+    """The kind of the journal: each of those that the file names, in turn."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, database: str) -> str:
+    """An empty journal of the newest schema, for this test alone, on the file's databases."""
+    url: str = request.getfixturevalue(f"{database}_journal_url")
+    return url

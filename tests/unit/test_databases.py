@@ -1,0 +1,105 @@
+"""Each file of integration tests says on which databases it runs, and its tests run on those."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.support.databases import KINDS, chosen, pytest_generate_tests
+
+FILES = sorted((Path(__file__).parents[1] / "integration").glob("test_*.py"))
+#: Fixtures, also of other files, that give a test its journal by what its own file says.
+FOLLOWING = frozenset(
+    ("database", "database_url", "location", "own_location", "either", "common", "_common")
+) | frozenset(("flows", "lasting", "served"))
+#: Files with parameters of their own that name a database.
+OWN = {
+    "test_pools.py": "each pool, with one on which no other file has it",
+    "test_support.py": "servers that it starts",
+}
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def said(path: Path) -> list[str]:
+    """What a file says that it is."""
+    marks = [n for n in tree(path).body if isinstance(n, ast.Assign)]
+    calls = [
+        node
+        for mark in marks
+        if ast.unparse(mark.targets[0]) == "pytestmark"
+        for node in ast.walk(mark)
+        if isinstance(node, ast.Call)
+    ]
+    return [
+        ast.literal_eval(call.args[0])
+        for call in calls
+        if ast.unparse(call.func) == "pytest.mark.databases"
+    ]
+
+
+def functions(path: Path) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)]
+
+
+def follows(path: Path) -> bool:
+    """Whether a test or a fixture of it has the journal that the file names."""
+    return any(arg.arg in FOLLOWING for f in functions(path) for arg in f.args.args)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_each_file_says_which_it_is(path: Path) -> None:
+    (kind,) = said(path)
+    assert kind in KINDS
+    if path.name not in OWN:
+        assert follows(path) or kind != "both", "no test of it would run on both"
+        assert not follows(path) or kind != "none"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.name not in OWN], ids=lambda p: p.name)
+def test_none_has_parameters_of_its_own_for_it(path: Path) -> None:
+    told = [ast.unparse(decorator) for f in functions(path) for decorator in f.decorator_list]
+    assert [text for text in told if "'postgres'" in text] == []
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_is_excepted_is_there(name: str) -> None:
+    assert name in {path.name for path in FILES}
+
+
+def test_each_database_has_its_share() -> None:
+    kinds = [kind for path in FILES if follows(path) for kind in said(path)]
+    shares = sorted(kinds.count(one) for one in ("sqlite", "postgres"))
+    assert shares[0] >= 10
+    assert shares[1] <= 2 * shares[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "both", "runs_on"),
+    [
+        ("both", False, ["sqlite", "postgres"]),
+        ("both", True, ["sqlite", "postgres"]),
+        ("sqlite", False, ["sqlite"]),
+        ("sqlite", True, ["sqlite", "postgres"]),
+        ("postgres", False, ["postgres"]),
+        ("postgres", True, ["sqlite", "postgres"]),
+        ("none", True, []),
+    ],
+)
+def test_which_are_chosen(kind: str, both: bool, runs_on: list[str]) -> None:
+    assert list(chosen(kind, both=both)) == runs_on
+
+
+def test_a_test_whose_file_says_nothing_is_refused() -> None:
+    definition = SimpleNamespace(nodeid="test_x.py::test_x", get_closest_marker=lambda _: None)
+    metafunc: Any = SimpleNamespace(fixturenames=["database"], definition=definition)
+    with pytest.raises(pytest.UsageError, match=r"test_x\.py::test_x names no database"):
+        pytest_generate_tests(metafunc)
