@@ -117,6 +117,10 @@ DEEDS: dict[str, list[str]] = {
             "go a, win a, end a, signal r, cancel r, cancel a, waiting r, postpone a, hand-back a, "
             "stray a, taken a, lapse A, beat A, late, call a"
         ),
+        "resting": (
+            "rest r, rest s, rest r+s, mail r+s, mail s, signal r, signal s, cancel r, cancel s, "
+            "postpone r, hand-back s, stray s, taken r, lapse A, beat A, late, end s"
+        ),
         "nothing": "new k, cancel k, insert k, run k, probe broker",
     }.items()
 }
@@ -196,6 +200,14 @@ SHARP: dict[str, list[Case]] = {
         Case.of("flowing", "go a|lapse A"),
         Case.of("flowing", "go a|hand-back a"),
         Case.of("flowing", "go a|signal r|cancel r"),
+    ],
+    "many that wait at once as something comes": [
+        Case.of("resting", "rest r+s|mail r+s"),
+        Case.of("resting", "rest r+s|signal r"),
+        Case.of("resting", "rest r+s|signal s|mail r+s"),
+        Case.of("resting", "rest r+s|cancel s"),
+        Case.of("resting", "rest r+s|hand-back s"),
+        Case.of("resting", "rest r+s|mail r+s|mail r+s"),
     ],
     "what a requeue keeps": [Case.of("dead", "requeue r|over r")],
     "answers that are lost": [

@@ -305,9 +305,9 @@ def a_flow_goes_on_with_its_line(s: Story) -> Iterator[str]:
     asked = [m for m in s.steps.values() if m["member"] == "next"]
     if len(asked) != len(told - {0}):
         yield f"it asked {len(asked)} more, its history has {sorted(told)}"
-    heard = any(e["stream"].startswith(SIGNALS) for e in s.rows["entries"])
+    heard = {e["stream"] for e in s.rows["entries"]}
     for row in s.steps.values():
-        if heard and row["task"] == names.FLOW and row["state"] == "waiting":
+        if SIGNALS + row["id"] in heard and row["state"] == "waiting":
             yield f"{s.name(row['id'])} waits, and was told a word"
 
 

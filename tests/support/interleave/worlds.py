@@ -343,6 +343,18 @@ def flowing(ground: Ground, world: World) -> None:
     b.claim("a")
 
 
+ACTOR = {"task": names.FLOW, "agent": "actor/A"}
+
+
+def resting(ground: Ground, world: World) -> None:
+    """r and s are actors that take something up: r waited before, s begins."""
+    b = Builder(ground, world)
+    b.root("r", **ACTOR)
+    b.expand("r", Expand(join=JoinPolicy(kind="any", timeout_s=0.0), awaited=AwaitedAny()))
+    b.claim("r")
+    b.root("s", **ACTOR)
+
+
 def nothing(ground: Ground, world: World) -> None:
     """Nothing has come yet."""
 
@@ -378,5 +390,6 @@ WORLDS: dict[str, Callable[[Ground, World], None]] = {
     "talking-two": partial(talking, waiting=""),
     "team": teaming,
     "flowing": flowing,
+    "resting": resting,
     "nothing": nothing,
 }
