@@ -24,16 +24,23 @@ _J = table(Join).c
 Lock = tuple[str | None, str]
 
 
-def lock(connection: Connection, joins: Iterable[Lock]) -> None:
-    """Lock joins: roots' first, each kind in the order of ids."""
-    if connection.dialect.name == "sqlite":  # it has one writer at a time anyway
-        return
+def lock(connection: Connection, joins: Iterable[Lock]) -> set[str]:
+    """Lock joins: roots' first, each kind in the order of ids. Returns those that are held now."""
     wanted = {(step_id, run_id) for step_id, run_id in joins if step_id}
     roots = sorted({run_id for _, run_id in wanted})
     below = sorted({step_id for step_id, run_id in wanted if step_id != run_id})
+    if connection.dialect.name == "sqlite":  # it has one writer at a time anyway
+        return {*roots, *below}
+    held = set[str]()
     for ids in (roots, below):
         if ids:
-            connection.execute(_LOCK, {"b_ids": ids})
+            held |= {*connection.execute(_LOCK, {"b_ids": ids}).scalars()}
+    return held
+
+
+def lock_free(connection: Connection, roots: Iterable[str]) -> set[str]:
+    """Lock those of these roots' joins that nobody holds, and do not wait for others."""
+    return {*connection.execute(_LOCK_FREE, {"b_ids": sorted(roots)}).scalars()}
 
 
 _LOCK = (
@@ -42,6 +49,9 @@ _LOCK = (
     .order_by(_J.step_id)
     .with_for_update()
 )
+
+
+_LOCK_FREE = _LOCK.with_for_update(skip_locked=True)
 
 
 def lock_steps(connection: Connection, ids: Iterable[str]) -> None:

@@ -292,11 +292,14 @@ def a_join_counts_its_members(s: Story) -> Iterator[str]:
 
 
 def _is_over(s: Story, join: dict[str, Any]) -> bool:
-    """Return whether nobody is left whom a join waits for; each end of one that is any fires it."""
+    """Return whether nobody is left whom a join waits for; each end of one that is any fires it.
+
+    One that has no members waits for a word.
+    """
     if join["policy"] != "any":
         return len(_ended(s, join)) >= int(join["expected"])
     mine = [m for m in s.steps.values() if m["parent_id"] == join["step_id"]]
-    return all(m["state"] in FINAL for m in mine)
+    return bool(mine) and all(m["state"] in FINAL for m in mine)
 
 
 @check

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-import pytest
+from functools import partial
 
+import pytest
+from sqlalchemy import text
+
+from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal
+from app.journal.actors import mailboxes
 from app.journal.actors.mailboxes import Mail, MailboxEntry
 from app.journal.actors.store import ActorStore
+from app.journal.schema import locks
+from app.journal.schema.rows import Claimed
+from app.journal.schema.transactions import in_transaction
 from celery_agents import names
 from celery_agents.errors import IdInUseError
-from tests.unit.app.journal.support import World, claimed, expand, ids, plan, step
+from tests.unit.app.journal.support import (
+    SOON,
+    OnPostgres,
+    World,
+    before,
+    claimed,
+    expand,
+    ids,
+    plan,
+    step,
+)
 
 
 def mail(**about: str) -> Mail:
@@ -39,3 +57,39 @@ def test_what_is_no_actor_of_that_tenant_is_told_nothing(
         ActorStore(journal).post([mail()])
     world.set("x", task=names.FLOW, agent="actor/Account", tenant="acme")
     ActorStore(journal).post([mail()])
+
+
+def rests(journal: Journal, claim: Claimed) -> bool:
+    what = Expand(join=JoinPolicy(kind="any"), awaited=AwaitedAny())
+    return journal.expand(claim, what).result(SOON).applied
+
+
+class TestOneThatBeginsToWaitMeanwhile(OnPostgres):
+    """For the first time, so its join is younger than the look for joins to be locked."""
+
+    def test_it_is_told_and_woken_at_once(
+        self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        claim = claimed(journal, "x", mail().new)
+        rested = before(monkeypatch, locks, "lock_steps", lambda: rests(journal, claim))
+        posted = in_transaction(world.engine, lambda c: mailboxes.post(c, [mail()], journal.rules))
+        assert (rested, posted.again, ids(posted.aftermath.wakes)) == ([True], False, ["x"])
+        assert (world.row("x").state, world.join("x").state) == ("ready", "fired")
+
+    def test_whoever_holds_its_join_is_not_waited_for(
+        self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """He may wait for its row, which is held here."""
+        claim = claimed(journal, "x", mail().new)
+        with world.engine.connect() as other:
+
+            def held() -> bool:
+                rests(journal, claim)
+                other.execute(text("SELECT step_id FROM joins WHERE step_id = 'x' FOR UPDATE"))
+                return True
+
+            assert before(monkeypatch, locks, "lock_steps", held) == []
+            give = partial(mailboxes.post, mails=[mail()], rules=journal.rules)
+            assert in_transaction(world.engine, give).again
+            assert world.row("x").state == "waiting"
+        assert ids(ActorStore(journal).post([mail()]).wakes) == ["x"]
