@@ -66,18 +66,17 @@ def post(connection: Connection, mails: Sequence[Mail], rules: joins.Rules) -> M
     before = _states(connection, mails)
     if new := [mail.new for mail in mails if mail.new.id not in before]:
         _make(connection, new, rules, posted)
-        before = _states(connection, mails)
-    locks.lock(connection, [(mail.new.id, mail.new.id) for mail in mails])
+    held = locks.lock(connection, [(mail.new.id, mail.new.id) for mail in mails])
     locks.lock_steps(connection, [mail.new.id for mail in mails])
-    after, entries = _states(connection, mails), list[NewEntry]()
-    younger = [one for one in after if after[one] == State.WAITING != before.get(one)]
-    gone = any(mail.new.id not in after for mail in mails)
-    if gone or not locks.lock_younger(connection, younger):
-        posted.again = True
+    states, entries = _states(connection, mails), list[NewEntry]()
+    young = {one for one, state in states.items() if state == State.WAITING} - held
+    if len(states) < len(mails) or (young and locks.lock_free(connection, young) != young):
+        posted.again = True  # one is gone, or has begun to wait since and is held by somebody
         return posted
     told, waiting = _unknown(connection, mails), list[str]()
     for mail in mails:
-        state, new_ones = after[mail.new.id], told[mail.new.id]
+        state = states[mail.new.id]
+        new_ones = told[mail.new.id]
         if new_ones and State(state).final:
             raise ActorEndedError("The actor has ended: it takes no messages up any more.")
         entries += new_ones

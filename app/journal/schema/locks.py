@@ -24,34 +24,31 @@ _J = table(Join).c
 Lock = tuple[str | None, str]
 
 
-def lock(connection: Connection, joins: Iterable[Lock]) -> None:
-    """Lock joins: roots' first, each kind in the order of ids."""
-    if connection.dialect.name == "sqlite":  # it has one writer at a time anyway
-        return
+def lock(connection: Connection, joins: Iterable[Lock]) -> set[str]:
+    """Lock joins: roots' first, each kind in the order of ids. Returns those that are held now."""
     wanted = {(step_id, run_id) for step_id, run_id in joins if step_id}
     roots = sorted({run_id for _, run_id in wanted})
     below = sorted({step_id for step_id, run_id in wanted if step_id != run_id})
+    if connection.dialect.name == "sqlite":  # it has one writer at a time anyway
+        return {*roots, *below}
+    held = set[str]()
     for ids in (roots, below):
         if ids:
-            connection.execute(_LOCK, {"b_ids": ids})
+            held |= {*connection.execute(_LOCK, {"b_ids": ids}).scalars()}
+    return held
+
+
+def lock_free(connection: Connection, step_ids: Iterable[str]) -> set[str]:
+    """Lock those of these steps' joins that nobody holds, and wait for none.
+
+    They are younger than the locks on their steps, so they come out of the order: whoever holds one
+    may wait for its step.
+    """
+    return {*connection.execute(_LOCK_FREE, {"b_ids": sorted(step_ids)}).scalars()}
 
 
 _JOINS = select(_J.step_id).where(_J.step_id.in_(bindparam("b_ids", expanding=True)))
 _LOCK = _JOINS.order_by(_J.step_id).with_for_update()
-
-
-def lock_younger(connection: Connection, step_ids: Iterable[str]) -> bool:
-    """Lock the joins of steps that are locked, and that began to wait before they were.
-
-    They come too late for the order, so nobody is waited for: False where another one holds a join,
-    and may wait for its step. Whoever calls lets all go then, and looks anew.
-    """
-    wanted = sorted(step_ids)
-    if not wanted or connection.dialect.name == "sqlite":
-        return True
-    return len(connection.execute(_LOCK_FREE, {"b_ids": wanted}).all()) == len(wanted)
-
-
 _LOCK_FREE = _JOINS.with_for_update(skip_locked=True)
 
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from agents.plan import AwaitedAny, Expand, PageOfMembers
+from app.journal import resting
 from app.journal.actors import mailbox
 from app.journal.schema import locks, parking
 from app.journal.schema.models import Join, Step, table
@@ -76,6 +77,7 @@ class ExpandStep(Operation[Expanded]):
         self.entries = entries
         self.resumes = any(m.ended is not None for m in plan.members)
         self.members = new_members(claim, plan.members, rules.spread_limit_bytes, rules.seals)
+        self.rest = _rest_of(claim, plan, entries)
 
     @property
     def variety(self) -> int:
@@ -98,15 +100,20 @@ class ExpandStep(Operation[Expanded]):
     def alone(self) -> bool:
         return True
 
+    @property
+    def shares(self) -> bool:
+        return self.rest is not None
+
     @classmethod
     def shot(cls, operations: Sequence[ExpandStep]) -> Shot | None:
         return _shot(operations) if operations[0].variety == 0 else None
 
     @classmethod
     def apply(cls, connection: Connection, operations: Sequence[ExpandStep]) -> list[Expanded]:
+        rests = [rest for o in operations if (rest := o.rest) is not None]
+        rested = iter(resting.rest(connection, rests, operations[0].rules))
         return [
-            _expand(connection, o) if o.plan.page is None else _on(connection, o, o.plan.page)
-            for o in operations
+            _one(connection, o) if o.rest is None else _rested(next(rested)) for o in operations
         ]
 
 
@@ -142,6 +149,22 @@ def _shot(operations: Sequence[ExpandStep]) -> Shot:
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[Any]]:
     return (list(column) for column in zip(*rows, strict=True))
+
+
+def _rest_of(claim: Claimed, plan: Expand, entries: Sequence[NewEntry]) -> resting.Rest | None:
+    """A root's wait for anything, where it wants no members; None: it is something else."""
+    wants = plan.members or plan.note is not None or claim.parent_id is not None
+    if plan.awaited is None or plan.awaited.lets_go or wants:
+        return None
+    return resting.Rest(claim, plan.join, plan.awaited, entries)
+
+
+def _rested(after: Aftermath) -> Expanded:
+    return Expanded(after.applied, wakes=after.wakes)
+
+
+def _one(connection: Connection, o: ExpandStep) -> Expanded:
+    return _expand(connection, o) if o.plan.page is None else _on(connection, o, o.plan.page)
 
 
 def _expand(connection: Connection, o: ExpandStep) -> Expanded:

@@ -97,13 +97,12 @@ def _give(connection: Connection, step_id: str, said: _Said, rules: joins.Rules)
         return Signalled("unknown", Aftermath())
     if row.task != names.FLOW:  # one that was cancelled before anybody had its row is of no task
         return Signalled("too_late" if State(row.state).final else "unknown", Aftermath())
-    before = row.state
-    locks.lock(connection, [(step_id, row.run_id)])
+    held = locks.lock(connection, [(step_id, row.run_id)])
     row = connection.execute(found.with_for_update(key_share=True)).first()
     if row is None:
         return Signalled("unknown", Aftermath())
-    is_younger = row.state == State.WAITING != before  # its join may be, than our locks
-    if is_younger and not locks.lock_younger(connection, [step_id]):
+    is_young = row.state == State.WAITING and step_id not in held  # its join, than our locks
+    if is_young and not locks.lock_free(connection, [step_id]):
         return Signalled("unknown", Aftermath(), again=True)
     entry = NewEntry(row.tenant, SIGNALS + step_id, *said, row.run_id)
     if State(row.state).final:

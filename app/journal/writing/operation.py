@@ -57,6 +57,11 @@ class Operation(ABC, Generic[R]):
         """True when it takes locks in an order of its own, so it needs a transaction to itself."""
         return False
 
+    @property
+    def shares(self) -> bool:
+        """True when that may be a transaction of others of its kind that are such ones, too."""
+        return False
+
     @classmethod
     def shot(cls, operations: Sequence[Any]) -> Shot | None:  # noqa: ARG003 - for subclasses
         """Return the same writes as a :class:`Shot`, which is quicker; None when they need more.

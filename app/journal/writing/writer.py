@@ -162,11 +162,10 @@ class Writer:
             self._write(left, _transact)
             return
         together = [o for o in left if not o.alone]
-        alone = sorted((o for o in left if o.alone), key=_order)
         last = [o for o in together if type(o).order > _BEFORE_CALLS]
         self._write([o for o in together if type(o).order <= _BEFORE_CALLS], _transact)
-        for operation in alone:
-            self._write([operation], _transact)
+        for operations in _apart([o for o in left if o.alone]):
+            self._write(operations, _transact)
         self._write(last, _transact)
 
     def _load(self, part: list[Operation[Any]]) -> list[_Volley]:
@@ -266,8 +265,11 @@ def _variety(operation: Operation[Any]) -> int:
     return operation.variety
 
 
-def _order(operation: Operation[Any]) -> int:
-    return type(operation).order
+def _apart(operations: list[Operation[Any]]) -> Iterator[list[Operation[Any]]]:
+    """Group writes that need transactions to themselves: each alone, but those that share one."""
+    ordered = sorted(operations, key=lambda o: (type(o).order, o.shares))
+    for _, group in groupby(ordered, key=lambda o: type(o) if o.shares else o):
+        yield list(group)
 
 
 def _by_kind(

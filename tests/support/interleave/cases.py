@@ -121,6 +121,10 @@ DEEDS: dict[str, list[str]] = {
             "take, late, waiting r, go a, win a, end a, signal r, cancel r, cancel a, postpone a, "
             "lapse C, beat A"
         ),
+        "resting": (
+            "rest r, rest s, rest r+s, mail r+s, mail s, signal r, signal s, cancel r, cancel s, "
+            "postpone r, hand-back s, stray s, taken r, lapse A, beat A, late, end s"
+        ),
         "nothing": "new k, cancel k, insert k, run k, probe broker",
     }.items()
 }
@@ -211,6 +215,14 @@ SHARP: dict[str, list[Case]] = {
         Case.of("sleeping", "take|cancel r"),
         Case.of("sleeping", "take|signal r|cancel r"),
         Case.of("sleeping", "take|win a|late"),
+    ],
+    "many that wait at once as something comes": [
+        Case.of("resting", "rest r+s|mail r+s"),
+        Case.of("resting", "rest r+s|signal r"),
+        Case.of("resting", "rest r+s|signal s|mail r+s"),
+        Case.of("resting", "rest r+s|cancel s"),
+        Case.of("resting", "rest r+s|hand-back s"),
+        Case.of("resting", "rest r+s|mail r+s|mail r+s"),
     ],
     "what a requeue keeps": [Case.of("dead", "requeue r|over r")],
     "answers that are lost": [

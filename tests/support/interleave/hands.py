@@ -12,6 +12,8 @@ from sqlalchemy import text
 from agents.patterns.compensate import Undoable
 from agents.plan import Expand, Member
 from app.journal import Journal
+from app.journal.actors.mailboxes import Mail
+from app.journal.actors.store import ActorStore
 from app.journal.retention.cleanup import Retention, clean_journal
 from app.journal.schema.rows import (
     Aftermath,
@@ -28,6 +30,7 @@ from app.journal.sequels import FlowSeen, GoingOn
 from app.journal.steps import approvals, compensations, dead_letters, due, joins
 from app.journal.steps.calls import Before, Begun, StartCall
 from app.journal.steps.claims import ClaimStep
+from app.journal.steps.expansions import ExpandStep
 from app.journal.steps.finishes import FinishStep, Postponed, Settle
 from app.journal.tables import workers
 from app.journal.writing.operation import Operation
@@ -138,6 +141,9 @@ class Hand:
 
         return self._tell("signal", step_id, work)
 
+    def mail(self, mails: Sequence[Mail]) -> Aftermath:
+        return self._tell("mail", "", lambda: ActorStore(self.journal).post(mails))
+
     def postpone(self, claim: Claimed, delay_s: float, error: ErrorInfo | None) -> Postponed:
         def work() -> Postponed:
             return self.journal.postpone(claim, delay_s=delay_s, error=error).result(SOON_S)
@@ -165,7 +171,7 @@ class Hand:
             "settle", step_id, lambda: self.journal.settle(step_id, token).result(SOON_S)
         )
 
-    def batch(self, *operations: Operation[Any]) -> object:
+    def batch(self, *operations: Operation[Any]) -> list[Any]:
         """Several writes in one group commit."""
         writer: Any = self.journal._writer
         writer.write(list(operations))
@@ -176,6 +182,9 @@ class Hand:
                 c = o.conclusion
                 about = (_Claim(c.step_id, c.token or 0), c.outcome)
                 self._tell("finish", c.step_id, partial(o.future.result, SOON_S), about)
+            elif isinstance(o, ExpandStep):
+                given = (o.claim, o.plan)
+                self._tell("expand", o.claim.id, partial(o.future.result, SOON_S), given)
             elif isinstance(o, StartCall):
                 held = _Claim(o.row["step_id"], o.row["token"])
                 self._tell("start_call", held.id, partial(o.future.result, SOON_S), held)

@@ -292,11 +292,14 @@ def a_join_counts_its_members(s: Story) -> Iterator[str]:
 
 
 def _is_over(s: Story, join: dict[str, Any]) -> bool:
-    """Return whether nobody is left whom a join waits for; each end of one that is any fires it."""
+    """Return whether nobody is left whom a join waits for; each end of one that is any fires it.
+
+    One that has no members waits for a word.
+    """
     if join["policy"] != "any":
         return len(_ended(s, join)) >= int(join["expected"])
     mine = [m for m in s.steps.values() if m["parent_id"] == join["step_id"]]
-    return all(m["state"] in FINAL for m in mine)
+    return bool(mine) and all(m["state"] in FINAL for m in mine)
 
 
 @check
@@ -305,9 +308,9 @@ def a_flow_goes_on_with_its_line(s: Story) -> Iterator[str]:
     asked = [m for m in s.steps.values() if m["member"] == "next"]
     if len(asked) != len(told - {0}):
         yield f"it asked {len(asked)} more, its history has {sorted(told)}"
-    heard = any(e["stream"].startswith(SIGNALS) for e in s.rows["entries"])
+    heard = {e["stream"] for e in s.rows["entries"]}
     for row in s.steps.values():
-        if heard and row["task"] == names.FLOW and row["state"] == "waiting":
+        if SIGNALS + row["id"] in heard and row["state"] == "waiting":
             yield f"{s.name(row['id'])} waits, and was told a word"
 
 

@@ -349,6 +349,18 @@ def sleeping(ground: Ground, world: World) -> None:
     ground.execute("UPDATE joins SET deadline_at = 1 WHERE step_id = 'r'")
 
 
+ACTOR = {"task": names.FLOW, "agent": "actor/A"}
+
+
+def resting(ground: Ground, world: World) -> None:
+    """r and s are actors that take something up: r waited before, s begins."""
+    b = Builder(ground, world)
+    b.root("r", **ACTOR)
+    b.expand("r", Expand(join=JoinPolicy(kind="any", timeout_s=0.0), awaited=AwaitedAny()))
+    b.claim("r")
+    b.root("s", **ACTOR)
+
+
 def nothing(ground: Ground, world: World) -> None:
     """Nothing has come yet."""
 
@@ -385,5 +397,6 @@ WORLDS: dict[str, Callable[[Ground, World], None]] = {
     "team": teaming,
     "flowing": flowing,
     "sleeping": sleeping,
+    "resting": resting,
     "nothing": nothing,
 }

@@ -19,7 +19,10 @@ from sqlalchemy import event, make_url, text
 from sqlalchemy.engine import Connection
 
 from agents.governance.budgets import Amount
+from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal
+from app.journal.actors.mailboxes import Mail, MailboxEntry
+from app.journal.actors.store import ActorStore
 from app.journal.queries import reads
 from app.journal.retention import cleanup
 from app.journal.schema.engine import connect
@@ -35,6 +38,7 @@ from app.journal.schema.rows import (
 from app.journal.steps import compensations, dead_letters, due
 from app.journal.steps.cancels import cancel
 from app.journal.steps.claims import ClaimStep
+from app.journal.steps.expansions import ExpandStep
 from app.journal.steps.finishes import FinishStep, Settle
 from app.journal.steps.inserts import AcceptStep, InsertStep
 from app.journal.steps.spending import Reserved, Settled
@@ -43,6 +47,7 @@ from app.journal.writing import prepared as shots
 from app.journal.writing import sqlite, sqlite_members
 from celery_agents import names
 from celery_agents.contracts.compensation import Compensation, compensation_id
+from celery_agents.contracts.flows.entries import ANSWERS, HISTORY
 from celery_agents.contracts.outcome import Outcome, State
 from tests.support.postgres import Databases
 from tests.unit.app.journal.support import (
@@ -335,6 +340,7 @@ def _patterns(world: World, journal: Journal) -> None:
             compensations.turns(c, kind)
         journal.finish(undoing, DONE).result(SOON)
     expand(journal, "tree", plan("a", "b"))
+    _flows(journal)
     journal.cancel("tree")
     journal.cancel("unknown")
     waiting = member("person", task="agents.approval", waits=True, input={})
@@ -343,6 +349,26 @@ def _patterns(world: World, journal: Journal) -> None:
         plan().model_copy(update={"members": (waiting,)}),
     ).result(SOON)
     journal.approve("approved", "yes")
+
+
+def _flows(journal: Journal) -> None:
+    """Flows and actors that are told something, take it up, and wait on: many at once."""
+    post = ActorStore(journal).post
+    for told in range(2):
+        mails = []
+        for number in range(30):
+            new = step(f"actor{number}", task=names.FLOW, agent="actor/A", tenant="t")
+            mails.append(Mail(new, [MailboxEntry(f"m{told}", {"name": "add", "value": told})]))
+        wakes = post(mails).wakes
+        claims = batch(journal, *[ClaimStep(w.id, journal.me.id, journal.rules) for w in wakes])
+        assert len(claims) == len(mails)
+        awaited = AwaitedAny(open=("a",), heard=told, begins=told, keeps_s=0.0)
+        what = Expand(join=JoinPolicy(kind="any"), awaited=awaited)
+        rests = []
+        for claim in claims:
+            lines = [NewEntry("t", f"{at}{claim.id}", "line", {}) for at in (HISTORY, ANSWERS)]
+            rests.append(ExpandStep(claim, what, journal.rules, entries=lines))
+        assert all(found.applied for found in batch(journal, *rests))
 
 
 def _recovery(world: World, journal: Journal) -> None:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import pytest
+from functools import partial
 
-from agents.plan import AwaitedAny
+import pytest
+from sqlalchemy import text
+
+from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal
-from app.journal.actors import store
+from app.journal.actors import mailboxes
 from app.journal.actors.mailboxes import Mail, MailboxEntry
 from app.journal.actors.store import ActorStore
-from app.journal.steps.expansions import ExpandStep
+from app.journal.schema import locks
+from app.journal.schema.rows import Claimed
+from app.journal.schema.transactions import in_transaction
 from celery_agents import names
 from celery_agents.errors import IdInUseError
 from tests.unit.app.journal.support import (
+    SOON,
     OnPostgres,
     World,
+    before,
     claimed,
     expand,
     ids,
-    meanwhile,
     plan,
     step,
 )
@@ -53,19 +59,37 @@ def test_what_is_no_actor_of_that_tenant_is_told_nothing(
     ActorStore(journal).post([mail()])
 
 
-class TestAmidAMove(OnPostgres):
-    """An actor begins to wait for messages in the moment in which it is told one."""
+def rests(journal: Journal, claim: Claimed) -> bool:
+    what = Expand(join=JoinPolicy(kind="any"), awaited=AwaitedAny())
+    return journal.expand(claim, what).result(SOON).applied
 
-    def test_one_look_suffices(
+
+class TestOneThatBeginsToWaitMeanwhile(OnPostgres):
+    """For the first time, so its join is younger than the look for joins to be locked."""
+
+    def test_it_is_told_and_woken_at_once(
         self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Of hundreds that are told something at once, some move at each look."""
-        monkeypatch.setattr(store, "_LOOKS", 1)
         claim = claimed(journal, "x", mail().new)
-        wants = plan(kind="any").model_copy(update={"awaited": AwaitedAny(open=())})
-        other = ActorStore(world.journal("other"))
-        with world.engine.connect() as slow:
-            ExpandStep.apply(slow, [ExpandStep(claim, wants, journal.rules)])
-            with meanwhile(world, lambda: other.post([mail()])) as posted:
-                slow.commit()
-        assert ids(posted[0].wakes) == ["x"]
+        rested = before(monkeypatch, locks, "lock_steps", lambda: rests(journal, claim))
+        posted = in_transaction(world.engine, lambda c: mailboxes.post(c, [mail()], journal.rules))
+        assert (rested, posted.again, ids(posted.aftermath.wakes)) == ([True], False, ["x"])
+        assert (world.row("x").state, world.join("x").state) == ("ready", "fired")
+
+    def test_whoever_holds_its_join_is_not_waited_for(
+        self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """He may wait for its row, which is held here."""
+        claim = claimed(journal, "x", mail().new)
+        with world.engine.connect() as other:
+
+            def held() -> bool:
+                rests(journal, claim)
+                other.execute(text("SELECT step_id FROM joins WHERE step_id = 'x' FOR UPDATE"))
+                return True
+
+            assert before(monkeypatch, locks, "lock_steps", held) == []
+            give = partial(mailboxes.post, mails=[mail()], rules=journal.rules)
+            assert in_transaction(world.engine, give).again
+            assert world.row("x").state == "waiting"
+        assert ids(ActorStore(journal).post([mail()]).wakes) == ["x"]

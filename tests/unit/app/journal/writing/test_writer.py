@@ -56,6 +56,32 @@ class Early(Note):
     order: ClassVar[int] = 0
 
 
+class Lone(Note):
+    @property
+    def alone(self) -> bool:
+        return True
+
+
+class Sharing(Lone):
+    @property
+    def shares(self) -> bool:
+        return self.name in "xy"
+
+
+def test_what_needs_a_transaction_to_itself_shares_it_where_it_may(
+    world: World, journal: Journal, gate: type[Gate]
+) -> None:
+    """On SQLite one transaction is for all, since nobody else writes then."""
+    writer = journal._writer
+    writer.submit(gate())
+    given = [Lone("a"), Sharing("x"), Lone("b"), Sharing("n"), Sharing("y"), Sharing("m")]
+    futures = [writer.submit(one) for one in given]
+    gate.passed.set()
+    apart = {"sqlite": ["ab", "xnym", "ab", "xnym", "xnym", "xnym"]}
+    wanted = apart.get(world.engine.dialect.name, ["a", "xy", "b", "n", "xy", "m"])
+    assert [f.result(SOON) for f in futures] == wanted
+
+
 def test_what_queues_up_during_a_commit_is_one_batch(journal: Journal, gate: type[Gate]) -> None:
     writer = journal._writer
     writer.submit(gate())
