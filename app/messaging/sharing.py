@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -108,7 +108,7 @@ class Holdings:
         held = self._held.drain()
         if slots is None or slots.meter is None:
             return [*held.items()]
-        used, whole = slots.meter.drain(), Counter[str]()
+        used, whole = slots.meter.drain(), defaultdict[str, float](float)
         for of, seconds in held.items():
             whole[_tenant(of)] += seconds
         return [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -27,46 +26,44 @@ def audit(stand: Stand) -> dict[str, int]:
     )
     tokens = {row.id: row.token for row in stand.rows(Step.id, Step.token)}
     lines = [words for words in stand.counted() if words[0] != BEGAN]
-    figures = reckon(rows, lines, tokens)
+    figures = reckon(rows, lines, tokens, stand.witness.remade())
     by_the_journal = stand.stack.calls_made_twice()
     assert not by_the_journal, f"{by_the_journal} calls made twice by the journal's own count"
     return figures
 
 
 def reckon(
-    rows: Sequence[Any], lines: Sequence[Sequence[str]], tokens: Mapping[str, int]
+    rows: Sequence[Any],
+    lines: Sequence[Sequence[str]],
+    tokens: Mapping[str, int],
+    remade: Sequence[str],
 ) -> dict[str, int]:
     """Check rows of calls and the agents' lines; ``tokens`` are of the steps' last claims.
 
     A call in flight is one that was begun and, when its worker died or lost its lease, neither
-    finished nor failed by the journal. It is the only kind that may be made again.
+    finished nor failed by the journal. It is the only kind that may be made again: ``remade`` are
+    the steps of others that were. Times do not tell those, since an end has the time at which it is
+    written, and is known when that is committed.
     """
+    assert not remade, f"{len(remade)} finished calls were made again: {remade[:3]}"
     made = {(key, int(token)) for key, _, token, *_ in lines}
     assert len(made) == len(lines), "one claim made one call more than once"
     unknown = made - {(r.idempotency_key, r.token) for r in rows}
     assert not unknown, f"{len(unknown)} calls were made that no row tells of"
     calls = _by_key(rows)
-    again = [
-        key
-        for key, attempts in calls.items()
-        if any(
-            r.error is None and _ended(r) < _last_start(r, attempts) < math.inf for r in attempts
-        )
-    ]
-    assert not again, f"{len(again)} finished calls were made again: {again[:3]}"
     in_flight = [
         row
         for attempts in calls.values()
         for row in attempts
         if row.error is None
         and row.token < tokens[row.step_id]
-        and _ended(row) >= _last_start(row, attempts)
+        and (row.finished_at is None or row.token < attempts[-1].token)
     ]
     return {
         "calls": len(calls),
         "in_flight_at_a_loss": len(in_flight),
         "of_them_paid_twice": sum(_paid_twice(made, attempts) for attempts in calls.values()),
-        "finished_and_made_again": len(again),
+        "finished_and_made_again": len(remade),
     }
 
 
@@ -79,15 +76,6 @@ def _by_key(rows: Sequence[Any]) -> dict[str, list[Any]]:
     for row in sorted(rows, key=lambda r: r.token):
         calls[row.idempotency_key].append(row)
     return calls
-
-
-def _ended(row: Any) -> float:
-    return math.inf if row.finished_at is None else row.finished_at
-
-
-def _last_start(row: Any, attempts: Sequence[Any]) -> float:
-    """When it was last made again. A worker that thaws may finish its own after that."""
-    return max((r.started_at for r in attempts if r.token > row.token), default=math.inf)
 
 
 def _paid_twice(made: set[tuple[str, int]], attempts: Sequence[Any]) -> int:

@@ -34,20 +34,20 @@ class TestReckon:
             ([row(1, 1.0), row(2, 3.0, 4.0)], [line(2)], 1, 0),  # killed before it was made
             ([row(1, 1.0)], [line(1)], 1, 0),  # its step ended otherwise
             ([row(1, 1.0, 5.0), row(2, 3.0, 4.0)], [line(1), line(2)], 1, 1),  # thawed
+            ([row(1, 1.0, 2.9), row(2, 3.0, 4.0)], [line(1), line(2)], 1, 1),  # not committed
             ([row(1, 1.0, 2.0, error={}), row(2, 3.0, 4.0)], [line(1), line(2)], 0, 0),
         ],
     )
     def test_counts(
         self, rows: list[Any], lines: list[list[str]], in_flight: int, paid_twice: int
     ) -> None:
-        told = reckon(rows, lines, {"s": 2})
+        told = reckon(rows, lines, {"s": 2}, [])
         assert told["in_flight_at_a_loss"] == in_flight
         assert told["of_them_paid_twice"] == paid_twice
 
     @pytest.mark.parametrize(
         ("rows", "lines", "broken"),
         [
-            ([row(1, 1.0, 2.0), row(2, 3.0)], [line(1), line(2)], "made again"),
             ([row(1, 1.0)], [line(1), line(1)], "more than once"),
             ([row(1, 1.0)], [line(2)], "no row tells of"),
             ([row(1, 1.0), row(2, 2.0, idempotency_key="x")], [], "a key has changed"),
@@ -56,7 +56,11 @@ class TestReckon:
     )
     def test_broken_promises(self, rows: list[Any], lines: list[list[str]], broken: str) -> None:
         with pytest.raises(AssertionError, match=broken):
-            reckon(rows, lines, {"s": 2})
+            reckon(rows, lines, {"s": 2}, [])
+
+    def test_what_was_made_again(self) -> None:
+        with pytest.raises(AssertionError, match="made again"):
+            reckon([row(1, 1.0, 2.0), row(2, 3.0)], [line(1), line(2)], {"s": 2}, ["s"])
 
 
 @pytest.mark.parametrize(
@@ -115,12 +119,48 @@ class TestWitness:
         engine.dispose()
 
 
+class TestRemade:
+    @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+    def journal_url(self, request: pytest.FixtureRequest) -> str:
+        return str(request.getfixturevalue(f"{request.param}_journal_url"))
+
+    @pytest.mark.parametrize(
+        ("first", "remade"),
+        [
+            ({}, ["s"]),
+            ({"token": 2}, []),  # the same claim's
+            ({"fingerprint": "other"}, []),
+            ({"finished_at": None}, []),  # in flight
+            ({"error": "{}"}, []),
+        ],
+    )
+    def test_a_call_that_is_known_and_begun(
+        self, journal_url: str, first: dict[str, Any], remade: list[str]
+    ) -> None:
+        engine = connect(journal_url)
+        witness = Witness(engine)
+        known = {"token": 1, "seq": 1, "fingerprint": "f", "finished_at": 1, "error": None}
+
+        def write(connection: Any) -> None:
+            connection.execute(text(_STEP))
+            connection.execute(text(_CALL), known | first)
+            connection.execute(text(_CALL), known | {"token": 2, "seq": 0, "finished_at": None})
+
+        in_transaction(engine, write)
+        assert witness.remade() == remade
+        engine.dispose()
+
+
 _STEP = """
 INSERT INTO steps (id, run_id, position, round, task, queue, priority, state, payload, attempts,
 max_attempts, token, ready_at, wake_at, wakes, cancel_requested, settled, created_at)
-VALUES ('s', 's', 0, 0, 't', 'q', 5, 'running', '{}', 0, 4, 0, 0, 0, 0, 0, 0, 0)
+VALUES ('s', 's', 0, 0, 't', 'q', 5, 'running', '{}', 0, 4, 0, 0, 0, 0, FALSE, FALSE, 0)
 """
 _JOIN = """
 INSERT INTO joins (step_id, round, policy, keep, expected, done, succeeded, state)
-VALUES ('s', 1, 'all', 0, 2, 0, 0, 'open')
+VALUES ('s', 1, 'all', FALSE, 2, 0, 0, 'open')
+"""
+_CALL = """
+INSERT INTO calls (step_id, seq, token, name, fingerprint, idempotency_key, started_at, finished_at,
+error) VALUES ('s', :seq, :token, 'act', :fingerprint, 'k', 0, :finished_at, :error)
 """

@@ -11,20 +11,39 @@ from celery_agents import State
 
 _FINAL = ", ".join(f"'{s}'" for s in State if s.final)
 _TABLE = "CREATE TABLE seen (kind VARCHAR(12), step_id VARCHAR(155), what VARCHAR(20))"
-#: Kind of event → table, condition, what is noted.
+#: An earlier claim's call that is finished. On PostgreSQL as a function that is stable, so it sees
+#: what the statement sees that begins a call, and not what is committed while that is written.
+_KNOWN = """EXISTS (SELECT 1 FROM calls c WHERE c.step_id = {0}.step_id
+    AND c.fingerprint = {0}.fingerprint AND c.token < {0}.token
+    AND c.finished_at IS NOT NULL AND c.error IS NULL)"""
+_KNOWS = (
+    "CREATE FUNCTION is_known(begun calls) RETURNS boolean STABLE LANGUAGE plpgsql "
+    f"AS $$ BEGIN RETURN {_KNOWN.format('begun')}; END $$"
+)
+_MOVES = "UPDATE OF state ON"
+#: Kind of event → when, table, condition, what is noted.
 _EVENTS = {
-    "ended": ("steps", f"NEW.state IN ({_FINAL})", "NEW.id", "NEW.state"),
+    "ended": (_MOVES, "steps", f"NEW.state IN ({_FINAL})", "NEW.id", "NEW.state"),
     "reopened": (
+        _MOVES,
         "steps",
         f"OLD.state IN ({_FINAL}) AND NEW.state NOT IN ({_FINAL})",
         "NEW.id",
         "NEW.state",
     ),
     "fired": (
+        _MOVES,
         "joins",
         "OLD.state = 'open' AND NEW.state = 'fired'",
         "NEW.step_id",
         "CAST(NEW.round AS VARCHAR(20))",
+    ),
+    "remade": (
+        "INSERT ON",
+        "calls",
+        None,  # that it is known
+        "NEW.step_id",
+        "CAST(NEW.token AS VARCHAR(20))",
     ),
 }
 
@@ -35,10 +54,11 @@ class Witness:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         dialect = engine.dialect.name
-        statements = [_TABLE]
-        for kind, (table, condition, step_id, what) in _EVENTS.items():
+        statements = [_TABLE, _KNOWS] if dialect == "postgresql" else [_TABLE]
+        known = "is_known(NEW)" if dialect == "postgresql" else _KNOWN.format("NEW")
+        for kind, (when, table, condition, step_id, what) in _EVENTS.items():
             note = f"INSERT INTO seen VALUES ('{kind}', {step_id}, {what});"
-            head = f"AFTER UPDATE OF state ON {table} FOR EACH ROW WHEN ({condition})"
+            head = f"AFTER {when} {table} FOR EACH ROW WHEN ({condition or known})"
             if dialect == "postgresql":
                 body = f"LANGUAGE plpgsql AS $$ BEGIN {note} RETURN NULL; END $$"
                 statements.append(f"CREATE FUNCTION see_{kind}() RETURNS trigger {body}")
@@ -58,6 +78,10 @@ class Witness:
         rows = in_transaction(self._engine, lambda c: c.execute(query, {"kind": kind}).all())
         keep_what = kind == "fired"
         return Counter((row.step_id, row.what if keep_what else "") for row in rows)
+
+    def remade(self) -> list[str]:
+        """The steps of calls that were begun though an earlier claim's was finished, and known."""
+        return [step_id for step_id, _ in self.times("remade")]
 
     def check(self, *, flows: bool = False) -> dict[str, int]:
         """Each step ended once, none was opened again, each round of a join fired once.

@@ -271,7 +271,7 @@ class Simulation:
         self.consumer = Consumer(store, **weights)
         self.slots, self.room = slots, slots + slots // AHEAD
         self.sent = Counter[str]()
-        self.clock, self.due = 0.0, list[tuple[float, int, Callable[[], None]]]()
+        self.clock, self.due = 0.0, list[tuple[float, int, Any]]()
         self.numbers = itertools.count()
         self.waiting: dict[str, deque[str]] = {who: deque() for who in steps}
         self.running: dict[str, tuple[str, float]] = {}

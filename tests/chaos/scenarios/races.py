@@ -149,7 +149,9 @@ def _check(stand: Stand) -> dict[str, Any]:
     broken = [f"{len(of)} {what}: {list(of)[:2]}" for what, of in promises.items() if of]
     if broken:
         raise ToppledError("; ".join(broken), _figures(stand))
-    calls = reckon(_both(stand, "calls", Call), stand.counted(), {r.id: r.token for r in rows})
+    tokens = {r.id: r.token for r in rows}
+    both = _both(stand, "calls", Call)
+    calls = reckon(both, stand.counted(), tokens, stand.witness.remade())
     return {
         "steps": len(rows),
         "lost": len(lost),

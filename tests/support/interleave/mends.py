@@ -299,7 +299,7 @@ MENDS = [
             ),
             Edit(
                 _CLAIMS,
-                '    if not connection.execute(_LEASED, {"b_worker"',
+                '    if not connection.execute(LEASED, {"b_worker"',
                 '    if not str({"b_worker"',
             ),
             Edit(_CLAIMS, "operations[0].worker_id}).scalar():", "operations[0].worker_id}):"),

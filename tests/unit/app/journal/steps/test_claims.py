@@ -73,7 +73,7 @@ def test_a_claim_reads_the_same_columns_in_both_databases() -> None:
     server, file = columns(prepared.TAKE.body), columns(sqlite.OF[prepared.TAKE.name].texts[0])
     assert server == file
     given = [f.name for f in fields(Claimed) if f.name not in {"let_go", "ahead", "since"}]
-    assert len(server) == len(given) == len(claims._CLAIMED)
+    assert len(server) == len(given) == len(claims.CLAIMED)
     named = {"attempt": "attempts", "remaining_s": "deadline_at - now"}
     named |= {"elapsed_s": "now - started_at", "waited_s": "now - ready_at"}
     told = [n if n == "policy" else named.get(n, n) for n in given]
