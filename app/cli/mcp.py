@@ -18,7 +18,7 @@ import click
 from agents.catalog.toolsets import read_tools_entry, read_toolsets
 from agents.threads import in_thread
 from agents.toolsets.mcp.entries import McpTools
-from agents.toolsets.mcp.logins import Login, Logins, Person
+from agents.toolsets.mcp.logins import Login, Logins, UserAgent
 from agents.toolsets.mcp.loopback import agreed, listening, redirect_uri
 from app.cli.opened import journal, logins_of
 from app.cli.tools import resources_of, tables_of
@@ -51,7 +51,7 @@ def mcp(ctx: click.Context, *, stdio: bool, address: str | None) -> None:
 class _Anew(Logins):
     """Logins of a person who signs in now, whatever there was; the journal's then."""
 
-    def __init__(self, person: Person, kept: JournaledLogins) -> None:
+    def __init__(self, person: UserAgent, kept: JournaledLogins) -> None:
         super().__init__(person)
         self._journaled = kept
 
@@ -144,7 +144,7 @@ def logins(ctx: click.Context) -> Shown:
 
 
 def _about(login: Login | None) -> dict[str, Any]:
-    """What may be told of a login."""
+    """Facts of a login that may be told."""
     tokens: Mapping[str, Any] = (login or {}).get("tokens", {})
     ends = (login or {}).get("expires_at")
     return {
@@ -155,7 +155,7 @@ def _about(login: Login | None) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _person(how: Mapping[str, Any]) -> AsyncIterator[Person]:
+async def _person(how: Mapping[str, Any]) -> AsyncIterator[UserAgent]:
     if how["paste"]:
         yield _Pasting(how["port"] or 8000)
         return

@@ -19,7 +19,8 @@ from agents.net.clients import SharedClients
 from agents.net.outside import PrivateHosts
 from agents.toolsets.entries import NamedTools
 from agents.toolsets.kinds import KINDS, ToolResources
-from agents.toolsets.mcp.logins import Logins
+from agents.toolsets.mcp.logins import Login, Logins
+from agents.toolsets.mcp.loopback import listening
 from agents.toolsets.mcp.toolset import McpToolset
 from deploy.local.servers import LOOPBACK, is_free
 from tests.fakes import mcp_server
@@ -57,6 +58,28 @@ def toolset(
     found = kind.make(name, entry, resources)
     assert isinstance(found, McpToolset)
     return found
+
+
+class Keeping(Logins):
+    """Logins of a person who signs in now; what is kept is told elsewhere, too."""
+
+    def __init__(self, person: Any, told: Callable[[str, Login], Awaitable[None]]) -> None:
+        super().__init__(person)
+        self._told = told
+
+    async def keep(self, name: str, login: Login) -> None:
+        await super().keep(name, login)
+        await self._told(name, login)
+
+
+async def signed_in(
+    url: str, name: str, told: Callable[[str, Login], Awaitable[None]], **auth: Any
+) -> None:
+    """Have a person sign in at a server, whose browser agrees to everything."""
+    async with listening(0, Browser().open) as person:
+        about = {"login": True, **auth}
+        desk = toolset(url=url, name=name, logins=Keeping(person, told), auth=about)
+        await closed(desk, names(desk))
 
 
 class Browser:

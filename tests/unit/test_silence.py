@@ -37,6 +37,11 @@ EXPLAINED = {
     ("agents/plugins/found.py", "_in_folders"): "reading the file says what is wrong with it",
     ("agents/plugins/loading.py", "error_text"): "the error that is told is the first one",
     ("api/mcp/asking.py", "_piped"): "a client that refuses to be asked has said so",
+    (
+        "agents/toolsets/mcp/loopback.py",
+        "serve",
+    ): "it says nothing, or too much: no browser",
+    ("agents/toolsets/mcp/oauth.py", "_asked"): "the SDK's way to say that it knows no more",
     ("agents/toolsets/skills/folders.py", "_is_there"): "the answer to the question",
     ("agents/toolsets/openapi/requests.py", "_raw"): "what is no base64 is the text itself",
     ("agents/toolsets/openapi/schemas.py", "_drop_malformed"): "a pattern nobody can hold goes",

@@ -17,7 +17,7 @@ ToolPattern = Annotated[str, Field(min_length=1, max_length=200)]
 SigningAlgorithm = Literal["ES256", "ES384", "RS256", "RS384", "PS256", "EdDSA"]
 
 
-class Identity(Contract):
+class OnBehalf(Contract):
     """Somebody on whose behalf a client asks, whom an identity provider knows."""
 
     #: The identity provider's token endpoint, and as whom the client is known there.
@@ -47,7 +47,7 @@ class McpAuthorisation(Contract):
     key_algorithm: SigningAlgorithm = "ES256"
     assertion_file: Path | None = None
     #: On whose behalf it asks, beside its secret (cross-app access).
-    identity: Identity | None = None
+    identity: OnBehalf | None = None
     #: Where a document says who signs in, for authorization servers that read one.
     client_metadata_url: HttpUrl | None = None
     scope: Annotated[str, Field(max_length=1_000)] | None = None

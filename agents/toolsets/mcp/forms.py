@@ -11,7 +11,7 @@ from agents.toolsets.mcp.entries import McpTools
 
 
 def answering(entry: McpTools) -> ElicitationFnT | None:
-    """Who fills forms, as an entry says; None: nobody does, and the server is told so."""
+    """The filler of forms, as an entry says; None: nobody is, and the server is told so."""
     return _by_defaults if entry.forms == "defaults" else None
 
 

@@ -21,12 +21,12 @@ Login = Mapping[str, Any]
 _SCOPES = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
 
 
-class Person(Protocol):
-    """Somebody with a browser."""
+class UserAgent(Protocol):
+    """A person with a browser."""
 
     @property
     def redirect_uri(self) -> str:
-        """Where an authorization server sends the browser once they have agreed."""
+        """The address to which an authorization server sends the browser in the end."""
 
     async def sign_in(self, url: str) -> Mapping[str, str]:
         """Have them look at a page; return what the redirect brought.
@@ -43,7 +43,7 @@ class Logins:
         person: who may be asked to sign in; None: nobody is there, as in a worker.
     """
 
-    def __init__(self, person: Person | None = None) -> None:
+    def __init__(self, person: UserAgent | None = None) -> None:
         self.person = person
         self._kept: dict[str, Login] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)

@@ -23,7 +23,7 @@ def redirect_uri(port: int) -> str:
 
 
 def agreed(found: Mapping[str, str]) -> Mapping[str, str]:
-    """What a redirect brought.
+    """Return what a redirect brought.
 
     Raises:
         ConfigurationError: that nobody has signed in.
@@ -45,7 +45,7 @@ class Loopback:
 
     @property
     def redirect_uri(self) -> str:
-        """Where the browser comes back to."""
+        """The address that the browser comes back to."""
         return redirect_uri(self.port)
 
     async def sign_in(self, url: str) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ import httpx2
 from mcp.client.auth import OAuthTokenError
 from mcp.shared.auth import JWT_BEARER_GRANT_TYPE
 
-from agents.toolsets.mcp.entries import Identity
+from agents.toolsets.mcp.entries import OnBehalf
 from agents.toolsets.mcp.providers import SecretProvider
 
 #: Sends a request of a provider.
@@ -24,7 +24,7 @@ _TOKEN = "urn:ietf:params:oauth:token-type:"  # noqa: S105 - a kind of tokens
 class OnBehalfProvider(SecretProvider):
     """A client that shows its secret, and a grant of somebody's identity provider."""
 
-    def __init__(self, *args: Any, identity: Identity, send: Send, **more: Any) -> None:
+    def __init__(self, *args: Any, identity: OnBehalf, send: Send, **more: Any) -> None:
         super().__init__(*args, **more)
         self._identity, self._ask = identity, send
 

@@ -24,7 +24,7 @@ from mcp.shared.auth import (
 from pydantic import AnyUrl
 
 from agents.toolsets.mcp.entries import McpAuthorisation
-from agents.toolsets.mcp.logins import Person
+from agents.toolsets.mcp.logins import UserAgent
 
 # Whoever asks is told of errors; the SDK's own lines have bodies of answers in them, with tokens.
 logging.getLogger("mcp.client.auth").setLevel(logging.CRITICAL + 1)
@@ -86,7 +86,7 @@ class LoginProvider(OfEntry):
     """The authorization code flow, with a person where there is one (PKCE, S256)."""
 
     def __init__(
-        self, url: str, auth: McpAuthorisation, secret: str | None, person: Person | None
+        self, url: str, auth: McpAuthorisation, secret: str | None, person: UserAgent | None
     ) -> None:
         redirects = None if person is None else [AnyUrl(person.redirect_uri)]
         about = OAuthClientMetadata(client_name="celery-agents", redirect_uris=redirects)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from agents.threads import in_thread
-from agents.toolsets.mcp.logins import Logins
-from agents.toolsets.mcp.loopback import listening
 from app.governance.logins import JournaledLogins
 from app.journal.schema.engine import connect
 from app.journal.schema.models import Memo
@@ -23,18 +20,10 @@ from celery_agents.sealing import Seals
 from deploy.local.servers import LOOPBACK
 from tests.fakes.oauth_server import OAuthServer, standing
 from tests.support.fernet import fernet_key
-from tests.support.mcp_servers import Browser, call, names, on_loop, toolset
+from tests.support.mcp_servers import call, names, on_loop, signed_in, toolset
 
 OLD, NEW = Seals([fernet_key("old")]), Seals([fernet_key("new"), fernet_key("old")])
 PROCESSES = 4
-
-
-class Person(Logins):
-    """A person's login, which goes to the journal."""
-
-    def __init__(self, person: Any, kept: JournaledLogins) -> None:
-        super().__init__(person)
-        self.keep = kept.keep  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -62,16 +51,9 @@ def rows(journal_url: str) -> str:
     return found
 
 
-async def sign_in(server: OAuthServer, kept: JournaledLogins) -> None:
-    async with listening(0, Browser().open) as person:
-        desk = toolset(url=f"{server.url}/mcp", logins=Person(person, kept), auth={"login": True})
-        await names(desk)
-        await desk.aclose()
-
-
 @on_loop
 async def _renewed_at_once(server: OAuthServer, processes: list[JournaledLogins]) -> None:
-    await sign_in(server, processes[0])
+    await signed_in(f"{server.url}/mcp", "desk", processes[0].keep)
     desks = [
         toolset(url=f"{server.url}/mcp", logins=one, auth={"login": True}) for one in processes
     ]

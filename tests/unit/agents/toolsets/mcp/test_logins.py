@@ -22,6 +22,7 @@ from agents.toolsets.mcp.toolset import McpToolset
 from celery_agents.errors import ConfigurationError, ProviderUnavailableError
 from deploy.local.servers import LOOPBACK
 from tests.fakes.oauth_server import OAuthServer, standing
+from tests.support import mcp_servers
 from tests.support.mcp_servers import Browser, call, closed, names, on_loop, toolset
 
 COMMAND = "celery -A app agents mcp login desk"
@@ -62,11 +63,9 @@ async def worker(
 
 async def signed_in(server: OAuthServer, **auth: Any) -> dict[str, Any]:
     """The login of a person."""
-    async with listening(0, Browser().open) as person:
-        logins = Kept(person)
-        async with worker(server, logins, {**LOGIN, **auth}) as desk:
-            await names(desk)
-        return dict(logins.last)
+    logins = Kept()
+    await mcp_servers.signed_in(f"{server.url}/mcp", "desk", logins.keep, **auth)
+    return dict(logins.last)
 
 
 @on_loop
