@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from app.journal.schema.models import Entry
+from app.journal.schema.models import Entry, Worker
 from bench.journals import journals
 from bench.locked import TOTALS, app, deposit
 from bench.one_worker import QUIET, one_worker
@@ -31,6 +31,8 @@ _MODULES = {"AGENTS_MODULES": "bench.summing"}
 KEYS, MESSAGES, AT_ONCE = int(os.environ.get("BENCH_ACTOR_KEYS", "1000")), 100, 500
 WORKERS, SOON_S, FROZEN_S = 4, 3_600.0, 6.0
 RAY = ("ray==2.49.2",)
+#: No line for each message, of whoever takes it.
+_LOG = ("--loglevel", "WARNING")
 _FOLDER = Path(__file__).parent
 
 
@@ -63,9 +65,11 @@ def _wanted() -> dict[str, int]:
 
 def ours(url: str, tenant: str, *, faults: bool) -> dict[str, Any]:
     """Tell actors; with faults two workers are killed and one frozen meanwhile."""
-    with one_worker(url=url, env=_MODULES | (FAST if faults else {})) as stack:
+    env, since = _MODULES | (FAST if faults else {}), time.time()
+    with one_worker(*_LOG, url=url, env=env, ready=False) as stack:
         for _ in range(WORKERS - 1):
-            stack.worker([*QUIET])
+            _worker(stack)
+        eventually(lambda: _begun(stack, since) == WORKERS, "up", timeout_s=SOON_S)
         begun, messages = time.monotonic(), _messages()
         for start in range(0, len(messages), AT_ONCE):
             some = messages[start : start + AT_ONCE]
@@ -85,11 +89,20 @@ def _fault(stack: Stack, share: float) -> None:
     for at, which in ((1 / 3, 0), (2 / 3, 1)):
         if at <= share < at + step:
             stack.workers[which].kill()
-            stack.worker([*QUIET])
+            _worker(stack)
     if 1 / 2 <= share < 1 / 2 + step:
         stack.freeze(stack.workers[2])
         time.sleep(FROZEN_S)
         stack.workers[2].resume()
+
+
+def _worker(stack: Stack) -> None:
+    stack.worker([*_LOG, *QUIET], ready=False)
+
+
+def _begun(stack: Stack, since: float) -> int:
+    query = select(func.count()).where(Worker.started_at >= since)
+    return int(stack.read(lambda c: c.execute(query).scalar_one()))
 
 
 def _totals(stack: Stack, tenant: str) -> dict[str, int]:
@@ -118,7 +131,7 @@ def locked() -> dict[str, Any]:
     """The same by tasks of Celery, each of which holds a lock of its key."""
     with one_worker(ready=True) as stack:
         app.conf.update(broker_url=stack.redis_url)
-        command = [sys.executable, "-m", "celery", "-A", "bench.locked", "worker", "-l", "ERROR"]
+        command = [sys.executable, "-m", "celery", "-A", "bench.locked", "worker", *_LOG]
         command += ["--pool", "threads", "-c", "8", "--without-mingle", "--without-gossip"]
         env = {**os.environ, "REDIS_URL": stack.redis_url}
         workers = [subprocess.Popen([*command, "-n", f"w{n}"], env=env) for n in range(WORKERS)]

@@ -32,6 +32,7 @@ from app.execution.acting.hearing import (
     line_of,
     most_of,
     stopped_by,
+    told_now,
 )
 from app.execution.context import Step
 from app.execution.forks import begun_fork
@@ -161,8 +162,8 @@ def _news(step: Step, request: Flow, kept: Kept, seen: _Seen) -> News:
     Ends among these are of what it waited for before, and stand in its history now.
     """
     news, instance, most = seen[1], kept.instance, most_of(request, kept.instance)
-    if not instance.open and most is None and len(news.signals) < FEW:
-        signals = [one for one in news.signals if one.seq > kept.heard]
+    if not instance.open and len(news.signals) < FEW:
+        signals = told_now([one for one in news.signals if one.seq > kept.heard], most)
         return news._replace(ends=[], signals=signals)
     return step.runtime.journal.flows.news(step.claim, [*instance.open], kept.heard, most)
 

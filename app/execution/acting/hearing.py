@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agents.flows.history import Line
@@ -40,6 +40,18 @@ def most_of(request: Flow, instance: Instance) -> int | None:
     if not is_actor(request):
         return None
     return BATCH if instance.inbox.hears else 0
+
+
+def told_now(signals: Sequence[NewSignal], most: int | None) -> list[NewSignal]:
+    """Those of a flow's signals that it is told now: of others than cancellations so many."""
+    left, told = len(signals) if most is None else most, list[NewSignal]()
+    for one in signals:
+        if one.kind == "cancel":
+            told.append(one)
+        elif left:
+            left -= 1
+            told.append(one)
+    return told
 
 
 def keeps_s(claim: Claimed, settings: Settings) -> float | None:

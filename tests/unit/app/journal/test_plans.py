@@ -191,7 +191,8 @@ class Plans:
 
 
 def _ask_postgres(cursor: Any, statement: str, parameters: Any) -> list[str]:
-    cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+    asked = statement.split("; ")[-1]  # an advisory lock stands before what is read under it
+    cursor.execute(f"EXPLAIN (FORMAT JSON) {asked}", parameters)
     (answer,) = cursor.fetchone()
     explained = json.loads(answer) if isinstance(answer, str) else answer
     return [told for node in _nodes(explained[0]["Plan"]) if (told := _scan(node))]
