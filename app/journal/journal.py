@@ -99,9 +99,8 @@ class Journal:
         self._beat(lambda c: workers.leave(c, self.me))
         with self._hearts:
             self._heart.close()
-        self._members.close()
-        self.flows.close()
-        self.findings.close()
+        for kept in (self._members, self.flows, self.findings):
+            kept.close()
         self.engine.dispose()
 
     # -- writes, in group commits
