@@ -222,7 +222,9 @@ SHARP: dict[str, list[Case]] = {
         Case.of("resting", "rest r+s|signal s|mail r+s"),
         Case.of("resting", "rest r+s|cancel s"),
         Case.of("resting", "rest r+s|hand-back s"),
+        Case.of("resting", "rest r+s|end s"),
         Case.of("resting", "rest r+s|mail r+s|mail r+s"),
+        Case.of("resting", "rest s|mail r+s|cancel s"),
     ],
     "what a requeue keeps": [Case.of("dead", "requeue r|over r")],
     "answers that are lost": [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-GROUPS = range(1, 22)
+GROUPS = range(1, 23)
 
 
 @dataclass(frozen=True, slots=True)
@@ -494,5 +494,35 @@ MENDS = [
         ],
         ["asked for again as it is cleaned"],
         "a run has nothing of one before",
+    ),
+    Mend(
+        "many that wait at once write what has moved on",
+        22,
+        [
+            Edit(
+                "app.journal.resting",
+                "    .order_by(_S.id)\n    .with_for_update(key_share=True)\n",
+            )
+        ],
+        ["many that wait at once as something comes"],
+    ),
+    Mend(
+        "many that wait at once lock their joins last",
+        22,
+        [
+            Edit(
+                "app.journal.resting",
+                "    locks.lock(connection, [(one.claim.id, one.claim.run_id) for one in rests])\n",
+            )
+        ],
+        ["many that wait at once as something comes"],
+        "no deadlocks",
+    ),
+    Mend(
+        "who is told something waits for a join that is younger than his locks",
+        22,
+        [Edit("app.journal.schema.locks", "_LOCK.with_for_update(skip_locked=True)", "_LOCK")],
+        ["many that wait at once as something comes"],
+        "no deadlocks",
     ),
 ]

@@ -191,7 +191,7 @@ class Plans:
 
 
 def _ask_postgres(cursor: Any, statement: str, parameters: Any) -> list[str]:
-    asked = statement.split("; ")[-1]  # an advisory lock stands before what is read under it
+    *_, asked = statement.split("; ")  # an advisory lock stands before what is read under it
     cursor.execute(f"EXPLAIN (FORMAT JSON) {asked}", parameters)
     (answer,) = cursor.fetchone()
     explained = json.loads(answer) if isinstance(answer, str) else answer
