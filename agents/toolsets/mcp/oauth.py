@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+import anyio
 import httpx2
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.auth.utils import (
@@ -37,6 +38,8 @@ from celery_agents.errors import ConfigurationError
 _TRIES = 4
 #: Seconds for an answer of an authorization server.
 _ANSWER_S = 30.0
+#: Seconds for a renewal that is under way as its connection is closed: less than a worker waits.
+_SETTLE_S = 6.0
 #: A time that is over, as the SDK reads one.
 _OVER = 1.0
 
@@ -56,6 +59,9 @@ class Authorised(httpx2.Auth):
         if (tokens := context.current_tokens) is not None:
             found += [tokens.access_token, tokens.refresh_token]
         return [secret for secret in found if secret]
+
+    async def settled(self) -> None:
+        """Wait for what is under way and must not be left, before its connections are closed."""
 
     async def async_auth_flow(
         self, request: httpx2.Request
@@ -133,6 +139,7 @@ class AuthorisedByLogin(Authorised):
         self._name, self._url, self._logins = name, url, logins
         self._known: OAuthToken | None = None
         self._refusal: Exception | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     async def _authorise(self, request: httpx2.Request, refused: httpx2.Response | None) -> bool:
         if self._refusal is not None:  # nobody is asked twice for one connection
@@ -158,8 +165,14 @@ class AuthorisedByLogin(Authorised):
             await self._asked(request, None)
         elif self._provider.context.can_refresh_token() and not step_up:
             # A token that was asked for and not kept would be the end of the login.
-            await asyncio.shield(self._refreshed(request, before))
+            self._renewing = asyncio.create_task(self._refreshed(request, before))
+            await asyncio.shield(self._renewing)
         return self._holds(before)
+
+    async def settled(self) -> None:
+        if self._renewing is not None and not self._renewing.done():
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([self._renewing], timeout=_SETTLE_S)
 
     async def _refreshed(self, request: httpx2.Request, before: str | None) -> None:
         async with self._logins.renewing(self._name):

@@ -90,8 +90,12 @@ class ServerWay:
             client.headers.update(self._headers())
             client.auth = self._authorised = self._provided(url, client, outside)
             asked: Any = _Asked(client, self.said)
-            async with streamable_http_client(url, http_client=asked) as streams:
-                yield streams
+            try:
+                async with streamable_http_client(url, http_client=asked) as streams:
+                    yield streams
+            finally:
+                if self._authorised is not None:
+                    await self._authorised.settled()
 
     def _headers(self) -> dict[str, str]:
         auth = self._entry.auth

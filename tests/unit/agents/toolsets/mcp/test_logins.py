@@ -200,7 +200,9 @@ async def test_calls_at_once_renew_a_login_once(server: OAuthServer) -> None:
 
 
 @on_loop
-async def test_a_call_that_is_cancelled_as_it_renews_loses_no_login(server: OAuthServer) -> None:
+async def test_a_connection_that_is_closed_as_it_renews_loses_no_login(
+    server: OAuthServer,
+) -> None:
     logins = Kept(login=await signed_in(server))
     async with worker(server, logins) as desk:
         await names(desk)
@@ -208,10 +210,12 @@ async def test_a_call_that_is_cancelled_as_it_renews_loses_no_login(server: OAut
         server.answers.clear()
         asking = asyncio.create_task(call(desk, "add", a=1, b=2))
         await asyncio.to_thread(server.waits.wait, 60)
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
+        closing = asyncio.create_task(desk.aclose())
+        await asyncio.wait([closing], timeout=0.1)
         server.answers.set()
+        await closing
+        with pytest.raises(ToolFailedError, match="was lost"):
+            await asking
         assert await call(desk, "add", a=1, b=2) == {"result": 3}
     assert server.grants == ["authorization_code", "refresh_token"]
 

@@ -192,14 +192,16 @@ async def test_a_call_may_last_as_long_as_it_tells_that_it_goes_on() -> None:
 async def test_connecting_that_is_cancelled_leaves_no_process() -> None:
     await warm()
     before = held()
+    cancelled = 0
     for number in range(MANY_CONNECTS):
         desk = toolset()
         asking = asyncio.create_task(call(desk, "add", a=1, b=1))
-        await asyncio.sleep(0.004 * number)
+        await asyncio.sleep(0.024 * number / MANY_CONNECTS)
         asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
+        await asyncio.wait([asking])
+        cancelled += asking.cancelled()  # else it was quicker, on a machine that is busy
         await desk.aclose()
+    assert cancelled
     await nothing_left(before)
 
 
