@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from sqlalchemy import Engine
 
 from app.concurrency.fibers import blocking
 from app.concurrency.loop import Work, process_loop
@@ -114,9 +115,7 @@ class Runtime:
             lambda: self.journal.memos,
         )
         self.seals = settings.seals
-        engine = connect_as(settings)
-        ensure_schema(engine)
-        Encryption(engine).begin()
+        engine = _engine_of(settings)
         self.intake = Intake.connect(settings)
         self.journal = Journal(
             engine,
@@ -318,6 +317,14 @@ def close_runtime(app: Celery) -> None:
     if held is not None and held.value is not None:
         held.value.close()
         held.drop()
+
+
+def _engine_of(settings: Settings) -> Engine:
+    """Open the journal's database, which has this version's tables then."""
+    engine = connect_as(settings)
+    ensure_schema(engine)
+    Encryption(engine).begin()
+    return engine
 
 
 def _caps(settings: Settings) -> Caps:

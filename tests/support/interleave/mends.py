@@ -521,7 +521,7 @@ MENDS = [
     Mend(
         "who is told something waits for a join that is younger than his locks",
         22,
-        [Edit("app.journal.schema.locks", "_LOCK.with_for_update(skip_locked=True)", "_LOCK")],
+        [Edit("app.journal.schema.locks", "_JOINS.with_for_update(skip_locked=True)", "_LOCK")],
         ["many that wait at once as something comes"],
         "no deadlocks",
     ),
