@@ -40,7 +40,7 @@ class SharedLimits:
     """The limits of one process.
 
     Args:
-        scripts: of the Redis that has them; the breakers' own, so that both are one write.
+        shared: scripts of the Redis that has them; the breakers' own, so that both are one write.
         policies: by name.
         lease_s: how long a slot is held that nobody renews.
         standing: the place of this worker among those that live, and their number, for the time
@@ -86,8 +86,7 @@ class SharedLimits:
         beside: tuple[Wanted, ...] = (),
     ) -> Ticket:
         """The ticket of a request to an agent; it wants what is ``beside`` too."""
-        tenant = asker.tenant
-        key = (agent.deployment, agent.kind, tenant, beside)
+        key = (agent.deployment, agent.kind, tenant := asker.tenant, beside)
 
         def wants(run_id: str = "") -> tuple[Wanted, ...]:
             about = replace(about_of(agent), tenant=tenant, run=run_id)
