@@ -15,7 +15,7 @@ from celery_agents import Client
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import SOON_S, Stack, eventually
 
-pytestmark = pytest.mark.databases("postgres")
+pytestmark = pytest.mark.databases("sqlite")
 
 KB = 1_000
 #: Beside what is fixed for each row: names, policies and where its parts are.

@@ -20,7 +20,7 @@ from app.settings import Settings
 from tests.integration.harness import FAST, Stack
 from tests.support.api import Asked, in_process, made_key, settings
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("postgres")
 
 ASK = {"task": "ask", "agent": "noop", "input": 1}
 CHAT: Any = {"role": "user", "content": "hello"}

@@ -19,7 +19,7 @@ from tests.integration.harness import COROUTINES, FAST, SOON_S, Location, Stack,
 from tests.support.redis_server import RedisServer
 from tests.unit.agents.caching.test_likeness import POLARITY
 
-pytestmark = pytest.mark.databases("postgres")
+pytestmark = pytest.mark.databases("sqlite")
 
 
 @pytest.fixture

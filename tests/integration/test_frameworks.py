@@ -23,7 +23,7 @@ from tests.support.framed_team import (
     through_kills,
 )
 
-pytestmark = pytest.mark.databases("postgres")
+pytestmark = pytest.mark.databases("sqlite")
 
 MODULES = {**FAST, "AGENTS_MODULES": '["tests.support.framed"]'}
 

@@ -24,13 +24,14 @@ from celery_agents.errors import (
 )
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 
-#: Documents of the run whose worker is killed twice; 20,000 are the ones that users have.
-DOCUMENTS = int(os.environ.get("AGENTS_TEST_DOCUMENTS", "1500"))
+#: Documents of the run whose worker is killed twice; 20,000 are the ones that users have. They are
+#: so large that a few hundred fill several pages: each of them is a step.
+DOCUMENTS, SIZE = int(os.environ.get("AGENTS_TEST_DOCUMENTS", "600")), 600
 SOME = 1_400
 pytestmark = [
     pytest.mark.databases("both"),
-    pytest.mark.timeout(1_800),
-]  # thousands of steps, on a busy machine, too
+    pytest.mark.timeout(1_800),  # thousands of steps, on a busy machine, too
+]
 
 
 def states(stack: Stack, run_id: str) -> Counter[str]:
@@ -151,7 +152,7 @@ def _has(counted: Path, number: int) -> bool:
 def test_a_worker_killed_twice(anywhere: Stack, counted: Path, at_once: int | None) -> None:
     worker = anywhere.worker()
     path = str(counted)
-    orders: Iterator[JsonValue] = ({"path": path, "value": text} for text in texts(DOCUMENTS))
+    orders: Iterator[JsonValue] = ({"path": path, "value": text} for text in texts(DOCUMENTS, SIZE))
     run = anywhere.client.map("count", orders, max_concurrent=at_once)
     for done_by_then in (DOCUMENTS // 8, DOCUMENTS // 2):
         eventually(partial(_has, counted, done_by_then), timeout_s=600)
@@ -164,4 +165,4 @@ def test_a_worker_killed_twice(anywhere: Stack, counted: Path, at_once: int | No
     assert len(done) == DOCUMENTS
     # What ran as a worker died ran again, unless its end was written.
     assert sum(done.values()) - DOCUMENTS <= DOCUMENTS // 4
-    assert [outcome.value for _, outcome in run.results()] == [*texts(DOCUMENTS)]
+    assert [outcome.value for _, outcome in run.results()] == [*texts(DOCUMENTS, SIZE)]

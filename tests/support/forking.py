@@ -46,6 +46,7 @@ PRELOADED = {
         "logging.handlers",
         "sqlalchemy.dialects.postgresql.psycopg2",
         "sqlalchemy.dialects.sqlite",
+        "app.cli.commands",
         "app.factory",
         "app.execution.task",
         "app.messaging.consumer",
