@@ -2,11 +2,16 @@
 
 Tenants' messages stand in lists of their own, and a queue with any has a *ring*: who has something
 there, for each priority. A place in the ring is one number: the priority, then what the tenant has
-in flight ÷ its weight, then when it was last served. So what comes first there is next: priority
-first, then whoever uses the fewest slots for its weight, then who waits longest. Counts of messages
-that went out would give 91 % of the slots to steps of ten seconds beside such of one. In flight is
-what consumers hold and have not acknowledged, times the part of that time for which it uses slots,
-as their pools measure it: of short steps, much of the time goes to what comes before and after.
+in flight ÷ its weight and its debt, then when it was last served. So what comes first there is
+next: priority first, then whoever uses the fewest slots for its weight, then who waits longest.
+Counts of messages that went out would give 91 % of the slots to steps of ten seconds beside such of
+one. In flight is what consumers hold and have not acknowledged.
+
+A debt is the seconds of slots ÷ weight, as the consumers' pools measure them, that a tenant has had
+more than whoever waits and has had the fewest. Shares by what is in flight alone would lean: what
+is held uses no slot while it is claimed and written down, much of a short step's time, and the slot
+goes meanwhile to whoever waits in the worker. By the debt that is given back. It fades, so that
+nobody pays for long ago.
 
 Messages of nobody in particular are another tenant's as long as there is a ring; without one they
 are taken as ever, and nothing is counted.
@@ -33,9 +38,9 @@ LOADS = 64
 LOAD_MOST = 2 ** (RING_BITS - SERVED_BITS) - 1
 #: Messages of plain producers that one take looks through for tenants.
 SORTED_MAX = 200
-#: Of the seconds that were told before so many stay with each time that more are told; and however
-#: short its steps are, a tenant is charged this part of a slot for each message.
-USES_KEPT, LEAST_USE = 0.7, 0.05
+#: So many seconds of debt count as a message in flight; and the part of a debt that stays each time
+#: that all is counted anew, which is every second or two.
+DEBT_S, DEBT_KEPT = 10.0, 0.99
 #: Bytes of a tenant's name in a header: 64 characters of UTF-8.
 NAME_BYTES = 256
 
@@ -57,36 +62,31 @@ local RING, HELD, HOLDERS = '{names.RING}', '{names.HELD}', '{names.HOLDERS}'
 local MARK, SEPARATOR = {lua_text(names.TENANT_LIST)}, {lua_text(Channel.sep)}
 local COUNTED, LOADS, LOAD_MOST = SEPARATOR .. '{COUNTED_STEP}', {LOADS}, {LOAD_MOST}
 local PRIORITY, LOAD, SERVED_MOST = 2 ^ {RING_BITS}, 2 ^ {SERVED_BITS}, 2 ^ {SERVED_BITS} - 1
-local USES, LEAST_USE, KEPT = '{names.HELD}:uses', {LEAST_USE}, {USES_KEPT}
-local LATER = '{names.HELD}:later'
+local DEBT, KEPT, LATER = {DEBT_S}, {DEBT_KEPT}, '{names.HELD}:later'
 local WEIGHTS = {{{told}}}
 """
         """
-local function place(priority, held, served, tenant, use)
-  -- Half a message more, as by the divisors of A. Sainte-Laguë: else whoever is ahead by less than
-  -- a message stays so. Whoever has nothing is first, whatever the others weigh.
-  local used = held > 0 and (held + 0.5) * use or 0
-  local load = math.min(math.floor(LOADS * used / (WEIGHTS[tenant] or 1)), LOAD_MOST)
-  return priority * PRIORITY + load * LOAD + served
+local function weight(tenant) return WEIGHTS[tenant] or 1 end
+local function place(priority, held, served, tenant, debt)
+  local load = math.floor(LOADS * (held / weight(tenant) + debt / DEBT))
+  return priority * PRIORITY + math.min(load, LOAD_MOST) * LOAD + served
 end
 local function whole(n) return string.format('%.0f', n) end
 
 -- Of a tag: the consumer that has it, the queue and the tenant, if it counts for one.
 local function owner(tag) return string.match(tag, '^([^.]*)%.[^\\n]*\\n(.*)\\n([^\\n]*)$') end
 
--- The part of the time for which messages of a tenant are held that they use slots.
-local function use_of(tenant)
-  local told = redis.call('HGET', USES, tenant)
-  local used, held = string.match(told or '', '^(%S+) (%S+)$')
-  if not used or tonumber(held) <= 0 then return 1 end
-  return math.max(math.min(used / held, 1), LEAST_USE)
+-- What is known of a tenant in a queue: messages in flight, when it was last served, its debt.
+local function known_of(of)
+  local found = redis.call('HMGET', HELD, 'n' .. of, 's' .. of, 'd' .. of)
+  return tonumber(found[1] or 0), tonumber(found[2] or 0), tonumber(found[3] or 0)
 end
 
-local function move(queue, tenant, held, served)
-  local places, use = {}, use_of(tenant)
+local function move(queue, tenant, held, served, debt)
+  local places = {}
   for priority = 0, 9 do
     local n = #places
-    places[n + 1] = whole(place(priority, held, served, tenant, use))
+    places[n + 1] = whole(place(priority, held, served, tenant, debt))
     places[n + 2] = priority .. ':' .. tenant
   end
   redis.call('ZADD', RING .. queue, 'XX', unpack(places))
@@ -101,14 +101,14 @@ end
 -- So many messages of a tenant are no longer in flight.
 local function lower(queue, tenant, by)
   local of = queue .. '\\n' .. tenant
-  local known = redis.call('HMGET', HELD, 'n' .. of, 's' .. of)
-  local held = math.max(tonumber(known[1] or 0) - by, 0)
+  local held, served, debt = known_of(of)
+  held = math.max(held - by, 0)
   if held == 0 then
     redis.call('HDEL', HELD, 'n' .. of)
   else
     redis.call('HSET', HELD, 'n' .. of, held)
   end
-  move(queue, tenant, held, tonumber(known[2] or 0))
+  move(queue, tenant, held, served, debt)
 end
 
 -- The same by the tags of messages. Of consumers that hold nothing any more nothing counts.
@@ -178,13 +178,8 @@ local known, served, gone = {}, nil, {}
 local function share(queue, tenant)
   local of = queue .. '\\n' .. tenant
   if not known[of] then
-    local found = redis.call('HMGET', HELD, 'n' .. of, 's' .. of)
-    known[of] = {
-      held = tonumber(found[1] or 0),
-      served = tonumber(found[2] or 0),
-      use = use_of(tenant),
-      bulk = clock[2] % 2 == 0,
-    }
+    local held, last, debt = known_of(of)
+    known[of] = {held = held, served = last, debt = debt, bulk = clock[2] % 2 == 0}
   end
   return known[of]
 end
@@ -210,7 +205,7 @@ local function fair_pop(queue, priority, ordinary, bulk)
     local at, tenant = string.match(head[1] or '', '^(%d+):(.*)$')
     if tonumber(at) ~= priority then return nil end
     local own = share(queue, tenant)
-    local right = place(priority, own.held, own.served, tenant, own.use)
+    local right = place(priority, own.held, own.served, tenant, own.debt)
     if right > tonumber(head[2]) then
       redis.call('ZADD', RING .. queue, whole(right), head[1])
     else
@@ -227,7 +222,7 @@ local function fair_pop(queue, priority, ordinary, bulk)
         if redis.call('EXISTS', first, second) == 0 then
           redis.call('ZREM', RING .. queue, head[1])
         else
-          right = place(priority, own.held, own.served, tenant, own.use)
+          right = place(priority, own.held, own.served, tenant, own.debt)
           redis.call('ZADD', RING .. queue, whole(right), head[1])
         end
         if tenant ~= '' then gone[queue] = (gone[queue] or 0) + 1 end
@@ -277,10 +272,10 @@ redis.call('ZREM', KEYS[2], unpack(ARGV))
 lower_all(counted)
 """
 
-#: Says that a consumer holds its messages, and counts anew what is in flight, if nobody has done so
-#: just now. Returns 0 once tenants have nothing in any of these queues, nor in flight.
-#: KEYS: index of unacked. ARGV: consumer, lease in seconds, ms between two counts; of each tenant
-#: the seconds for which it used slots and held messages here, since it was said before; tags of
+#: Says that a consumer holds its messages, and counts anew what is in flight and who is in debt, if
+#: nobody has done so just now. Returns 0 once tenants have nothing in any of these queues, nor in
+#: flight. KEYS: index of unacked. ARGV: consumer, lease in seconds, ms between two counts; of each
+#: queue and tenant the seconds for which it used slots here, since it was said before; tags of
 #: messages that are held for later (``countdown``) and use nothing until then, with that time;
 #: queues.
 TEND = """
@@ -288,11 +283,9 @@ local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
 redis.call('ZADD', HOLDERS, string.format('%.6f', now), ARGV[1])
 for _, told in ipairs(cjson.decode(ARGV[4])) do
-  local tenant, used, held = unpack(told)
-  local before = redis.call('HGET', USES, tenant)
-  local a, b = string.match(before or '', '^(%S+) (%S+)$')
-  used, held = used + KEPT * (a or 0), held + KEPT * (b or 0)
-  redis.call('HSET', USES, tenant, string.format('%.6f %.6f', used, held))
+  local of, used = unpack(told)
+  local debt = used / weight(string.match(of, '[^\\n]*$'))
+  redis.call('HINCRBYFLOAT', HELD, 'd' .. of, string.format('%.3f', debt))
 end
 for _, told in ipairs(cjson.decode(ARGV[5])) do
   redis.call('ZADD', LATER, string.format('%.6f', told[2]), told[1])
@@ -313,13 +306,14 @@ for _, tag in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
 end
 
 -- What was known of a queue's tenants: those whose counts are to be put right, or forgotten.
-local served, seen = {}, {}
+local served, debts, seen = {}, {}, {}
 local told = redis.call('HGETALL', HELD)
 for n = 1, #told, 2 do
   local kind, of = string.sub(told[n], 1, 1), string.sub(told[n], 2)
   if string.find(of, '\\n', 1, true) then
     seen[of] = true
     if kind == 's' then served[of] = tonumber(told[n + 1]) end
+    if kind == 'd' then debts[of] = tonumber(told[n + 1]) end
     if kind == 'n' and not counts[of] then redis.call('HDEL', HELD, told[n]) end
   end
 end
@@ -329,37 +323,65 @@ for of, n in pairs(counts) do
   busy = 1
 end
 
+local function queue_of(of) return string.match(of, '^(.*)\\n[^\\n]*$') end
+
+-- Of those that wait in a queue the one with the least debt has none; without any nobody has.
+local function forgive(queue, waiting)
+  local least = math.huge
+  for tenant in pairs(waiting) do
+    least = math.min(least, debts[queue .. '\\n' .. tenant] or 0)
+  end
+  for of, debt in pairs(debts) do
+    if queue_of(of) == queue then
+      debts[of] = math.max(debt - least, 0) * KEPT
+      if debts[of] < 0.01 then
+        debts[of] = nil
+        redis.call('HDEL', HELD, 'd' .. of)
+      else
+        redis.call('HSET', HELD, 'd' .. of, string.format('%.3f', debts[of]))
+      end
+    end
+  end
+end
+
 local function put_right(queue)
-  local ring, queued, places = RING .. queue, 0, {}
+  local ring, queued, waiting = RING .. queue, 0, {}
   local function look(priority, tenant)
     local ordinary, bulk = lists_of(queue, priority, tenant)
     local n = redis.call('LLEN', ordinary) + redis.call('LLEN', bulk)
-    queued = queued + n
-    return n > 0
+    if n > 0 then
+      waiting[tenant] = waiting[tenant] or {}
+      table.insert(waiting[tenant], priority)
+    end
+    return n
   end
+  local known = {}
   for _, member in ipairs(redis.call('ZRANGE', ring, 0, -1)) do
     local priority, tenant = string.match(member, '^(%d+):(.*)$')
-    places[tenant] = true
-    if look(tonumber(priority), tenant) then
-      local of = queue .. '\\n' .. tenant
-      local p, held, last = tonumber(priority), counts[of] or 0, served[of] or 0
-      local right = place(p, held, last, tenant, use_of(tenant))
-      redis.call('ZADD', ring, whole(right), member)
-    else
-      redis.call('ZREM', ring, member)
-    end
+    known[tenant] = true
+    local n = look(tonumber(priority), tenant)
+    queued = queued + n
+    if n == 0 then redis.call('ZREM', ring, member) end
   end
   for of in pairs(seen) do  -- an older worker may have given something back
-    local tenant = string.sub(of, 1, #queue + 1) == queue .. '\\n' and string.sub(of, #queue + 2)
-    if tenant and tenant ~= '' and not places[tenant] then
-      for priority = 0, 9 do
-        if look(priority, tenant) then
-          redis.call('ZADD', ring, whole(priority * PRIORITY), priority .. ':' .. tenant)
-          places[tenant] = true
-        end
-      end
+    local tenant = queue_of(of) == queue and string.sub(of, #queue + 2)
+    if tenant and tenant ~= '' and not known[tenant] then
+      for priority = 0, 9 do queued = queued + look(priority, tenant) end
     end
-    if tenant and not places[tenant] and not counts[of] then redis.call('HDEL', HELD, 's' .. of) end
+    if tenant and not known[tenant] and not waiting[tenant] and not counts[of] then
+      redis.call('HDEL', HELD, 's' .. of)
+    end
+  end
+  for priority = 0, 9 do look(priority, '') end  -- nobody in particular stands in no ring
+  forgive(queue, waiting)
+  waiting[''] = nil
+  for tenant, priorities in pairs(waiting) do
+    local of = queue .. '\\n' .. tenant
+    local held, last, debt = counts[of] or 0, served[of] or 0, debts[of] or 0
+    for _, priority in ipairs(priorities) do
+      local right = whole(place(priority, held, last, tenant, debt))
+      redis.call('ZADD', ring, right, priority .. ':' .. tenant)
+    end
   end
   local counted = redis.call('LLEN', queue .. COUNTED)
   if counted > queued then redis.call('LTRIM', queue .. COUNTED, counted - queued, -1) end
@@ -369,7 +391,7 @@ end
 for n = 6, #ARGV do
   if put_right(ARGV[n]) then busy = 1 end
 end
-if busy == 0 then redis.call('DEL', HELD, HOLDERS, USES, LATER) end
+if busy == 0 then redis.call('DEL', HELD, HOLDERS, LATER) end
 return busy
 """
 

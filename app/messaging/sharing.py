@@ -70,7 +70,7 @@ class Holdings:
         if due_at is not None and due_at > time.time():
             self._later[tag] = self._untold[tag] = due_at
         else:
-            self._held.begin(tag, tag.rpartition(OWNED)[2])
+            self._held.begin(tag, _of(tag))
 
     def met_plain(self) -> None:
         """Note that a plain producer's message has named a tenant."""
@@ -93,15 +93,37 @@ class Holdings:
         now = time.time()
         for tag in [tag for tag, due_at in self._later.items() if due_at <= now]:
             del self._later[tag]
-            self._held.begin(tag, tag.rpartition(OWNED)[2])
+            self._held.begin(tag, _of(tag))
         later, self._untold = json.dumps([*self._untold.items()]), {}
-        slots = sharing.slots
-        used = {} if slots is None or slots.meter is None else slots.meter.drain()
-        held = self._held.drain()
-        uses = [[t, used.get(t, 0.0), seconds] for t, seconds in held.items()] if used else []
         pause_ms = round(500 * lease_s / TENDS_A_LEASE)
-        told = [name, lease_s, pause_ms, json.dumps(uses), later, *queues]
+        told = [name, lease_s, pause_ms, json.dumps(self._used(sharing.slots)), later, *queues]
         self.any = bool(client.register_script(sharing.scripts.tend)(keys=[index], args=told))
+
+    def _used(self, slots: Metered | None) -> list[tuple[str, float]]:
+        """The seconds of slots that tenants' messages have used by queue, since this was told.
+
+        Those that the pool has measured of a tenant are its queues' as they had messages here.
+        """
+        held = self._held.drain()
+        if slots is None or slots.meter is None:
+            return [*held.items()]
+        used, whole = slots.meter.drain(), dict[str, float]()
+        for of, seconds in held.items():
+            whole[_tenant(of)] = whole.get(_tenant(of), 0.0) + seconds
+        return [
+            (of, used.get(_tenant(of), 0.0) * seconds / whole[_tenant(of)])
+            for of, seconds in held.items()
+            if seconds
+        ]
+
+
+def _of(tag: str) -> str:
+    """The queue and the tenant of a message, by its tag."""
+    return tag.partition(OWNED)[2]
+
+
+def _tenant(of: str) -> str:
+    return of.rpartition(OWNED)[2]
 
 
 def due_at(eta: object) -> float | None:
