@@ -8,7 +8,9 @@ owner sees that it was late and reserves anew.
 
 An account is a hash: ``g`` says which beginning it is of, ``1`` to ``3`` what was spent (nano-
 dollars, tokens, calls), ``h1`` to ``h3`` what is reserved, ``d1`` to ``d3`` the part of it that is
-in doubt, ``n`` the number of reservations, and ``x…`` each of them.
+in doubt, ``n`` the number of reservations, ``x…`` each of them, and ``t`` when it was last said how
+long it is kept. A command takes longer than all that Lua does with numbers, so what a script
+changes of an account is one.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ local B, CLOSED, KEPT, WARNED = '{names.BUDGET_KEYS}', {CLOSED_MS}, {KEPT_MS}, {
     """
 local SINCE, HELD = B .. 'since', B .. 'held'
 local MOST = 2 ^ 53
-local NUMBERS = {'n', '1', '2', '3', 'h1', 'h2', 'h3', 'd1', 'd2', 'd3'}
+local SPENT, HOLDS, DOUBTS = {'1', '2', '3'}, {'h1', 'h2', 'h3'}, {'d1', 'd2', 'd3'}
+local NUMBERS = {'n', unpack(SPENT)}
+for u = 1, 3 do NUMBERS[4 + u], NUMBERS[7 + u] = HOLDS[u], DOUBTS[u] end
 local function text(x) return string.format('%.0f', x) end
 local function parts(held)
   local found = {}
@@ -38,29 +42,44 @@ local function parts(held)
 end
 -- An account with some of its reservations (x), by their ids, read at once.
 local function read(name, ids)
-  local a, fields = {key = B .. name, x = {}}, {'g', 'z', unpack(NUMBERS)}
+  local a, fields = {key = B .. name, x = {}, set = {}}, {'g', 'z', 't', unpack(NUMBERS)}
   local known = #fields
   for i, id in ipairs(ids) do fields[known + i] = 'x' .. id end
   local f = redis.call('HMGET', a.key, unpack(fields))
-  a.g, a.z = f[1], f[2]
-  for i, field in ipairs(NUMBERS) do a[field] = tonumber(f[2 + i] or 0) end
+  a.g, a.z, a.t = f[1], f[2], f[3]
+  for i, field in ipairs(NUMBERS) do a[field] = tonumber(f[3 + i] or 0) end
   for i, id in ipairs(ids) do a.x[id] = f[known + i] or nil end
   return a
 end
--- Amounts are the digits that came: what Redis adds up is exact. Lua's numbers are as long as sums
--- are small enough, which is one command for all.
-local function add(key, prefix, all, sign)
+-- What is set is written at once, by ``write``.
+local function set(a, field, value)
+  local n = #a.set
+  a.set[n + 1], a.set[n + 2] = field, value
+end
+-- Says anew, now and then, for how long an account is kept.
+local function keep(a)
+  a.kept = now - (a.t or 0) > KEPT / 4
+  if a.kept then set(a, 't', text(now)) end
+end
+local function write(a)
+  if #a.set > 0 then redis.call('HSET', a.key, unpack(a.set)) end
+  if a.kept then redis.call('PEXPIRE', a.key, KEPT) end
+end
+local function count(a, more) set(a, 'n', text(a.n + more)) end
+-- Adds amounts, three each, or takes them away. They are the digits that came, and what Redis adds
+-- up is exact; so are Lua's numbers, as long as they are small enough.
+local function add(a, fields, all, sign)
   for u = 1, 3 do
-    local sum = 0
+    local field, sum = fields[u], 0
     for _, amounts in ipairs(all) do sum = sum + amounts[u] end
-    if sum >= MOST then
+    if a[field] + sum >= MOST then
       for _, amounts in ipairs(all) do
         if tonumber(amounts[u]) > 0 then
-          redis.call('HINCRBY', key, prefix .. u, sign .. amounts[u])
+          redis.call('HINCRBY', a.key, field, (sign or '') .. amounts[u])
         end
       end
     elseif sum > 0 then
-      redis.call('HINCRBY', key, prefix .. u, sign .. text(sum))
+      set(a, field, text(sign and a[field] - sum or a[field] + sum))
     end
   end
 end
@@ -68,12 +87,6 @@ end
 -- doubt, stand behind its amounts.
 local function words(amounts, at, doubtful)
   return amounts[1] .. ' ' .. amounts[2] .. ' ' .. amounts[3] .. ' ' .. at .. ' ' .. doubtful
-end
--- Adds reservations: fields with their words, and the amounts of all.
-local function hold(key, fields, all)
-  redis.call('HSET', key, unpack(fields))
-  redis.call('HINCRBY', key, 'n', #all)
-  add(key, 'h', all, '')
 end
 -- Milliseconds for which accounts are closed; 0: they are open.
 local function closed()
@@ -106,7 +119,8 @@ local accounts, unknown = {}, {'unknown', since}
 for i = 2, behind, 4 do
   local a = read(ARGV[i], ids)
   a.bounds = {tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])}
-  a.fields, a.new, a.was = {}, {}, a.n
+  a.spent, a.held, a.doubted, a.new = {}, {}, {}, {}
+  for u = 1, 3 do a.spent[u], a.held[u], a.doubted[u] = a[SPENT[u]], a[HOLDS[u]], a[DOUBTS[u]] end
   if a.g ~= since then
     local left = a.z and CLOSED - (now - a.z) or 0
     if left > 0 then return all({'closed', left}) end
@@ -122,11 +136,11 @@ local function refused(id, amounts)
     -- One that was read from the journal was not looked at: it is among what is reserved.
     if not x or parts(x)[4] == '0' then
       for u = 1, 3 do
-        local bound, asks = a.bounds[u], tonumber(amounts[u])
+        local bound, asks = a.bounds[u], amounts[u]
         if bound >= 0 and asks > 0 then
           if x then asks = 0 end
-          local spent, held = a['' .. u], a['h' .. u]
-          if spent + a['d' .. u] + asks > bound then
+          local spent, held = a.spent[u], a.held[u]
+          if spent + a.doubted[u] + asks > bound then
             return {'spent', p, u, 1, text(spent), text(held)}
           end
           if not waits and spent + held + asks > bound then
@@ -138,26 +152,30 @@ local function refused(id, amounts)
   end
   return waits
 end
+local yes = {'yes'}
 for i, id in ipairs(ids) do
-  found[i] = refused(id, asked[i])
+  local amounts = {tonumber(asked[i][1]), tonumber(asked[i][2]), tonumber(asked[i][3])}
+  found[i] = refused(id, amounts)
   if not found[i] then
-    found[i] = {'yes'}
+    found[i] = yes
+    local held = words(asked[i], at, '0')
     for _, a in ipairs(accounts) do
       if not a.x[id] then
-        local n = #a.fields
-        a.x[id] = words(asked[i], at, '0')
-        a.fields[n + 1], a.fields[n + 2], a.new[#a.new + 1] = 'x' .. id, a.x[id], asked[i]
-        for u = 1, 3 do a['h' .. u] = a['h' .. u] + asked[i][u] end
+        a.x[id], a.new[#a.new + 1] = held, asked[i]
+        set(a, 'x' .. id, held)
+        for u = 1, 3 do a.held[u] = a.held[u] + amounts[u] end
       end
     end
   end
 end
 for p, a in ipairs(accounts) do
   if #a.new > 0 then
-    if a.was == 0 then redis.call('ZADD', HELD, 'NX', now, ARGV[p * 4 - 2]) end
-    hold(a.key, a.fields, a.new)
+    if a.n == 0 then redis.call('ZADD', HELD, 'NX', now, ARGV[p * 4 - 2]) end
+    count(a, #a.new)
+    add(a, HOLDS, a.new)
   end
-  redis.call('PEXPIRE', a.key, KEPT)
+  keep(a)
+  write(a)
 end
 return found
 """
@@ -166,16 +184,22 @@ return found
 #: accounts were kept as it was read, its key, what is spent (three), then for each reservation its
 #: id, its amounts (three) and whether it is in doubt.
 SEED = """
-local a = read(ARGV[2], {})
+local a, held, doubted = read(ARGV[2], {}), {}, {}
 if redis.call('GET', SINCE) ~= ARGV[1] or a.g == ARGV[1] then return 0 end
 redis.call('DEL', a.key)
+a = read(ARGV[2], {})
 redis.call('HSET', a.key, 'g', ARGV[1], 1, ARGV[3], 2, ARGV[4], 3, ARGV[5])
 for i = 6, #ARGV, 5 do
   local amounts = {ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]}
-  hold(a.key, {'x' .. ARGV[i], words(amounts, '0', ARGV[i + 4])}, {amounts})
-  if ARGV[i + 4] == '1' then add(a.key, 'd', {amounts}, '') end
+  redis.call('HSET', a.key, 'x' .. ARGV[i], words(amounts, '0', ARGV[i + 4]))
+  held[#held + 1] = amounts
+  if ARGV[i + 4] == '1' then doubted[#doubted + 1] = amounts end
 end
-redis.call('PEXPIRE', a.key, KEPT)
+count(a, #held)
+add(a, HOLDS, held)
+add(a, DOUBTS, doubted)
+keep(a)
+write(a)
 redis.call('ZADD', HELD, 'NX', now, ARGV[2])
 return 1
 """
@@ -192,6 +216,8 @@ for i = behind + 1, #ARGV, 4 do
 end
 for i = 2, behind, 4 do
   local a, gone, freed, doubted, spent = read(ARGV[i], ids), {}, {}, {}, {}
+  local sums, bounds = {a['1'], a['2'], a['3']}, {}
+  for u = 1, 3 do bounds[u] = tonumber(ARGV[i + u]) end
   for n, id in ipairs(ids) do
     local x = a.x[id]
     if x then
@@ -200,9 +226,8 @@ for i = 2, behind, 4 do
       gone[#gone + 1], freed[#freed + 1], spent[#spent + 1] = 'x' .. id, held, costs[n]
       if held[5] == '1' then doubted[#doubted + 1] = held end
       for u = 1, 3 do
-        local bound = tonumber(ARGV[i + u])
-        a['' .. u] = a['' .. u] + costs[n][u]
-        if bound > 0 and a['' .. u] >= WARNED * bound
+        sums[u] = sums[u] + costs[n][u]
+        if bounds[u] > 0 and sums[u] >= WARNED * bounds[u]
           and redis.call('HSETNX', a.key, 'w', 1) == 1 then
           table.insert(warned[n], (i + 2) / 4)
         end
@@ -211,10 +236,11 @@ for i = 2, behind, 4 do
   end
   if #gone > 0 then
     redis.call('HDEL', a.key, unpack(gone))
-    redis.call('HINCRBY', a.key, 'n', -#gone)
-    add(a.key, 'h', freed, '-')
-    add(a.key, 'd', doubted, '-')
-    add(a.key, '', spent, '')
+    count(a, -#gone)
+    add(a, HOLDS, freed, '-')
+    add(a, DOUBTS, doubted, '-')
+    add(a, SPENT, spent)
+    write(a)
   end
 end
 return warned
@@ -251,15 +277,16 @@ return found
 
 #: Notes that reservations are in doubt. ARGV: the account's key, their ids.
 DOUBT = """
-local a = read(ARGV[1], {unpack(ARGV, 2)})
+local a, doubted = read(ARGV[1], {unpack(ARGV, 2)}), {}
 for i = 2, #ARGV do
   local held = a.x[ARGV[i]] and parts(a.x[ARGV[i]])
   if held and held[5] == '0' then
-    held[5] = '1'
+    doubted[#doubted + 1] = held
     redis.call('HSET', a.key, 'x' .. ARGV[i], words(held, held[4], '1'))
-    add(a.key, 'd', {held}, '')
   end
 end
+add(a, DOUBTS, doubted)
+write(a)
 return 0
 """
 

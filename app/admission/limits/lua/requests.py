@@ -73,15 +73,16 @@ for i = 2, #ARGV, 3 do
   gone[#gone + 1], found[#found + 1] = ARGV[i], 0
   for n, w in ipairs(wants) do
     if w[1] ~= 'P' and not slots(w) then
-      correct(w, by[n], 'R:')
-      correct(w, by[n], 'X:')
+      correct(w, by[n], 'R')
+      correct(w, by[n], 'X')
     end
   end
   for _, s in ipairs(said) do
     local r = s[1] == 'left' and rate(wants[s[2]])
     if r then
       local level = now + r[3] - s[3] * r[4] - s[4]
-      if level > math.max(read(L .. 'R:' .. r[2]), now) then set_rate('R:' .. r[2], level) end
+      local key = key_of('R', r[2])
+      if level > math.max(read(key), now) then set_rate(key, level) end
     end
   end
 end

@@ -46,14 +46,30 @@ local function read(key)
   return known
 end
 
+-- The key under which something is kept of a want's name; made once a script.
+local named = {}
+local function key_of(kind, name)
+  local of = named[kind]
+  if not of then
+    of = {}
+    named[kind] = of
+  end
+  local key = of[name]
+  if not key then
+    key = L .. kind .. ':' .. name
+    of[name] = key
+  end
+  return key
+end
+
 -- Reads all numbers of a request in one command.
 local function foresee(wants)
   local keys = {}
   for _, w in ipairs(wants) do
-    if w[1] == 'P' then keys[#keys + 1] = L .. 'pause:' .. w[2]
+    if w[1] == 'P' then keys[#keys + 1] = key_of('pause', w[2])
     elseif w[1] == 'R' then
-      keys[#keys + 1] = L .. 'R:' .. w[2]
-      keys[#keys + 1] = L .. 'X:' .. w[2]
+      keys[#keys + 1] = key_of('R', w[2])
+      keys[#keys + 1] = key_of('X', w[2])
     end
   end
   if #keys > 1 then
@@ -96,12 +112,11 @@ end
 local function slots(w) return w[1] == 'S' or w[1] == 'U' end
 
 local function refused(w, who)
-  local key = L .. w[1] .. ':' .. w[2]
   if w[1] == 'P' then
-    local left = read(L .. 'pause:' .. w[2]) - now
+    local left = read(key_of('pause', w[2])) - now
     if left > 0 then return math.ceil(left) end
   elseif slots(w) then
-    local n = most(w)
+    local n, key = most(w), key_of(w[1], w[2])
     if n and redis.call('ZCARD', key) >= n then
       redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
       if redis.call('ZCARD', key) >= n and not redis.call('ZSCORE', key, who) then return -1 end
@@ -109,7 +124,8 @@ local function refused(w, who)
   else
     local r = rate(w)
     if r then
-      local wait = math.max(read(L .. 'R:' .. r[2]), now) + math.min(r[5] * r[4], r[3]) - now - r[3]
+      local paid_off = math.max(read(key_of('R', r[2])), now)
+      local wait = paid_off + math.min(r[5] * r[4], r[3]) - now - r[3]
       if wait > 0 then return math.ceil(wait) end
     end
   end
@@ -123,13 +139,13 @@ local function check(wants, who)
 end
 
 local function hold(w, who, lease)
-  local key = L .. w[1] .. ':' .. w[2]
+  local key = key_of(w[1], w[2])
   redis.call('ZADD', key, now + lease, who)
   kept[key] = lease + KEPT
 end
 
 local function set_rate(key, paid_off)
-  seen[L .. key], changed[L .. key] = paid_off, paid_off
+  seen[key], changed[key] = paid_off, paid_off
 end
 
 -- Every script that takes, gives back or counts something ends with this.
@@ -147,7 +163,10 @@ local function take(wants, who, lease)
       if most(w) then hold(w, who, lease) end
     elseif w[1] ~= 'P' then
       local r = rate(w)
-      if r then set_rate('R:' .. r[2], math.max(read(L .. 'R:' .. r[2]), now) + r[5] * r[4]) end
+      if r then
+        local key = key_of('R', r[2])
+        set_rate(key, math.max(read(key), now) + r[5] * r[4])
+      end
     end
   end
 end
@@ -158,21 +177,22 @@ local function send(wants, later)
   for _, w in ipairs(wants) do
     local r = (w[1] == 'R' or w[1] == 'L') and rate(w)
     if r then
-      local takes = r[5] * r[4]
-      local paid_off = math.max(read(L .. 'X:' .. r[2]), now + later) + takes
-      set_rate('X:' .. r[2], paid_off)
+      local takes, key = r[5] * r[4], key_of('X', r[2])
+      local paid_off = math.max(read(key), now + later) + takes
+      set_rate(key, paid_off)
       early = math.max(early, paid_off - now - math.max(r[3], takes))
     end
   end
   return math.ceil(early)
 end
 
-local function correct(w, by, key)
-  local r = rate(w)
-  if not r or by == 0 then return end
-  local paid_off = read(L .. key .. r[2])
+local function correct(w, by, kind)
+  local r = by ~= 0 and rate(w)
+  if not r then return end
+  local key = key_of(kind, r[2])
+  local paid_off = read(key)
   if by > 0 then paid_off = math.max(paid_off, now) elseif paid_off <= now then return end
-  set_rate(key .. r[2], paid_off + by * r[4])
+  set_rate(key, paid_off + by * r[4])
 end
 
 local function queue_of(w)
@@ -231,7 +251,7 @@ GRANTS = """
 local function release(wants, who)
   for _, w in ipairs(wants) do
     if slots(w) then redis.call('ZREM', L .. w[1] .. ':' .. w[2], who)
-    elseif w[1] ~= 'P' then correct(w, -cost_of(w), 'R:') end
+    elseif w[1] ~= 'P' then correct(w, -cost_of(w), 'R') end
   end
 end
 
