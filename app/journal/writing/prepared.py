@@ -440,11 +440,14 @@ FINISH_RESERVED = Prepared(
             AND calls.step_id = v.step_id AND calls.seq = v.seq AND calls.token = v.token
             AND calls.finished_at IS NULL
         RETURNING v.nano_usd, v.tokens, v.calls, v.accounts
+    ), sums AS (
+        SELECT accounts, sum(nano_usd) AS nano_usd, sum(tokens) AS tokens, sum(calls) AS calls
+        FROM ended GROUP BY accounts
     )
     INSERT INTO spend (account, starts_at, writer, ends_at, nano_usd, tokens, calls)
     SELECT a.value ->> 0, CAST(a.value ->> 1 AS bigint), $11, max(CAST(a.value ->> 2 AS bigint)),
-        sum(ended.nano_usd), sum(ended.tokens), sum(ended.calls)
-    FROM ended, json_array_elements(CAST(ended.accounts AS json)) AS a(value)
+        sum(sums.nano_usd), sum(sums.tokens), sum(sums.calls)
+    FROM sums, json_array_elements(CAST(sums.accounts AS json)) AS a(value)
     GROUP BY 1, 2
     ON CONFLICT (account, starts_at, writer) DO UPDATE SET
         nano_usd = spend.nano_usd + excluded.nano_usd, tokens = spend.tokens + excluded.tokens,

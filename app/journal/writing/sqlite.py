@@ -190,10 +190,14 @@ _FINISH_RESERVED = Statements(
         """
         INSERT INTO spend (account, starts_at, writer, ends_at, nano_usd, tokens, calls)
         SELECT json_extract(a.value, '$[0]'), json_extract(a.value, '$[1]'), :one,
-            max(json_extract(a.value, '$[2]')), sum({6}), sum({7}), sum({8})
-        FROM json_each(:rows) AS v, json_each({9}) AS a, calls
-        WHERE calls.step_id = {0} AND calls.seq = {1} AND calls.token = {2}
-            AND calls.finished_at IS NULL
+            max(json_extract(a.value, '$[2]')), sum(nano_usd), sum(tokens), sum(calls)
+        FROM (
+            SELECT {9} AS accounts, sum({6}) AS nano_usd, sum({7}) AS tokens, sum({8}) AS calls
+            FROM json_each(:rows) AS v, calls
+            WHERE calls.step_id = {0} AND calls.seq = {1} AND calls.token = {2}
+                AND calls.finished_at IS NULL
+            GROUP BY 1
+        ) AS sums, json_each(sums.accounts) AS a
         GROUP BY 1, 2
         ON CONFLICT (account, starts_at, writer) DO UPDATE SET
             nano_usd = spend.nano_usd + excluded.nano_usd,
