@@ -102,7 +102,7 @@ class Passage:
         self._placed = placed or Placed(None)
         self._policies = limits.of(agent, step.tenant)
         self._learns = any(policy.learn for policy in self._policies.values())
-        self._ticket = self._of(needs_of(turn)) if placed is None else placed.ticket
+        self._ticket = self._first(turn) if placed is None else placed.ticket
         self._asked = placed is not None  # whether that one was asked for
         self._itself = True  # whether the turn is its only request
         self._failed: BaseException | None = None
@@ -208,6 +208,12 @@ class Passage:
         except BaseException:
             self._limits.tell(ticket, None)
             raise
+
+    def _first(self, turn: Turn) -> Ticket:
+        ticket = self._of(Needs())
+        if ticket.counts_tokens:
+            ticket.needs = needs_of(turn)
+        return ticket
 
     def _of(self, needs: Needs, agent: Registered | None = None) -> Ticket:
         agent = agent or self._agent

@@ -39,6 +39,11 @@ class Plan:
         #: The keys under which slots are held.
         self.held = tuple(key_of(one.want) for one in wants if isinstance(one.want, _SLOTS))
 
+    @property
+    def counts_tokens(self) -> bool:
+        """True when it matters how many tokens a request takes."""
+        return bool(self._counted)
+
     def wants(self, needs: Needs) -> tuple[Wanted, ...]:
         """The wants of one request."""
         if not self._counted:

@@ -50,6 +50,11 @@ class Ticket:
         return self._plan.text
 
     @property
+    def counts_tokens(self) -> bool:
+        """True when it matters how many tokens it takes."""
+        return self._plan.counts_tokens
+
+    @property
     def costs(self) -> str:
         """The costs of its own."""
         return self._plan.costs(self.needs)
