@@ -271,7 +271,7 @@ class Simulation:
         self.consumer = Consumer(store, **weights)
         self.slots, self.room = slots, slots + slots // AHEAD
         self.sent = Counter[str]()
-        self.clock, self.due = 0.0, list[tuple[float, int, Any]]()
+        self.clock, self.due = 0.0, list[tuple[float, int, Callable[[], None]]]()
         self.numbers = itertools.count()
         self.waiting: dict[str, deque[str]] = {who: deque() for who in steps}
         self.running: dict[str, tuple[str, float]] = {}
@@ -280,8 +280,8 @@ class Simulation:
         self.rng = random.Random(1)
 
     def later(self, seconds: float, what: Callable[..., None], *about: Any) -> None:
-        at = self.clock + seconds
-        heapq.heappush(self.due, (at, next(self.numbers), functools.partial(what, *about)))
+        call: Callable[[], None] = functools.partial(what, *about)
+        heapq.heappush(self.due, (self.clock + seconds, next(self.numbers), call))
 
     def refill(self) -> None:
         for who in self.steps:

@@ -59,9 +59,11 @@ class OwnShare:
         with self._lock:
             return len(self._book.holds.get(key, {}))
 
-    def settle(self, wanted: Sequence[Wanted], who: str, wrong: Sequence[int]) -> None:
+    def settle(
+        self, wanted: Callable[[], Sequence[Wanted]], who: str, wrong: Sequence[int]
+    ) -> None:
         """Free the slots of a request; its costs were wrong by so much."""
-        wants = self._shares(wanted)
+        wants = self._shares(wanted())
         used = {
             want.key: want.cost + by
             for want, by in zip(wants, wrong, strict=True)

@@ -132,10 +132,7 @@ class SharedLimits:
         with self._lock:  # what is renewed after this does not have it any more
             for key in ticket.held:
                 self._held.pop((key, step_id), None)
-
-            def here() -> None:
-                self.share.settle(ticket.wanted, step_id, wrong)
-
+            here = partial(self.share.settle, lambda: ticket.wanted, step_id, wrong)
             return self._pumping("TELL", (ticket.text,), here, own)
 
     def park(self, refusal: NotAdmitted) -> Future[Pumped]:
