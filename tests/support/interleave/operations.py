@@ -307,7 +307,7 @@ def late(hand: Hand, world: World, target: str) -> object:
 
 @verb("take", "claim due")
 def take(hand: Hand, world: World, target: str) -> object:
-    """Whoever finds flows whose time has come claims them."""
+    """Flows whose time has come are claimed by a worker that finds them."""
     return _mine(hand).take_flows()
 
 
