@@ -86,9 +86,8 @@ class Journal:
         self.flows, self.sequels = FlowStore(engine), Sequels(self._writer, self.rules)
         self.findings = Findings(engine, self.rules, me.id)
         self.bounds = Bounds(engine, self.rules.caps.cost)
-        self.ledger, self.letters = Ledger(engine), Letters(engine)
-        self.memos, self.undoing = Memos(engine), Undoings(engine)
-        self.sessions = Exchanges(engine, self._writer)
+        self.ledger, self.letters, self.memos = Ledger(engine), Letters(engine), Memos(engine)
+        self.undoing, self.sessions = Undoings(engine), Exchanges(engine, self._writer)
         self.streams, self.memories = StreamStore(engine), MemoryStore(engine)
         self.schedules = ScheduleStore(engine, wake_grace_s)
         self.targets, self.parents, self.wishes = Targets(engine), Parents(engine), Wishes(engine)
@@ -99,8 +98,9 @@ class Journal:
         self._beat(lambda c: workers.leave(c, self.me))
         with self._hearts:
             self._heart.close()
-        for kept in (self._members, self.flows, self.findings):
-            kept.close()
+        self._members.close()
+        self.flows.close()
+        self.findings.close()
         self.engine.dispose()
 
     # -- writes, in group commits

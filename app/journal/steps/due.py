@@ -6,7 +6,6 @@ was woken waits longer each time, and the caller bounds the number by the queue'
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -98,9 +97,9 @@ _ORDER = (_IN_TURN.priority, _IN_TURN.turn, _IN_TURN.deadline_at)
 _LATE_FLOWS = (
     select(Join.step_id, *_ORDER)
     .join(_IN_TURN.step_id.table, _IN_TURN.step_id == Join.step_id)
-    # Of a locked row it is asked once more; and not so that the index of deadlines would do, which
-    # a server without statistics would then read whole for each flow.
-    .where(Join.state == "open", func.coalesce(Join.deadline_at, math.inf) <= now())
+    # Not its deadline once more: a server without statistics would read all joins for each flow.
+    # One that was let on meanwhile, and waits anew, is woken for nothing then.
+    .where(Join.state == "open")
     .order_by(*_ORDER)
     .limit(_MOST)
     .with_for_update(of=Join, skip_locked=True)
