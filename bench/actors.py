@@ -142,7 +142,8 @@ def locked() -> dict[str, Any]:
         command = [sys.executable, "-m", "celery", "-A", "bench.locked", "worker", *_LOG]
         command += ["--pool", "threads", "-c", "8", "--without-mingle", "--without-gossip"]
         env = {**os.environ, "REDIS_URL": stack.redis_url}
-        workers = [subprocess.Popen([*command, "-n", f"w{n}"], env=env) for n in range(WORKERS)]
+        told: Any = {"env": env, "stdout": subprocess.DEVNULL}
+        workers = [subprocess.Popen([*command, "-n", f"w{n}"], **told) for n in range(WORKERS)]
         try:
             eventually(
                 lambda: len(app.control.ping(timeout=8, limit=WORKERS)) == WORKERS,

@@ -30,9 +30,10 @@ class Sums:
 def main(keys: int, messages: int) -> None:
     """Print how long it took."""
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
-    begun = time.monotonic()
     make: Any = Sums
     actors = [make.remote() for _ in range(PROCESSES)]
+    ray.get([one.add.remote(0, 0) for one in actors])  # its processes are up, as others' workers
+    begun = time.monotonic()
     told = [
         actors[key % PROCESSES].add.remote(key, number)
         for number in range(messages)
