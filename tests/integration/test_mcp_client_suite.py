@@ -11,6 +11,8 @@ import pytest
 from tests.support.client_suite import figures
 from tests.support.conformance import NODE, SUITE
 
+pytestmark = pytest.mark.databases("none")
+
 #: Tokens that are bound to a key of the client (DPoP, an extension) are not asked for.
 UNKNOWN = {
     "auth/dpop: sep-1932-client-token-request-proof",

@@ -21,9 +21,11 @@ from celery_agents.sealing import Seals
 from deploy.local.servers import LOOPBACK
 from tests.fakes.model_server import Does, ModelServer
 from tests.fakes.oauth_server import OAuthServer, standing
-from tests.integration.harness import FAST, SOON_S, Stack
+from tests.integration.harness import FAST, SOON_S, Location, Stack
 from tests.support.fernet import fernet_key
 from tests.support.mcp_servers import signed_in
+
+pytestmark = pytest.mark.databases("both")
 
 KEY = fernet_key("logins")
 CONFIG = """
@@ -49,10 +51,9 @@ def server() -> Iterator[OAuthServer]:
         yield home
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture
 def with_crm(
-    request: pytest.FixtureRequest,
-    redis_url: str,
+    own_location: Location,
     tmp_path: Path,
     model: ModelServer,
     server: OAuthServer,
@@ -60,12 +61,11 @@ def with_crm(
     """A stack of the test's own, on each database, whose agent has a server's tools."""
     config = tmp_path / "agents.toml"
     config.write_text(CONFIG.format(server=server.url, model=model.url))
-    url = request.getfixturevalue(f"{request.param}_journal_url")
     env = {"AGENTS_CONFIG": str(config), "AGENTS_FERNET_KEYS": KEY}
     env |= {"AGENTS_PRIVATE_HOSTS": LOOPBACK}  # where its authorization server is
-    made = Stack(redis_url, url, tmp_path, FAST | env)
+    made = Stack(*own_location, FAST | env)
     made.client.close()
-    made.client = Client(redis_url, fernet_keys=[KEY])
+    made.client = Client(own_location.redis_url, fernet_keys=[KEY])
     yield made
     made.close()
 

@@ -6,22 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agents.patterns import compensate as pattern
-from agents.plan import Expand
-from app.journal.schema.rows import Claimed, HeldSession
+from agents.plan import AwaitedAny, Expand, JoinPolicy
+from app.journal.actors.mailboxes import Mail, MailboxEntry
+from app.journal.schema.rows import Claimed, HeldSession, NewEntry
 from app.journal.sequels import FlowSeen
 from app.journal.steps import compensations
 from app.journal.steps import due as wakes
 from app.journal.steps.calls import Before, Begun, StartCall
 from app.journal.steps.claims import ClaimStep
+from app.journal.steps.expansions import ExpandStep
 from app.journal.steps.finishes import FinishStep, Settle
 from app.journal.tables import health, workers
 from celery_agents import names
+from celery_agents.contracts.flows.entries import ANSWERS
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State
 from celery_agents.errors import InvalidPayloadError, RunBusyError, StepCancelledError
 from tests.support.interleave.ground import NEW, World
 from tests.support.interleave.hands import SAID, Hand
 from tests.support.interleave.stage import Loss
-from tests.support.interleave.worlds import LATER_S, UNDOABLE, joined
+from tests.support.interleave.worlds import ACTOR, LATER_S, UNDOABLE, joined
 from tests.unit.app.journal.support import DONE, FAILED, TIRED, member, step
 
 #: The flow of a world, as its first claim left it.
@@ -339,6 +342,28 @@ def go(hand: Hand, world: World, target: str) -> object:
 @verb("signal", "signal")
 def signal(hand: Hand, world: World, target: str) -> object:
     return hand.signal(target)
+
+
+@verb("mail", "mail")
+def mail(hand: Hand, world: World, target: str) -> object:
+    """Tell actors something, each under the id that it was told before by the same hand."""
+    about = {"name": "add", "value": hand.number}
+    entry = MailboxEntry(f"mail-{hand.number}", about)
+    return hand.mail([Mail(step(name, **ACTOR), [entry]) for name in target.split("+")])
+
+
+@verb("rest", "rest")
+def rest(hand: Hand, world: World, target: str) -> object:
+    """Actors that were told nothing wait on, in one group commit; a cancelled one ends."""
+    held = [_held(hand, world, name) for name in target.split("+")]
+    what = Expand(join=JoinPolicy(kind="any"), awaited=AwaitedAny())
+    rules = hand.journal.rules
+    lines = {c.id: [NewEntry("", f"{ANSWERS}{c.id}", "reply", {}, run_id=c.id)] for c in held}
+    found = hand.batch(*(ExpandStep(c, what, rules, entries=lines[c.id]) for c in held))
+    for claim, expanded in zip(held, found, strict=True):
+        if not expanded.applied:
+            hand.finish(claim, CANCELLED)
+    return found
 
 
 # -- by people, and by what looks after things
