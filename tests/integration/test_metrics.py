@@ -192,20 +192,21 @@ def test_the_api_tells_of_all_workers_once(governed: Stack, port: int) -> None:
             found.update(read(api.get("/metrics").text))
             return found.get(name, -1) >= least
 
-        def shut() -> bool:
-            """A call's end that a slow Redis was not told of is told by the next call."""
-            if probed('agents_breaker_state{breaker="agent:down"}', 1):
+        def told(name: str, least: float, agent: str) -> bool:
+            """The end of a call that a slow Redis was not told of is told by the next one."""
+            if probed(name, least):
                 return True
             with suppress(AgentsError):
-                governed.client.ask("down", 1, retry=ONCE).get(timeout=SOON_S)
+                governed.client.ask(agent, "again", retry=ONCE).get(timeout=SOON_S)
             return False
 
-        eventually(shut, "the breaker is told of", timeout_s=3 * SOON_S)
-        for name, least in (
-            ('agents_budget_used_ratio{budget="company"}', 1e-9),
-            ('agents_healthy{target="journal"}', 0),
+        for name, least, agent in (
+            ('agents_breaker_state{breaker="agent:down"}', 1, "down"),
+            ('agents_budget_used_ratio{budget="company"}', 1e-9, "gpt"),
+            ('agents_healthy{target="journal"}', 0, "known"),
         ):
-            eventually(partial(probed, name, least), f"{name} is told of")
+            look = partial(told, name, least, agent)
+            eventually(look, f"{name} is told of", timeout_s=3 * SOON_S)
         text = api.get("/metrics").text
     assert promtool("check", "metrics", text=text) == ""
     assert found['agents_workers{state="alive"}'] == 1
