@@ -79,14 +79,14 @@ _IS_PAST = (Join.state == "open") & (Join.deadline_at <= now()) & (Join.policy =
 _IS_OURS = Step.parent_id.is_(None) & Step.queue.in_(bindparam("queues", expanding=True))
 
 
-def _past(dialect: str) -> Select[Any]:
+def _past(dialect: str) -> Any:
     """Build what finds those that are the longest past their time, with what they are taken by.
 
     For PostgreSQL so that steps are looked up for these alone, one by one in that order: a server
     without statistics takes few to be due, and would first look up those of all that are.
     """
     if dialect == "sqlite":
-        found = select(Join.step_id, Join.deadline_at, Step.priority, Step.tenant)
+        found: Any = select(Join.step_id, Join.deadline_at, Step.priority, Step.tenant)
         found = found.join(Step, Step.id == Join.step_id).where(_IS_PAST, _IS_OURS)
         return found.order_by(Join.deadline_at).limit(_AMONG)
     late = select(Join.step_id, Join.deadline_at).where(_IS_PAST).order_by(Join.deadline_at)
@@ -97,7 +97,7 @@ def _past(dialect: str) -> Select[Any]:
     return looked_up.order_by(first.deadline_at).limit(_AMONG)
 
 
-def _late_flows(dialect: str) -> Select[Any]:
+def _late_flows(dialect: str) -> Any:
     """Build what locks those that are taken, in their order."""
     past = _past(dialect).subquery().c
     turn = func.row_number().over(
