@@ -283,10 +283,10 @@ class Runtime:
         # A claim that was committed but whose answer was lost runs nowhere. Two beats in a row,
         # since a claim's commit precedes its entry in `active`.
         strays = {(i, token) for i, token in beat.running.items() if i not in self.active}
-        if again := sorted(i for i, _ in strays & self._strays):
+        # Claims ahead are taken away first: a message is in `active` before it looks for its own.
+        lost, ahead = sorted(i for i, _ in strays & self._strays), self.claimed.pop
+        if again := [i for i in lost if ahead(i, None) is not None or i not in self.active]:
             log.warning("Gave back %d claimed steps that do not run here", len(again))
-            for step_id in again:  # its message comes late, and claims it as others do
-                self.claimed.pop(step_id, None)
             self.journal.give_back(again, beat.running)
         self._strays = strays
         self.posted.heard(beat.posted)

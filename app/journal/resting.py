@@ -47,7 +47,8 @@ def rest(connection: Connection, rests: Sequence[Rest], rules: joins.Rules) -> l
     waiting = [one for one in rests if one.claim.token == held.get(one.claim.id)]
     if waiting:
         connection.execute(_WAIT, {"b_ids": [one.claim.id for one in waiting]})
-        connection.execute(_opening(connection.dialect.name), [_opened(one) for one in waiting])
+        opened = [_opened(connection, one) for one in waiting]
+        connection.execute(_opening(connection.dialect.name), opened)
     come = _come(connection, waiting)
     fired = joins.fire_any(connection, sorted(come), rules)
     if entries := [entry for one in waiting for entry in one.entries]:
@@ -83,8 +84,9 @@ _WAIT = (
 )
 
 
-def _opened(one: Rest) -> dict[str, Any]:
-    return {"b_id": one.claim.id, "b_keep": one.join.keep, "b_timeout": one.join.timeout_s}
+def _opened(connection: Connection, one: Rest) -> dict[str, Any]:
+    left_s = joins.left_s(connection, one.join)
+    return {"b_id": one.claim.id, "b_keep": one.join.keep, "b_timeout": left_s}
 
 
 @cache

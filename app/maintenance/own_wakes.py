@@ -76,7 +76,8 @@ class OwnWakes:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._consumer: Any = None
-        self._under_way: dict[str, tuple[Handed, Claimed]] = {}
+        #: By their tokens, too: one may be due again before Celery has done with its message.
+        self._under_way: dict[tuple[str, int], tuple[Handed, Claimed]] = {}
         self._returned: deque[Claimed] = deque()
         #: Called when there are some to be looked at again.
         self.returns: Callable[[], object] = bool
@@ -88,8 +89,8 @@ class OwnWakes:
     def end(self) -> None:
         """Take no more: Celery's consumer stops, or begins anew; it forgets what has not begun."""
         self._consumer = None
-        for step_id in list(self._under_way):
-            self._over(step_id)
+        for _, claim in list(self._under_way.values()):
+            self._over(claim)
 
     def returned(self) -> list[Claimed]:
         """The claims of those that were given back since this was asked before."""
@@ -126,38 +127,42 @@ class OwnWakes:
             self._give_back(mine.pop(step_id).claim)
         handed = Handed(len(mine))
         if mine:
-            claims = {step_id: one.claim for step_id, one in mine.items()}
-            runtime.claimed.update(claims)
-            self._under_way.update((i, (handed, claim)) for i, claim in claims.items())
+            claims = [one.claim for one in mine.values()]
+            runtime.claimed.update((claim.id, claim) for claim in claims)
+            self._under_way.update(((claim.id, claim.token), (handed, claim)) for claim in claims)
             messages = [own_message(runtime.app, one.wake, bulk=bulk) for one in mine.values()]
-            consumer.hub.call_soon(self._deliver, consumer, messages, handed)
+            told = [*zip(messages, claims, strict=True)]
+            consumer.hub.call_soon(self._deliver, consumer, told, handed)
         return handed
 
-    def _deliver(self, consumer: Any, messages: Sequence[Message], handed: Handed) -> None:
+    def _deliver(
+        self, consumer: Any, told: Sequence[tuple[Message, Claimed]], handed: Handed
+    ) -> None:
         """Hand messages to Celery, in its main thread."""
-        for message in messages:
-            step_id = message.headers["id"]
-            ends = partial(self._ended, step_id)
+        for message, claim in told:
+            ends = partial(self._ended, claim)
             try:
                 handle = consumer.strategies[message.headers["task"]]
                 handle(message, None, ends, ends, consumer.on_task_message)
             except Exception as error:  # noqa: BLE001 - it is noted
-                self._over(step_id)
+                self._over(claim)
                 text = "%s is not woken here, but by recovery"
-                note(log, "own_wake", text, step_id, error=error, trace=True)
+                note(log, "own_wake", text, claim.id, error=error, trace=True)
         handed.come()
 
-    def _ended(self, step_id: str, _log: Any, _errors: Any, requeue: bool = False) -> None:
+    def _ended(self, claim: Claimed, _log: Any, _errors: Any, requeue: bool = False) -> None:
         """Note that Celery acknowledges one, which no broker knows, or refuses it."""
-        self._over(step_id, given_back=requeue)
+        self._over(claim, given_back=requeue)
 
-    def _over(self, step_id: str, *, given_back: bool = False) -> None:
-        handed, claim = self._under_way.pop(step_id, (None, None))
-        if handed is None or claim is None:  # its consumer has ended
+    def _over(self, claim: Claimed, *, given_back: bool = False) -> None:
+        handed, _ = self._under_way.pop((claim.id, claim.token), (None, None))
+        if handed is None:  # its consumer has ended
             return
         handed.ended()
         # Whose message Celery has dropped has not begun: it was revoked, or cannot be taken.
-        if self._runtime.claimed.pop(step_id, None) is not None or given_back:
+        claimed = self._runtime.claimed
+        is_there = claimed.get(claim.id) is claim and claimed.pop(claim.id, None) is claim
+        if is_there or given_back:
             self._give_back(claim)
 
     def _give_back(self, claim: Claimed) -> None:

@@ -160,9 +160,11 @@ def wake_caller(connection: Connection, step_id: str, rules: joins.Rules) -> Mai
     row = connection.execute(waits).first()
     if row is None:
         return Mailed()
-    locks.lock(connection, [(step_id, row.run_id)])
+    held = locks.lock(connection, [(step_id, row.run_id)])
     locks.lock_steps(connection, [step_id])
     state = connection.execute(select(_S.state).where(_S.id == step_id)).scalar()
     if state != State.WAITING:
         return Mailed()
+    if step_id not in held and not locks.lock_free(connection, [step_id]):
+        return Mailed(again=True)  # it has begun to wait since, and is held by somebody
     return Mailed(joins.fire(connection, step_id, rules))

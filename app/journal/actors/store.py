@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from app.concurrency.fibers import blocking, sleep
 from app.journal.actors import mailboxes
-from app.journal.actors.mailboxes import Mail
+from app.journal.actors.mailboxes import Mail, Mailed
 from app.journal.schema.models import Entry, Step, table
 from app.journal.schema.rows import Aftermath
 from app.journal.schema.sealed import opened_entry, sealed_by
@@ -47,19 +47,21 @@ class ActorStore:
 
     def post(self, mails: Sequence[Mail]) -> Aftermath:
         """Put messages into mailboxes; see :func:`mailboxes.post`."""
-        after, give = Aftermath(), partial(mailboxes.post, mails=mails, rules=self.journal.rules)
+        return self._told(partial(mailboxes.post, mails=mails, rules=self.journal.rules))
+
+    def wake(self, step_id: str) -> Aftermath:
+        """Let a step that waits for an answer look for it."""
+        rules = self.journal.rules
+        return self._told(partial(mailboxes.wake_caller, step_id=step_id, rules=rules))
+
+    def _told(self, give: Callable[[Connection], Mailed]) -> Aftermath:
+        after = Aftermath()
         for _ in range(_LOOKS):
             posted = in_transaction(self.journal.engine, give)
             after.add(posted.aftermath)
             if not posted.again:
                 return after
-        raise _MovingError("The actors moved at each look.")
-
-    def wake(self, step_id: str) -> Aftermath:
-        """Let a step that waits for an answer look for it."""
-        rules = self.journal.rules
-        give = partial(mailboxes.wake_caller, step_id=step_id, rules=rules)
-        return in_transaction(self.journal.engine, give).aftermath
+        raise _MovingError("They moved at each look.")
 
     def answer(self, tenant: str, run_id: str, message_id: str) -> dict[str, Any] | None:
         """The answer of an actor to a message, as ``value`` or ``error``; None: none yet.

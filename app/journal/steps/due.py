@@ -22,6 +22,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    true,
     update,
 )
 
@@ -74,36 +75,48 @@ _LATE = (
 #: Of so many that are the longest past their time a worker takes the most urgent ones, tenants in
 #: turn: that many it has done with within a second or so.
 _AMONG = 512
-_PAST = (
-    select(Join.step_id, Join.deadline_at, Step.priority, Step.tenant)
-    .join(Step, Step.id == Join.step_id)
-    .where(
-        Join.state == "open",
-        Join.deadline_at <= now(),
-        Join.policy == "any",
-        Step.parent_id.is_(None),
-        Step.queue.in_(bindparam("queues", expanding=True)),
+_IS_PAST = (Join.state == "open") & (Join.deadline_at <= now()) & (Join.policy == "any")
+_IS_OURS = Step.parent_id.is_(None) & Step.queue.in_(bindparam("queues", expanding=True))
+
+
+def _past(dialect: str) -> Any:
+    """Build what finds those that are the longest past their time, with what they are taken by.
+
+    For PostgreSQL so that steps are looked up for these alone, one by one in that order: a server
+    without statistics takes few to be due, and would first look up those of all that are.
+    """
+    if dialect == "sqlite":
+        found: Any = select(Join.step_id, Join.deadline_at, Step.priority, Step.tenant)
+        found = found.join(Step, Step.id == Join.step_id).where(_IS_PAST, _IS_OURS)
+        return found.order_by(Join.deadline_at).limit(_AMONG)
+    late = select(Join.step_id, Join.deadline_at).where(_IS_PAST).order_by(Join.deadline_at)
+    first = late.subquery().c
+    step = select(Step.priority, Step.tenant).where(Step.id == first.step_id, _IS_OURS).offset(0)
+    ours = step.lateral()
+    looked_up = select(*first, *ours.c).join(ours, true())
+    return looked_up.order_by(first.deadline_at).limit(_AMONG)
+
+
+def _late_flows(dialect: str) -> Any:
+    """Build what locks those that are taken, in their order."""
+    past = _past(dialect).subquery().c
+    turn = func.row_number().over(
+        partition_by=(past.priority, past.tenant), order_by=past.deadline_at
     )
-    .order_by(Join.deadline_at)
-    .limit(_AMONG)
-    .subquery()
-    .c
-)
-_TURN = func.row_number().over(
-    partition_by=(_PAST.priority, _PAST.tenant), order_by=_PAST.deadline_at
-)
-_IN_TURN = select(*_PAST, _TURN.label("turn")).subquery().c
-_ORDER = (_IN_TURN.priority, _IN_TURN.turn, _IN_TURN.deadline_at)
-_LATE_FLOWS = (
-    select(Join.step_id, *_ORDER)
-    .join(_IN_TURN.step_id.table, _IN_TURN.step_id == Join.step_id)
-    # Not its deadline once more: a server without statistics would read all joins for each flow.
-    # One that was let on meanwhile, and waits anew, is woken for nothing then.
-    .where(Join.state == "open")
-    .order_by(*_ORDER)
-    .limit(_MOST)
-    .with_for_update(of=Join, skip_locked=True)
-)
+    mine = select(*past, turn.label("turn")).subquery().c
+    order = (mine.priority, mine.turn, mine.deadline_at)
+    return (
+        select(Join.step_id, *order)
+        .join(mine.step_id.table, mine.step_id == Join.step_id)
+        # Not its deadline once more: a server without statistics would read all joins for each
+        # flow. One that was let on meanwhile, and waits anew, is woken for nothing then.
+        .where(Join.state == "open")
+        .order_by(*order)
+        .limit(_MOST)
+        .with_for_update(of=Join, skip_locked=True)
+    )
+
+
 _S, _J = table(Step).c, table(Join).c
 
 
@@ -140,7 +153,7 @@ def _take_in_one() -> Select[Any]:
     What somebody holds is left to him, joins and steps alike: so it waits for nobody, whatever the
     order in which others lock them.
     """
-    held = _LATE_FLOWS.cte("held")
+    held = _late_flows("postgresql").cte("held")
     waiting = select(_S.id).where(_S.id == _of(select(held.c.step_id)), _S.state == State.WAITING)
     waiting = waiting.with_for_update(key_share=True, skip_locked=True)
     taken = _taken(_S.id == _of(waiting)).cte("taken")
@@ -149,7 +162,7 @@ def _take_in_one() -> Select[Any]:
     return found.order_by(held.c.priority, held.c.turn, held.c.deadline_at)
 
 
-_TAKE_IN_ONE = _take_in_one()
+_TAKE_IN_ONE, _LATE_FLOWS = _take_in_one(), _late_flows("sqlite")
 _IDS: BindParameter[Any] = bindparam("b_ids", expanding=True)
 _TAKE, _FIRE = _taken(_S.id.in_(_IDS)), _fired(_J.step_id.in_(_IDS))
 _NEXT_LATE = (

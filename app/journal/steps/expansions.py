@@ -83,7 +83,8 @@ class ExpandStep(Operation[Expanded]):
     def variety(self) -> int:
         plan = self.plan
         few = 0 < len(plan.members) <= _FEW and not (self.entries or plan.awaited)
-        few = few and plan.join.max_concurrent is None and not (self.resumes or plan.page)
+        plain = plan.join.max_concurrent is None and plan.join.since is None
+        few = few and plain and not (self.resumes or plan.page)
         few = few and not (self.bounds and self.claim.parent_id)  # others of its run may have paid
         return not (few and self.claim.token == 1 and plan.note is None and not self.of_team)
 

@@ -65,7 +65,7 @@ def open_round(connection: Connection, step_id: str, expected: int, policy: Join
         "b_keep": policy.keep,
         "b_expected": 1 if goes_on else expected,
         "b_more": 0 if goes_on else 1,
-        "b_timeout": _left(connection, policy),
+        "b_timeout": left_s(connection, policy),
         "b_max": policy.max_concurrent,
     }
     first = connection.execute(_first_round(connection.dialect.name), values).scalar()
@@ -74,7 +74,7 @@ def open_round(connection: Connection, step_id: str, expected: int, policy: Join
     return int(connection.execute(_NEXT_ROUND, values).scalar_one())
 
 
-def _left(connection: Connection, policy: JoinPolicy) -> float | None:
+def left_s(connection: Connection, policy: JoinPolicy) -> float | None:
     """Return how long a join may be open still: of a flow's timer some time has passed already."""
     if policy.timeout_s is None or policy.since is None:
         return policy.timeout_s

@@ -61,6 +61,23 @@ class TestStrays:
         runtime._beat_once()
         assert (self.holder(runtime), runtime.claimed) == (("nobody", 0), {})
 
+    def test_one_ahead_whose_message_begins_at_that_moment_is_not_given_back(
+        self, runtime: Runtime
+    ) -> None:
+        """Else somebody would run it, too."""
+        ahead = self.claim(runtime)
+
+        class Begins(dict[str, Any]):
+            def pop(self, step_id: str, *default: Any) -> Any:
+                runtime.active[step_id] = Active(claim=ahead)
+                super().pop(step_id, None)
+                return super().pop(step_id, *default)
+
+        runtime.claimed = Begins(s=ahead)
+        runtime._beat_once()
+        runtime._beat_once()
+        assert self.holder(runtime) == ("here", 1)
+
     def test_a_later_claim_of_the_same_step_is_none(self, runtime: Runtime) -> None:
         """Each beat reads a claim that ends before it is looked for here."""
         journal = runtime.journal

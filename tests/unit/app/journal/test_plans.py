@@ -434,3 +434,38 @@ def test_a_scan_would_be_seen(large: World) -> None:
         c.execute(text("SELECT count(*) FROM steps WHERE task = 'x'")).all()
         c.execute(text("SELECT id FROM runs WHERE state = 'x'")).all()
     assert len(plans.scans) == 2
+
+
+#: More than are compared, of which a server that knows nothing of its tables takes one to be due.
+_SLEEPERS = """
+INSERT INTO steps (id, run_id, position, round, task, queue, priority, state, payload, attempts,
+    max_attempts, token, ready_at, wake_at, wakes, cancel_requested, settled, created_at, tenant)
+SELECT md5(n::text), md5(n::text), 0, 0, 'agents.flow', 'agents', 5, 'waiting', '{}', 0,
+    4, 1, 0, 0, 0, FALSE, FALSE, 0, 't' FROM generate_series(1, 10000) AS n;
+INSERT INTO joins (step_id, round, policy, keep, expected, done, succeeded, state, deadline_at)
+SELECT md5(n::text), 1, 'any', FALSE, 1, 0, 0, 'open', n FROM generate_series(1, 10000) AS n;
+"""
+
+
+@pytest.mark.postgres
+def test_of_flows_that_are_due_few_are_looked_up_by_a_server_without_statistics(
+    postgres_journal_url: str,
+) -> None:
+    world, looks = World(postgres_journal_url), list[int]()
+    journal = world.journal()
+    with world.engine.begin() as c:
+        c.execute(text("ALTER TABLE steps SET (autovacuum_enabled = false)"))
+        c.execute(text("ALTER TABLE joins SET (autovacuum_enabled = false)"))
+        c.execute(text(_SLEEPERS))
+
+    def explain(_: Any, cursor: Any, statement: str, parameters: Any, *__: Any) -> None:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+        (answer,) = cursor.fetchone()
+        nodes = _nodes(answer[0]["Plan"])
+        looks.extend(n["Actual Loops"] for n in nodes if n.get("Relation Name") == "steps")
+
+    event.listen(world.engine, "before_cursor_execute", explain)
+    with world.engine.begin() as c:
+        assert len(due.take_flows(c, 8, ["agents"], journal.me.id)) == 8
+    assert max(looks) == due._AMONG
+    world.close()

@@ -10,6 +10,7 @@ from sqlalchemy import event, select
 
 from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal
+from app.journal.schema.engine import read_clock
 from app.journal.schema.models import Entry
 from app.journal.schema.rows import Claimed, NewEntry, derived_id
 from app.journal.steps.expansions import ExpandStep
@@ -118,6 +119,21 @@ def test_each_waits_or_goes_on_as_it_stands(world: World, journal: Journal, toge
         if way.first is not None:  # whom it had runs on, and counts in the first round
             assert world.join(way.name).round == 1
             assert world.row(derived_id(way.name, "b")).round == 1
+
+
+def test_their_times_are_those_of_their_timers_however_long_it_took_to_be_written(
+    world: World, journal: Journal
+) -> None:
+    at = journal.read(read_clock)
+    what = Expand(
+        join=JoinPolicy(kind="any", timeout_s=100.0, since=at - 40.0), awaited=AwaitedAny(open=())
+    )
+    ways = [one for one in WAYS if one.name in {"new", "let-be"}]
+    claims = [_prepared(world, journal, way) for way in ways]
+    found = batch(journal, *(ExpandStep(claim, what, journal.rules) for claim in claims))
+    assert [one.applied for one in found] == [True, True]
+    for way in ways:
+        assert world.join(way.name).deadline_at == pytest.approx(at + 60.0, abs=0.1), way.name
 
 
 def test_many_take_as_many_statements_as_few(world: World, journal: Journal) -> None:

@@ -164,6 +164,22 @@ def test_those_that_come_to_nothing_are_given_back(
     assert (handed._under_way, told, runtime.claimed) == (0, ["looks"] * 4, {})
 
 
+def test_one_that_is_due_again_before_celery_has_done_with_it_keeps_its_claim(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    """It waits again before its message is acknowledged, and its time may be short."""
+    first = own.take([due("a")])
+    del runtime.claimed["a"]  # its message has begun, and lets it wait
+    second = own.take([due("a", token=3)])
+    (ack, _), (later, _) = worker.acks
+    ack(None, ())
+    assert (own.returned(), runtime.claimed["a"].token) == ([], 3)
+    assert (first.wait(0.0), second.wait(0.0)) == (True, False)
+    del runtime.claimed["a"]
+    later(None, ())
+    assert (own.returned(), second.wait(0.0), own._under_way) == ([], True, {})
+
+
 def test_who_hands_over_waits_until_few_are_left(
     own: OwnWakes, worker: Worker, runtime: Runtime
 ) -> None:

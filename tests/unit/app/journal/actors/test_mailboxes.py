@@ -93,3 +93,20 @@ class TestOneThatBeginsToWaitMeanwhile(OnPostgres):
             assert in_transaction(world.engine, give).again
             assert world.row("x").state == "waiting"
         assert ids(ActorStore(journal).post([mail()]).wakes) == ["x"]
+
+    def test_nor_is_whoever_holds_that_of_one_who_waits_for_an_answer(
+        self, world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        claim = claimed(journal, "x", step("x", task=names.CALL))
+        with world.engine.connect() as other:
+
+            def held() -> bool:
+                rests(journal, claim)
+                other.execute(text("SELECT step_id FROM joins WHERE step_id = 'x' FOR UPDATE"))
+                return True
+
+            assert before(monkeypatch, locks, "lock_steps", held) == []
+            give = partial(mailboxes.wake_caller, step_id="x", rules=journal.rules)
+            assert in_transaction(world.engine, give).again
+            assert world.row("x").state == "waiting"
+        assert ids(ActorStore(journal).wake("x").wakes) == ["x"]

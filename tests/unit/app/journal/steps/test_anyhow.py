@@ -335,6 +335,13 @@ class TestTime:
         (due,) = journal.findings.take_flows(10, ["agents"])
         assert due.claim.id == FLOW, "one that is over is due at once"
 
+    def test_so_is_that_of_any_pattern(self, world: World, journal: Journal) -> None:
+        at = journal.read(read_clock)
+        join = JoinPolicy(timeout_s=100.0, since=at - 40.0)
+        plan = Expand(members=(member("a"),), join=join)
+        journal.expand(claimed(journal, "s", step("s")), plan).result(SOON)
+        assert world.join("s").deadline_at == pytest.approx(at + 60.0, abs=0.1)
+
     def test_only_those_are_fired_that_have_been_late_for_so_long(
         self, world: World, journal: Journal
     ) -> None:
