@@ -8,10 +8,10 @@ Counts of messages that went out would give 91 % of the slots to steps of ten se
 one. In flight is what consumers hold and have not acknowledged.
 
 A debt is the seconds of slots ÷ weight, as the consumers' pools measure them, that a tenant has had
-more than whoever waits and has had the fewest. Shares by what is in flight alone would lean: what
-is held uses no slot while it is claimed and written down, much of a short step's time, and the slot
-goes meanwhile to whoever waits in the worker. By the debt that is given back. It fades, so that
-nobody pays for long ago.
+more than whoever waits for the next slot and has had the fewest. Shares by what is in flight alone
+would lean: what is held uses no slot while it is claimed and written down, much of a short step's
+time, and the slot goes meanwhile to whoever waits in the worker. By the debt that is given back. It
+fades, so that nobody pays for long ago.
 
 Messages of nobody in particular are another tenant's as long as there is a ring; without one they
 are taken as ever, and nothing is counted.
@@ -39,7 +39,7 @@ LOAD_MOST = 2 ** (RING_BITS - SERVED_BITS) - 1
 #: Messages of plain producers that one take looks through for tenants.
 SORTED_MAX = 200
 #: So many seconds of debt count as a message in flight; and the part of a debt that stays each time
-#: that all is counted anew, which is every second or two.
+#: that its queue is counted anew, which is every second or two.
 DEBT_S, DEBT_KEPT = 10.0, 0.99
 #: Bytes of a tenant's name in a header: 64 characters of UTF-8.
 NAME_BYTES = 256
@@ -273,24 +273,32 @@ lower_all(counted)
 """
 
 #: Says that a consumer holds its messages, and counts anew what is in flight and who is in debt, if
-#: nobody has done so just now. Returns 0 once tenants have nothing in any of these queues, nor in
-#: flight. KEYS: index of unacked. ARGV: consumer, lease in seconds, ms between two counts; of each
-#: queue and tenant the seconds for which it used slots here, since it was said before; tags of
-#: messages that are held for later (``countdown``) and use nothing until then, with that time;
-#: queues.
+#: nobody has done so just now for one of its queues. Returns 0 once tenants have nothing in any of
+#: these queues, nor in flight. KEYS: index of unacked. ARGV: consumer, lease in seconds, ms between
+#: two counts; of each queue and tenant the seconds for which it used slots here, since it was said
+#: before; tags of messages that are held for later (``countdown``) and use nothing until then, with
+#: that time; queues.
 TEND = """
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
 redis.call('ZADD', HOLDERS, string.format('%.6f', now), ARGV[1])
 for _, told in ipairs(cjson.decode(ARGV[4])) do
   local of, used = unpack(told)
-  local debt = used / weight(string.match(of, '[^\\n]*$'))
+  local debt = math.min(used / weight(string.match(of, '[^\\n]*$')), DEBT * LOAD_MOST)
   redis.call('HINCRBYFLOAT', HELD, 'd' .. of, string.format('%.3f', debt))
 end
 for _, told in ipairs(cjson.decode(ARGV[5])) do
   redis.call('ZADD', LATER, string.format('%.6f', told[2]), told[1])
 end
-if not redis.call('SET', HELD .. ':counted', 1, 'NX', 'PX', ARGV[3]) then return 1 end
+local function is_first(counted) return redis.call('SET', counted, 1, 'NX', 'PX', ARGV[3]) end
+local due, first = {}, is_first(HELD .. ':counted')
+local any = first
+for n = 6, #ARGV do  -- where some wait each queue by itself: few of many workers may have it
+  local counts = first or redis.call('EXISTS', RING .. ARGV[n]) == 1
+  due[ARGV[n]] = counts and is_first(HELD .. ':counted:' .. ARGV[n]) or first
+  any = any or due[ARGV[n]]
+end
+if not any then return 1 end
 redis.call('ZREMRANGEBYSCORE', LATER, '-inf', string.format('%.6f', now))
 local later = {}
 for _, tag in ipairs(redis.call('ZRANGE', LATER, 0, -1)) do later[tag] = true end
@@ -310,10 +318,13 @@ local served, debts, seen = {}, {}, {}
 local told = redis.call('HGETALL', HELD)
 for n = 1, #told, 2 do
   local kind, of = string.sub(told[n], 1, 1), string.sub(told[n], 2)
-  if string.find(of, '\\n', 1, true) then
+  local queue, tenant = string.match(of, '^(.*)\\n([^\\n]*)$')
+  if queue and kind == 'd' then
+    debts[queue] = debts[queue] or {}
+    debts[queue][tenant] = tonumber(told[n + 1])
+  elseif queue then
     seen[of] = true
     if kind == 's' then served[of] = tonumber(told[n + 1]) end
-    if kind == 'd' then debts[of] = tonumber(told[n + 1]) end
     if kind == 'n' and not counts[of] then redis.call('HDEL', HELD, told[n]) end
   end
 end
@@ -325,23 +336,27 @@ end
 
 local function queue_of(of) return string.match(of, '^(.*)\\n[^\\n]*$') end
 
--- Of those that wait in a queue the one with the least debt has none; without any nobody has.
+-- Of those that wait for the next slot the one with the least debt has none; without any nobody
+-- has. Who waits behind more urgent messages does not: by its debt, which stays as it is, those of
+-- all others would grow, and whoever comes new would have all slots until theirs were given back.
 local function forgive(queue, waiting)
-  local least = math.huge
-  for tenant in pairs(waiting) do
-    least = math.min(least, debts[queue .. '\\n' .. tenant] or 0)
+  local owed, first, least = debts[queue] or {}, 9, math.huge
+  for _, priorities in pairs(waiting) do first = math.min(first, unpack(priorities)) end
+  for tenant, priorities in pairs(waiting) do
+    if math.min(unpack(priorities)) == first then least = math.min(least, owed[tenant] or 0) end
   end
-  for of, debt in pairs(debts) do
-    if queue_of(of) == queue then
-      debts[of] = math.max(debt - least, 0) * KEPT
-      if debts[of] < 0.01 then
-        debts[of] = nil
-        redis.call('HDEL', HELD, 'd' .. of)
-      else
-        redis.call('HSET', HELD, 'd' .. of, string.format('%.3f', debts[of]))
-      end
+  for tenant, debt in pairs(owed) do
+    local field = 'd' .. queue .. '\\n' .. tenant
+    debt = math.max(debt - least, 0) * KEPT
+    if debt < 0.01 then
+      owed[tenant] = nil
+      redis.call('HDEL', HELD, field)
+    else
+      owed[tenant] = debt
+      redis.call('HSET', HELD, field, string.format('%.3f', debt))
     end
   end
+  return owed
 end
 
 local function put_right(queue)
@@ -373,11 +388,11 @@ local function put_right(queue)
     end
   end
   for priority = 0, 9 do look(priority, '') end  -- nobody in particular stands in no ring
-  forgive(queue, waiting)
+  local owed = forgive(queue, waiting)
   waiting[''] = nil
   for tenant, priorities in pairs(waiting) do
     local of = queue .. '\\n' .. tenant
-    local held, last, debt = counts[of] or 0, served[of] or 0, debts[of] or 0
+    local held, last, debt = counts[of] or 0, served[of] or 0, owed[tenant] or 0
     for _, priority in ipairs(priorities) do
       local right = whole(place(priority, held, last, tenant, debt))
       redis.call('ZADD', ring, right, priority .. ':' .. tenant)
@@ -389,7 +404,7 @@ local function put_right(queue)
   return queued > 0
 end
 for n = 6, #ARGV do
-  if put_right(ARGV[n]) then busy = 1 end
+  if not due[ARGV[n]] or put_right(ARGV[n]) then busy = 1 end
 end
 if busy == 0 then redis.call('DEL', HELD, HOLDERS, LATER) end
 return busy

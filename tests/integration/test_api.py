@@ -1,4 +1,4 @@
-"""The API on a real broker, both journals, and real workers."""
+"""The API on a real broker, a real journal, and real workers."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from celery_agents.contracts.budgets import BudgetPolicy
 from tests.support.drawn import costly
 from tests.unit.app.journal.support import SOON, World, claimed, step
 
-pytestmark = pytest.mark.databases("sqlite")
+pytestmark = pytest.mark.databases("both")
 
 #: Time as the test says it.
 STOPPED = "local now = tonumber(redis.call('GET', 'now'))\n"
@@ -46,8 +46,8 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def journal(sqlite_journal_url: str) -> Iterator[Journal]:
-    world = World(sqlite_journal_url)
+def journal(database_url: str) -> Iterator[Journal]:
+    world = World(database_url)
     yield world.journal()
     world.close()
 
@@ -369,7 +369,7 @@ def processes(number: int, *about: str) -> Iterator[Sequence[BaseProcess]]:
 
 
 def test_twenty_processes_meet_one_cold_account(
-    redis_url: str, sqlite_journal_url: str, journal: Journal
+    redis_url: str, database_url: str, journal: Journal
 ) -> None:
     claim = claimed(journal, "s", step("s"))
     booked = (("b", 0, None),)
@@ -386,7 +386,7 @@ def test_twenty_processes_meet_one_cold_account(
         redis.set("now", 2_000_000)
         shared(redis, journal.ledger).reconcile()  # it knows the scripts from here on
         redis.set(f"{names.BUDGET_KEYS}since", 1_000_000)
-        with processes(20, redis_url, sqlite_journal_url) as met:
+        with processes(20, redis_url, database_url) as met:
             for process in met:
                 process.join()
             assert [process.exitcode for process in met] == [0] * 20

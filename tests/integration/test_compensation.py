@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,18 @@ from celery_agents.errors import (
     InvalidPayloadError,
     StepCancelledError,
 )
-from tests.integration.harness import COROUTINES, PREFORK, SOON_S, Stack, eventually, lines
+from tests.integration.harness import (
+    COROUTINES,
+    FAST,
+    PREFORK,
+    SOON_S,
+    Location,
+    Stack,
+    eventually,
+    lines,
+)
 
-pytestmark = pytest.mark.databases("sqlite")
+pytestmark = pytest.mark.databases("both")
 
 TRIP = ["hotel", "flight", "car"]
 SAGAS = {"AGENTS_MODULES": '["tests.support.sagas"]'}
@@ -26,9 +36,10 @@ UNDONE = ["+hotel", "+flight", "-flight", "-hotel"]
 
 
 @pytest.fixture
-def sagas(fast: Stack) -> Stack:
-    fast.env.update(SAGAS)
-    return fast
+def sagas(own_location: Location) -> Iterator[Stack]:
+    made = Stack(*own_location, FAST | SAGAS)
+    yield made
+    made.close()
 
 
 def trip(

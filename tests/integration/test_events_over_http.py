@@ -1,4 +1,4 @@
-"""Streams, subscriptions and topics over HTTP, with real workers on both databases."""
+"""Streams, subscriptions and topics over HTTP, with real workers."""
 
 from __future__ import annotations
 

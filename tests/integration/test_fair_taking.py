@@ -31,6 +31,8 @@ from tests.support.redis_server import RedisServer
 pytestmark = pytest.mark.databases("none")
 
 LEASE_S = 6
+#: Keys that say that all, or a queue, was counted just now.
+COUNTED = (":counted", ":counted:q")
 HOSTILE = ("a:b", "1:x", "x@y", "'];--", 'q"uote', "ünï 漢字", "\\n", "0", "n" * 64, "%d+")
 
 
@@ -122,7 +124,7 @@ def depth(store: Any) -> int:
 
 
 def nothing_is_left(store: Any) -> bool:
-    known = {names.INTAKE_RECORDS, names.INTAKE_TIMES, names.HELD + ":counted"}
+    known = {names.INTAKE_RECORDS, names.INTAKE_TIMES, *(names.HELD + of for of in COUNTED)}
     return {k.decode() for k in store.scan_iter() if not k.startswith(b"agents:wake")} <= known
 
 
@@ -404,6 +406,41 @@ class TestDebts:
         consumer.take(2)
         consumer.tend()
         assert debts(store) == {}
+
+    def test_who_waits_behind_more_urgent_ones_is_owed_nothing(self, store: Any) -> None:
+        """Else those who work on before it would be in debt to whoever comes new."""
+        put(store, *(message(f"a{n}", "a") for n in range(40)), message("c", "c", priority=9))
+        consumer = Consumer(store)
+        consumer.tend(("a", 30 * DEBT_S))
+        assert debts(store) == {}
+        put(store, *(message(f"b{n}", "b") for n in range(40)))
+        assert Counter(i[0] for i in consumer.ids(20)) == {"a": 10, "b": 10}
+
+    def test_others_queues_do_not_keep_it(self, store: Any) -> None:
+        """Many workers of theirs count so often that this one would hardly ever come to it."""
+        put(store, *(message(f"a{n}", "a") for n in range(3)))
+        Consumer(store, "other").tend(at_once=False)
+        consumer = Consumer(store)
+        consumer.tend(("a", 30 * DEBT_S), at_once=False)
+        assert debts(store) == {}
+        consumer.tend(("a", 3.0), at_once=False)  # but once in a while is enough
+        assert debts(store) == {"a": 3.0}
+
+    def test_who_has_nothing_there_is_not_looked_for(self, store: Any) -> None:
+        put(store, message("a", "a"))
+        consumer = Consumer(store)
+        consumer.tend(*((f"t{n}", 5.0) for n in range(100)))
+        before = store.info("commandstats")["cmdstat_llen"]["calls"]
+        consumer.tend()
+        assert len(debts(store)) == 100
+        assert store.info("commandstats")["cmdstat_llen"]["calls"] - before < 50
+
+    def test_of_who_weighs_next_to_nothing(self, store: Any) -> None:
+        put(store, message("a", "a"), message("b", "b"))
+        consumer = Consumer(store, a=5e-324)
+        assert consumer.tend(("a", 100.0))
+        assert consumer.ids(2) == ["b", "a"]
+        assert consumer.tend(("a", 100.0))
 
     def test_it_fades(self, store: Any) -> None:
         put(store, message("a", "a"), message("b", "b"))

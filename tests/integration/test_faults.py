@@ -19,15 +19,32 @@ from app.journal.schema.rows import derived_id
 from celery_agents import RetryPolicy
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import StepCancelledError, StepDeadError
-from tests.integration.harness import COROUTINES, FAST, PREFORK, SOON_S, Stack, eventually, lines
+from tests.integration.harness import (
+    COROUTINES,
+    FAST,
+    PREFORK,
+    SOON_S,
+    Location,
+    Stack,
+    eventually,
+    lines,
+)
 from tests.support.beside import beside
 from tests.support.redis_server import RedisServer
 from tests.support.workers import WorkerProcess
 
-pytestmark = pytest.mark.databases("sqlite")
+pytestmark = pytest.mark.databases("both")
 
 LEASE_S = float(FAST["AGENTS_LEASE_S"])
 QUICK = RetryPolicy(base_delay_s=0.05)
+
+
+@pytest.fixture
+def fast(own_location: Location) -> Iterator[Stack]:
+    """A stack of the test's own, as elsewhere, on both databases: each recovers in its own way."""
+    made = Stack(*own_location, FAST)
+    yield made
+    made.close()
 
 
 @contextmanager
@@ -203,10 +220,10 @@ class TestLostMessages:
 
     @pytest.mark.parametrize("pool", [COROUTINES, PREFORK], ids=["coroutines", "prefork"])
     def test_redis_flushed_between_two_steps(
-        self, own_broker: RedisServer, sqlite_journal_url: str, tmp_path: Path, pool: list[str]
+        self, own_broker: RedisServer, database_url: str, tmp_path: Path, pool: list[str]
     ) -> None:
         """What follows a step stands in the journal before it is published."""
-        stack = Stack(own_broker.url, sqlite_journal_url, tmp_path, FAST)
+        stack = Stack(own_broker.url, database_url, tmp_path, FAST)
         try:
             stack.worker(pool)
             ask = stack.client.ask
@@ -222,9 +239,9 @@ class TestLostMessages:
             stack.close()
 
     def test_redis_flushed_in_the_middle(
-        self, own_broker: RedisServer, sqlite_journal_url: str, tmp_path: Path
+        self, own_broker: RedisServer, database_url: str, tmp_path: Path
     ) -> None:
-        stack = Stack(own_broker.url, sqlite_journal_url, tmp_path, FAST)
+        stack = Stack(own_broker.url, database_url, tmp_path, FAST)
         try:
             stack.worker()
             runs = stack.client.vote.many(["slow_yes"] * 3 + ["yes"], range(15), stop="none")

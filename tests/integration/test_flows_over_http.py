@@ -1,4 +1,4 @@
-"""Flows over HTTP, on both databases: started, told something, read, tried again, by who may."""
+"""Flows over HTTP: started, told something, read, tried again, by who may."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Agents that are made over the API, on real workers and both journals."""
+"""Agents that are made over the API, on real workers and a real journal."""
 
 from __future__ import annotations
 

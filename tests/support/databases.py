@@ -3,10 +3,13 @@
 SQLite and PostgreSQL differ in what the journal's own statements do: in locks, in what transactions
 see of each other, in what outlives a kill, in the types of values. A file whose subject is there is
 run on ``both``: how steps are claimed, joined, woken, recovered, counted, billed, remembered and
-cleaned. What stands before the journal or beside it (HTTP, commands, pages, protocols, SDKs, tools,
-traces) reads and writes by the same functions on either: such a file names ``sqlite`` or
-``postgres``, so that each has a share of them that does not change, and ``./run test --both`` has
-its tests run on the other one as well. ``none``: they have no journal, or one of their own making.
+cleaned; and how it goes on after a kill. What stands before the journal or beside it (HTTP,
+commands, pages, protocols, SDKs, tools, traces) reads and writes by the same functions on either:
+such a file names ``sqlite`` or ``postgres``, so that each has a share of them that does not change.
+``./run test --both`` has those of its tests run on the other one as well that ask for ``database``,
+themselves or by a fixture. Those that have a database's own fixture (``sqlite_journal_url``,
+``postgres_journal_url``), or the stacks ``stack`` and ``fast``, which are on SQLite, run there
+alone. ``none``: they have no journal, or one of their own making.
 
 Each file of tests/integration says which it is (tests/unit/test_databases.py holds it to that)::
 

@@ -50,9 +50,25 @@ def functions(path: Path) -> list[ast.FunctionDef]:
     return [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)]
 
 
+def is_given(function: ast.FunctionDef) -> bool:
+    """Whether pytest gives it what it asks for: a test or a fixture, and no helper of theirs."""
+    fixture = any("pytest.fixture" in ast.unparse(one) for one in function.decorator_list)
+    return fixture or function.name.startswith("test_")
+
+
 def follows(path: Path) -> bool:
     """Whether a test or a fixture of it has the journal that the file names."""
-    return any(arg.arg in FOLLOWING for f in functions(path) for arg in f.args.args)
+    given = (f for f in functions(path) if is_given(f))
+    return any(arg.arg in FOLLOWING for f in given for arg in f.args.args)
+
+
+def test_helpers_follow_nothing(tmp_path: Path) -> None:
+    """A word of theirs is no fixture: a file of one database was taken for one that has either."""
+    helper, fixture = tmp_path / "test_helper.py", tmp_path / "test_fixture.py"
+    helper.write_text("def meet(database_url): ...\ndef test_it(sqlite_journal_url): ...\n")
+    fixture.write_text("@pytest.fixture\ndef journal(database_url): ...\n")
+    assert not follows(helper)
+    assert follows(fixture)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
