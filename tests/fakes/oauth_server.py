@@ -51,6 +51,8 @@ class OAuthServer:
         self.resources: set[str] = set()
         #: Forms that were posted, by their paths, with who shows a secret by HTTP's Basic.
         self.forms: list[tuple[str, dict[str, str], str]] = []
+        #: What the last request to the MCP server has shown.
+        self.shown: str | None = None
         self._codes: dict[str, dict[str, str]] = {}
         self._tokens: dict[str, str] = {}
         self._refresh: set[str] = set()
@@ -68,6 +70,7 @@ class OAuthServer:
 
     def allows(self, header: str | None, method: str) -> tuple[int, str] | None:
         """A refusal of a request, with its header; None where its token holds."""
+        self.shown = header
         scope = self._tokens.get((header or "").removeprefix("Bearer "))
         if scope is None:
             return 401, f'Bearer resource_metadata="{self.url}/prm", scope="read"'

@@ -8,6 +8,8 @@ provider is asked for a token alone, and what it has learned of a login is kept 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -31,13 +33,18 @@ from pydantic import BaseModel, ValidationError
 from agents.toolsets.mcp.logins import Login, Logins, how_to
 from agents.toolsets.mcp.on_behalf import Send
 from agents.toolsets.mcp.providers import LoginProvider, refusal
-from celery_agents.errors import ConfigurationError
+from celery_agents.errors import ConfigurationError, RetryableError
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
 
 #: A request is sent so often at the most: without a token that holds, with one that was renewed,
 #: with one that others have renewed meanwhile, and with one for which somebody has signed in.
 _TRIES = 4
 #: Seconds for a renewal that is under way as its connection is closed: less than a worker waits.
 _SETTLE_S = 6.0
+#: Seconds for which a login that holds is not read again: somebody may have signed out, or anew.
+_FRESH_S = 5.0
 #: A time that is over, as the SDK reads one.
 _OVER = 1.0
 
@@ -134,6 +141,7 @@ class AuthorisedByLogin(Authorised):
         self._known: OAuthToken | None = None
         self._refusal: Exception | None = None
         self._renewing: asyncio.Task[None] | None = None
+        self._fresh_until = 0.0
 
     async def _authorise(self, request: httpx2.Request, refused: httpx2.Response | None) -> bool:
         if self._refusal is not None:  # nobody is asked twice for one connection
@@ -155,8 +163,7 @@ class AuthorisedByLogin(Authorised):
         before = tokens.access_token if refused and tokens is not None else None
         if self._renewing is not None and not self._renewing.done():
             await asyncio.shield(self._renewing)  # whoever asked for it has left
-        if not self._holds(before):
-            await self._load()  # somebody may have signed in, or another process renewed it
+        await self._look(before)
         if self._holds(before):
             await self._asked(request, None)
         elif self._provider.context.can_refresh_token() and not step_up:
@@ -165,6 +172,18 @@ class AuthorisedByLogin(Authorised):
             self._renewing.add_done_callback(_heard)
             await asyncio.shield(self._renewing)
         return self._holds(before)
+
+    async def _look(self, before: str | None) -> None:
+        """Take what is kept: somebody may have signed in or out, or another process renewed it."""
+        held = self._holds(before)
+        if held and time.monotonic() < self._fresh_until:
+            return
+        try:
+            await self._load()
+        except RetryableError as error:
+            if not held:
+                raise
+            note(log, "login_read", "A login could not be read again, and is used", error=error)
 
     async def settled(self) -> None:
         if self._renewing is not None and not self._renewing.done():
@@ -189,7 +208,9 @@ class AuthorisedByLogin(Authorised):
         found = self._read(await self._logins.read(self._name))
         context = self._provider.context
         context.clear_tokens()
+        self._fresh_until = time.monotonic() + _FRESH_S
         if found is None:
+            self._known = None
             context.client_info = self._login.client()
             return
         context.oauth_metadata = found.server

@@ -21,7 +21,11 @@ from agents.toolsets.mcp.loopback import listening
 from agents.toolsets.mcp.oauth import AuthorisedByLogin
 from agents.toolsets.mcp.providers import LoginProvider
 from agents.toolsets.mcp.toolset import McpToolset
-from celery_agents.errors import ConfigurationError, ProviderUnavailableError
+from celery_agents.errors import (
+    ConfigurationError,
+    JournalUnavailableError,
+    ProviderUnavailableError,
+)
 from deploy.local.servers import LOOPBACK
 from tests.fakes.oauth_server import OAuthServer, standing
 from tests.support import mcp_servers
@@ -303,6 +307,30 @@ async def test_a_login_of_another_client_is_not_renewed(
         with pytest.raises(ConfigurationError, match=f"Nobody has signed in.*{COMMAND}"):
             await names(desk)
     assert server.forms == before
+
+
+@on_loop
+async def test_workers_leave_a_login_that_somebody_has_ended_or_replaced(
+    server: OAuthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.toolsets.mcp.oauth._FRESH_S", 0.0)
+    first, second = await signed_in(server), await signed_in(server)
+    logins = Kept(login=first)
+    async with worker(server, logins) as desk:
+        for login in (first, second):
+            await logins.keep("desk", login)
+            assert await call(desk, "add", a=1, b=2) == {"result": 3}
+            assert server.shown == f"Bearer {login['tokens']['access_token']}"
+        with monkeypatch.context() as away:
+            away.setattr(logins, "read", failing)
+            assert await call(desk, "add", a=1, b=2) == {"result": 3}  # the journal is away
+        logins._kept.clear()
+        with pytest.raises(ConfigurationError, match=f"Nobody has signed in.*{COMMAND}"):
+            await call(desk, "add", a=1, b=2)
+
+
+async def failing(_: str) -> Login | None:
+    raise JournalUnavailableError("away")
 
 
 class Slow(Kept):
