@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import anyio
 import httpx2
@@ -142,6 +143,8 @@ class AuthorisedByLogin(Authorised):
         self._refusal: Exception | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._fresh_until = 0.0
+        #: Requests that have had a token renewed: a server that refuses that one, too, wants else.
+        self._had: WeakSet[httpx2.Request] = WeakSet()
 
     async def _authorise(self, request: httpx2.Request, refused: httpx2.Response | None) -> bool:
         if self._refusal is not None:  # nobody is asked twice for one connection
@@ -166,7 +169,8 @@ class AuthorisedByLogin(Authorised):
         await self._look(before)
         if self._holds(before):
             await self._asked(request, None)
-        elif self._provider.context.can_refresh_token() and not step_up:
+        elif self._provider.context.can_refresh_token() and not (step_up or request in self._had):
+            self._had.add(request)
             # A token that was asked for and not kept would be the end of the login.
             self._renewing = asyncio.create_task(self._refreshed(request, before))
             self._renewing.add_done_callback(_heard)

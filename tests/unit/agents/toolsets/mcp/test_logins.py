@@ -333,6 +333,19 @@ async def failing(_: str) -> Login | None:
     raise JournalUnavailableError("away")
 
 
+@on_loop
+async def test_a_server_that_refuses_a_renewed_token_has_no_more_renewed(
+    server: OAuthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = await signed_in(server)
+    monkeypatch.setattr(server, "allows", lambda *_: (401, "Bearer"))
+    async with worker(server, Kept(login=login)) as desk:
+        with pytest.raises(ConfigurationError, match=f"no more.*{COMMAND}"):
+            await names(desk)
+    # Two requests open a connection: of the newest version of the protocol, and of older ones.
+    assert server.grants == ["authorization_code", *["refresh_token"] * 2]
+
+
 class Slow(Kept):
     """Logins that are read when a test lets them be."""
 
