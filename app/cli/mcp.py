@@ -57,7 +57,7 @@ class _Anew(Logins):
 
     async def keep(self, name: str, login: Login) -> None:
         await super().keep(name, login)
-        await self._journaled.keep(name, login)
+        await self._journaled.put(name, login)
 
 
 class _Pasting:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 from agents.threads import InThread
 from agents.toolsets.mcp.logins import Login, Logins
 from app.journal.stores.memos import Memos
-from celery_agents.errors import ConfigurationError, ProviderUnavailableError
+from celery_agents.errors import (
+    ConfigurationError,
+    JournalUnavailableError,
+    ProviderUnavailableError,
+)
+from celery_agents.noted import note
 from celery_agents.sealing import KEYS, Seals, opened
+
+log = logging.getLogger(__name__)
 
 #: Of the memos: logins, and who renews one.
 _LOGIN, _TURN = "login/", "login-turn/"
@@ -22,6 +31,8 @@ _FIELD = "login"
 _TURN_S = 45.0
 #: Seconds between two looks for a turn.
 _LOOK_S = 0.1
+#: Seconds before each further try to keep a login: one that was renewed stands nowhere else.
+_AGAIN_S = (0.5, 1.0, 2.0, 4.0)
 
 
 class JournaledLogins(Logins):
@@ -49,14 +60,30 @@ class JournaledLogins(Logins):
 
         Raises:
             ConfigurationError: there is no key to encrypt it with.
+            JournalUnavailableError: the journal was away for long.
         """
         sealed = self._sealing().seal(dict(login), _LOGIN + name, _FIELD)
-        await self._in_thread(self._memos().change, _LOGIN + name, lambda _: dict(sealed))
+        for again_s in _AGAIN_S:
+            try:
+                return await self._write(name, sealed)
+            except JournalUnavailableError as error:
+                note(log, "login_kept", "A login could not be kept yet", error=error)
+                await asyncio.sleep(again_s)
+        return await self._write(name, sealed)
+
+    async def put(self, name: str, login: Login) -> None:
+        """Keep a login of a person, behind a renewal of the one before. Raises as :meth:`keep`."""
+        async with self.renewing(name):
+            await self.keep(name, login)
 
     async def forget(self, name: str) -> bool:
-        """Drop the login of a toolset; return whether there was one."""
-        found = await self._in_thread(self._memos().read, _LOGIN + name)
-        await self._in_thread(self._memos().change, _LOGIN + name, lambda _: {})
+        """Drop the login of a toolset; return whether there was one.
+
+        A renewal that is under way is waited for: it would put its login back.
+        """
+        async with self.renewing(name):
+            found = await self._in_thread(self._memos().read, _LOGIN + name)
+            await self._write(name, {})
         return bool(found)
 
     def check(self) -> None:
@@ -81,6 +108,9 @@ class JournaledLogins(Logins):
             yield
         finally:
             await asyncio.shield(self._in_thread(self._memos().release, key, me))
+
+    async def _write(self, name: str, data: dict[str, Any]) -> None:
+        await self._in_thread(self._memos().change, _LOGIN + name, lambda _: dict(data))
 
     def _sealing(self) -> Seals:
         if self._seals is None:

@@ -38,6 +38,11 @@ class OAuthServer:
         self.needed: str = ""
         self.denies = False
         self.iss: str | None = None
+        #: Whether the MCP server names no authorization server, and says to be one; a status in
+        #: place of the authorization server's metadata; and what the token endpoint says instead.
+        self.alone = False
+        self.hides: int | None = None
+        self.says: tuple[int, Any] | None = None
         #: Calls of tools wait until so many are there.
         self.together: threading.Barrier | None = None
         #: Set while the token endpoint answers; and set by a request that waits for that.
@@ -46,6 +51,8 @@ class OAuthServer:
         self.resources: set[str] = set()
         #: Forms that were posted, by their paths, with who shows a secret by HTTP's Basic.
         self.forms: list[tuple[str, dict[str, str], str]] = []
+        #: What the last request to the MCP server has shown.
+        self.shown: str | None = None
         self._codes: dict[str, dict[str, str]] = {}
         self._tokens: dict[str, str] = {}
         self._refresh: set[str] = set()
@@ -63,6 +70,7 @@ class OAuthServer:
 
     def allows(self, header: str | None, method: str) -> tuple[int, str] | None:
         """A refusal of a request, with its header; None where its token holds."""
+        self.shown = header
         scope = self._tokens.get((header or "").removeprefix("Bearer "))
         if scope is None:
             return 401, f'Bearer resource_metadata="{self.url}/prm", scope="read"'
@@ -87,6 +95,8 @@ class OAuthServer:
             self.answers.wait(60)
         if self.broken is not None:
             return self.broken, {"error": "server_error"}
+        if self.says is not None:
+            return self.says
         with self._lock:
             grant = given["grant_type"]
             self.grants.append(grant)
@@ -147,28 +157,6 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers["content-length"]))
 
 
-class _Resource(_Handler):
-    def do_GET(self) -> None:
-        if self.path != "/prm":
-            return self._say(405, {})
-        told = {"resource": f"{self.home.url}/mcp", "authorization_servers": [self.home.issuer]}
-        return self._say(200, {**told, "scopes_supported": _SCOPES})
-
-    def do_POST(self) -> None:
-        message = json.loads(self._body())
-        method = message.get("method", "")
-        refusal = self.home.allows(self.headers.get("authorization"), method)
-        if refusal is not None:
-            return self._say(refusal[0], {}, www_authenticate=refusal[1])
-        if "id" not in message:
-            return self._say(202, None)
-        if method == "tools/call" and self.home.together is not None:
-            self.home.together.wait(30)
-        told: list[dict[str, Any]] = []
-        answer(message, told.append)
-        return self._say(200, told[-1])
-
-
 class _Authorization(_Handler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
@@ -178,6 +166,8 @@ class _Authorization(_Handler):
             return self._say(302, {}, location=self.home.page(given))
         if parts.path != "/.well-known/oauth-authorization-server":
             return self._say(404, {})
+        if self.home.hides is not None:
+            return self._say(self.home.hides, {})
         own = self.home.issuer
         places = {name: f"{own}/{name}" for name in ("authorize", "token", "register")}
         told = {
@@ -201,8 +191,35 @@ class _Authorization(_Handler):
         basic = self.headers.get("authorization", "").removeprefix("Basic ")
         self.home.forms.append((self.path, given, base64.b64decode(basic).decode()))
         if self.path == "/idp":
+            self.home.answers.wait(60)
             return self._say(200, {"access_token": "a grant", "token_type": "N_A"})
         return self._say(*self.home.token(given))
+
+
+class _Resource(_Authorization):
+    def do_GET(self) -> None:
+        if self.home.alone:
+            return super().do_GET()
+        if self.path != "/prm":
+            return self._say(405, {})
+        told = {"resource": f"{self.home.url}/mcp", "authorization_servers": [self.home.issuer]}
+        return self._say(200, {**told, "scopes_supported": _SCOPES})
+
+    def do_POST(self) -> None:
+        if self.home.alone and self.path != "/mcp":
+            return super().do_POST()
+        message = json.loads(self._body())
+        method = message.get("method", "")
+        refusal = self.home.allows(self.headers.get("authorization"), method)
+        if refusal is not None:
+            return self._say(refusal[0], {}, www_authenticate=refusal[1])
+        if "id" not in message:
+            return self._say(202, None)
+        if method == "tools/call" and self.home.together is not None:
+            self.home.together.wait(30)
+        told: list[dict[str, Any]] = []
+        answer(message, told.append)
+        return self._say(200, told[-1])
 
 
 class _Server(ThreadingHTTPServer):

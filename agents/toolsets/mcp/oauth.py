@@ -8,13 +8,16 @@ provider is asked for a token alone, and what it has learned of a login is kept 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import anyio
 import httpx2
-from mcp.client.auth import OAuthClientProvider
+from mcp.client.auth import OAuthClientProvider, OAuthRegistrationError
 from mcp.client.auth.utils import (
     extract_field_from_www_auth,
     extract_scope_from_www_auth,
@@ -30,16 +33,19 @@ from pydantic import BaseModel, ValidationError
 
 from agents.toolsets.mcp.logins import Login, Logins, how_to
 from agents.toolsets.mcp.on_behalf import Send
-from agents.toolsets.mcp.providers import LoginProvider
-from celery_agents.errors import ConfigurationError
+from agents.toolsets.mcp.providers import LoginProvider, refusal
+from celery_agents.errors import ConfigurationError, RetryableError
+from celery_agents.noted import note
+
+log = logging.getLogger(__name__)
 
 #: A request is sent so often at the most: without a token that holds, with one that was renewed,
 #: with one that others have renewed meanwhile, and with one for which somebody has signed in.
 _TRIES = 4
-#: Seconds for an answer of an authorization server.
-_ANSWER_S = 30.0
 #: Seconds for a renewal that is under way as its connection is closed: less than a worker waits.
 _SETTLE_S = 6.0
+#: Seconds for which a login that holds is not read again: somebody may have signed out, or anew.
+_FRESH_S = 5.0
 #: A time that is over, as the SDK reads one.
 _OVER = 1.0
 
@@ -91,18 +97,14 @@ class Authorised(httpx2.Auth):
                 if outgoing is request and refused is not None:
                     answer, told = refused, True
                 else:
-                    answer = await self._answer(outgoing)
-                outgoing = await flow.asend(answer)
+                    answer = await self._send(outgoing)
+                outgoing = await _went_on(flow, answer)
                 await self._learned()
         except StopAsyncIteration:  # it knows no more than the refusal
             pass
         finally:
             await flow.aclose()
         return told
-
-    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
-        async with asyncio.timeout(_ANSWER_S):
-            return await self._send(request)
 
     async def _learned(self) -> None:
         """Keep what the provider knows now."""
@@ -140,6 +142,9 @@ class AuthorisedByLogin(Authorised):
         self._known: OAuthToken | None = None
         self._refusal: Exception | None = None
         self._renewing: asyncio.Task[None] | None = None
+        self._fresh_until = 0.0
+        #: Requests that have had a token renewed: a server that refuses that one, too, wants else.
+        self._had: WeakSet[httpx2.Request] = WeakSet()
 
     async def _authorise(self, request: httpx2.Request, refused: httpx2.Response | None) -> bool:
         if self._refusal is not None:  # nobody is asked twice for one connection
@@ -159,15 +164,30 @@ class AuthorisedByLogin(Authorised):
         """Give a request the token that there is, or a renewed one; false where there is none."""
         tokens = self._provider.context.current_tokens
         before = tokens.access_token if refused and tokens is not None else None
-        if not self._holds(before):
-            await self._load()  # somebody may have signed in, or another process renewed it
+        if self._renewing is not None and not self._renewing.done():
+            await asyncio.shield(self._renewing)  # whoever asked for it has left
+        await self._look(before)
         if self._holds(before):
             await self._asked(request, None)
-        elif self._provider.context.can_refresh_token() and not step_up:
+        elif self._provider.context.can_refresh_token() and not (step_up or request in self._had):
+            self._had.add(request)
             # A token that was asked for and not kept would be the end of the login.
             self._renewing = asyncio.create_task(self._refreshed(request, before))
+            self._renewing.add_done_callback(_heard)
             await asyncio.shield(self._renewing)
         return self._holds(before)
+
+    async def _look(self, before: str | None) -> None:
+        """Take what is kept: somebody may have signed in or out, or another process renewed it."""
+        held = self._holds(before)
+        if held and time.monotonic() < self._fresh_until:
+            return
+        try:
+            await self._load()
+        except RetryableError as error:
+            if not held:
+                raise
+            note(log, "login_read", "A login could not be read again, and is used", error=error)
 
     async def settled(self) -> None:
         if self._renewing is not None and not self._renewing.done():
@@ -189,11 +209,13 @@ class AuthorisedByLogin(Authorised):
 
     async def _load(self) -> None:
         """Take what is kept in place of what was known."""
+        found = self._read(await self._logins.read(self._name))
         context = self._provider.context
         context.clear_tokens()
-        context.client_info = self._login.client()
-        found = self._read(await self._logins.read(self._name))
+        self._fresh_until = time.monotonic() + _FRESH_S
         if found is None:
+            self._known = None
+            context.client_info = self._login.client()
             return
         context.oauth_metadata = found.server
         context.protected_resource_metadata = found.resource
@@ -204,19 +226,20 @@ class AuthorisedByLogin(Authorised):
         context.token_expiry_time = found.expires_at
 
     def _read(self, kept: Login | None) -> _Kept | None:
-        """A login as it was kept, unless it is of another server."""
+        """A login as it was kept, unless it is of another server, client or issuer."""
         try:
             found = None if kept is None else _Kept.model_validate(kept)
         except ValidationError:
             return None
-        return found if found is not None and found.url == self._url else None
+        if found is None or found.url != self._url:
+            return None
+        return found if self._login.takes(found.client, found.server) else None
 
     async def _learned(self) -> None:
         context = self._provider.context
         tokens, client = context.current_tokens, context.client_info
         if tokens is None or tokens is self._known or client is None:
             return
-        self._known = tokens
         kept = _Kept(
             url=self._url,
             tokens=tokens,
@@ -226,6 +249,7 @@ class AuthorisedByLogin(Authorised):
             resource=context.protected_resource_metadata,
         )
         await self._logins.keep(self._name, kept.model_dump(mode="json", exclude_none=True))
+        self._known = tokens
 
     def _how(self, step_up: httpx2.Response | None) -> str:
         tokens = self._known
@@ -245,6 +269,23 @@ def origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     ports = {"http": 80, "https": 443}
     return parts.scheme, (parts.hostname or "").lower(), parts.port or ports.get(parts.scheme)
+
+
+async def _went_on(
+    flow: AsyncGenerator[httpx2.Request, httpx2.Response], answer: httpx2.Response
+) -> httpx2.Request:
+    """Give a provider an answer; return what it sends next."""
+    try:
+        return await flow.asend(answer)
+    except OAuthRegistrationError:  # it quotes the answer, which may have a secret
+        told = f"its authorization server registers no client: {refusal(answer)}"
+        raise OAuthRegistrationError(told) from None
+
+
+def _heard(renewal: asyncio.Task[None]) -> None:
+    """Take a renewal's error, which nobody may wait for any more."""
+    if not renewal.cancelled():
+        renewal.exception()
 
 
 def _refuses(response: httpx2.Response) -> bool:

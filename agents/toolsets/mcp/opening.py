@@ -19,6 +19,7 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CONNECTION_CLOSED
 
+from agents.net.bounds import at_most
 from agents.net.clients import secret_named
 from agents.net.outside import outside_client
 from agents.toolsets.mcp import launch
@@ -38,6 +39,8 @@ from celery_agents.errors import (
 FORGOTTEN = -32_098
 #: What a request is answered for which something is missing here: a person's login, say.
 MISSING = -32_097
+#: Seconds for an answer of an authorization server or an identity provider, and bytes of it.
+_ANSWER_S, _ANSWER_BYTES = 30.0, 1024 * 1024
 #: The header by which a server knows a session, which it may have forgotten.
 _SESSION = "mcp-session-id"
 
@@ -117,10 +120,14 @@ class ServerWay:
         own = {origin(told) for told in (url, auth.issuer, idp) if told is not None}
 
         async def send(request: Any) -> Any:
-            if origin(str(request.url)) in own:
-                return await client.send(request, auth=None)
             try:
-                return await outside.send(request)
+                async with asyncio.timeout(_ANSWER_S):
+                    if origin(str(request.url)) in own:
+                        return await _read(await client.send(request, auth=None, stream=True))
+                    return await _read(await outside.send(request, stream=True))
+            except TimeoutError:
+                late = f"{request.url.host} gave no token within {_ANSWER_S:g} s"
+                raise httpx2.ReadTimeout(late, request=request) from None
             except AddressRefusedError as error:
                 raise ConfigurationError(
                     f"The MCP server {self._name!r} wants {request.url.host} to be asked for a "
@@ -148,6 +155,29 @@ class ServerWay:
         for secret in (*self.secrets, *learned):
             text = text.replace(secret, "***")
         return redact(text)
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A body of an answer about tokens: a page, and no more."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return at_most(aiter(self._inner), _ANSWER_BYTES, "An authorization server")
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def _read(response: Any) -> Any:
+    """An answer about tokens, with its body."""
+    response.stream = _Bounded(response.stream)
+    try:
+        await response.aread()
+    finally:
+        await response.aclose()
+    return response
 
 
 class _Watched:

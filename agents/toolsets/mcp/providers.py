@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -28,6 +29,22 @@ from agents.toolsets.mcp.logins import UserAgent
 
 # Whoever asks is told of errors; the SDK's own lines have bodies of answers in them, with tokens.
 logging.getLogger("mcp.client.auth").setLevel(logging.CRITICAL + 1)
+
+#: OAuth's words for errors. Other words of an answer may be what it was sent: a proof, say.
+_WORD = re.compile(r"[a-z_]{1,60}")
+#: By these a token endpoint says that a login is over; others are failures of its own.
+_ENDED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+_UNREADABLE = "its authorization server answered what nobody can read"
+
+
+def refusal(response: httpx2.Response) -> str:
+    """An answer that refuses, told without what it may repeat."""
+    try:
+        word = response.json()["error"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        word = None
+    known = isinstance(word, str) and _WORD.fullmatch(word)
+    return f"HTTP {response.status_code}" + (f" ({word})" if known else "")
 
 
 class TokensAtHand:
@@ -59,6 +76,15 @@ class OfEntry(OAuthClientProvider):
         if self.wanted is not None:
             self.context.client_metadata.scope = self.wanted
         return await super()._perform_authorization()
+
+    async def _handle_token_response(self, response: httpx2.Response) -> None:
+        """Take a token, and quote no answer that is none: it may have others, or our proof."""
+        if response.status_code not in {HTTPStatus.OK, HTTPStatus.CREATED}:
+            raise OAuthTokenError(f"its authorization server gives no token: {refusal(response)}")
+        try:
+            await super()._handle_token_response(response)
+        except (OAuthTokenError, OverflowError):
+            raise OAuthTokenError(_UNREADABLE) from None
 
 
 class SecretProvider(OfEntry, ClientCredentialsOAuthProvider):
@@ -114,6 +140,13 @@ class LoginProvider(OfEntry):
             issuer=self._auth.issuer,
         )
 
+    def takes(self, client: OAuthClientInformationFull, server: OAuthMetadata | None) -> bool:
+        """Return whether a login is of the client that the entry names, at its issuer."""
+        if self._auth.client_id not in {None, client.client_id}:
+            return False
+        issuer = self._auth.issuer
+        return issuer is None or (server is not None and issuers_match(str(server.issuer), issuer))
+
     async def _initialize(self) -> None:
         """Leave what is known: who keeps it has said so."""
         self._initialized = True
@@ -125,10 +158,24 @@ class LoginProvider(OfEntry):
         for server in advertised:
             if issuers_match(server, issuer):
                 return server
-        raise OAuthFlowError(f"The server does not name the issuer {issuer}, which its entry does")
+        raise self._elsewhere()
+
+    def _expected_issuer(self) -> str:
+        """The issuer; a server that names none is its own, which is another than the entry's."""
+        found = super()._expected_issuer()
+        if self._auth.issuer is not None and not issuers_match(found, self._auth.issuer):
+            raise self._elsewhere()
+        return found
+
+    def _elsewhere(self) -> OAuthFlowError:
+        issuer = self._auth.issuer
+        return OAuthFlowError(f"The server does not name the issuer {issuer}, which its entry does")
 
     async def _perform_authorization(self) -> httpx2.Request:
-        metadata = self.context.oauth_metadata
+        metadata, server = self.context.oauth_metadata, self.context.auth_server_url
+        if metadata is None and (server is not None or self._auth.issuer is not None):
+            # The SDK would take the MCP server's own pages in their place, and send it the code.
+            raise OAuthFlowError(f"{server or self._auth.issuer} does not tell where to sign in")
         if metadata and "S256" not in (metadata.code_challenge_methods_supported or ()):
             raise OAuthFlowError(f"{metadata.issuer} knows no PKCE (S256)")
         self.context.client_info = self.client() or self.context.client_info
@@ -145,10 +192,17 @@ class LoginProvider(OfEntry):
         )
 
     async def _handle_refresh_response(self, response: httpx2.Response) -> bool:
+        """Take a renewed token; false where the login is over. All else is tried again later."""
         status = response.status_code
-        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status != HTTPStatus.OK and status not in _ENDED:
             raise OAuthTokenError(f"its authorization server answered HTTP {status}")
-        return await super()._handle_refresh_response(response)
+        try:
+            done = await super()._handle_refresh_response(response)
+        except OverflowError:
+            done = False
+        if not done and status == HTTPStatus.OK:
+            raise OAuthTokenError(_UNREADABLE)
+        return done
 
 
 def _method(secret: str | None, metadata: OAuthMetadata | None) -> str:

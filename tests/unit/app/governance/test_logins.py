@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -15,7 +16,7 @@ from app.journal.schema.engine import connect
 from app.journal.schema.models import Memo
 from app.journal.stores.encryption import Encryption
 from app.journal.stores.memos import Memos
-from celery_agents.errors import ConfigurationError, UnreadableValueError
+from celery_agents.errors import ConfigurationError, JournalUnavailableError, UnreadableValueError
 from celery_agents.sealing import Seals
 from deploy.local.servers import LOOPBACK
 from tests.fakes.oauth_server import OAuthServer, standing
@@ -91,6 +92,50 @@ async def _kept(processes: list[JournaledLogins]) -> None:
 
 def test_a_login_is_kept_and_forgotten(processes: list[JournaledLogins]) -> None:
     _kept(processes)
+
+
+@on_loop
+async def _put_while_it_is_renewed(processes: list[JournaledLogins]) -> None:
+    worker, command, *_ = processes
+    await worker.keep("desk", {"n": 1})
+    async with worker.renewing("desk"):
+        putting = asyncio.create_task(command.put("desk", {"n": 3}))
+        await asyncio.wait([putting], timeout=0.3)
+        await worker.keep("desk", {"n": 2})
+    await putting
+    assert await worker.read("desk") == {"n": 3}
+    async with worker.renewing("desk"):
+        forgetting = asyncio.create_task(command.forget("desk"))
+        await asyncio.wait([forgetting], timeout=0.3)
+        await worker.keep("desk", {"n": 4})
+    assert await forgetting
+    assert await worker.read("desk") is None
+
+
+def test_a_renewal_brings_no_login_back(processes: list[JournaledLogins]) -> None:
+    _put_while_it_is_renewed(processes)
+
+
+def test_a_renewed_login_is_kept_when_the_journal_is_back(
+    processes: list[JournaledLogins], journal_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.governance.logins._AGAIN_S", (0.0, 0.0))
+    engine = connect(journal_url)
+    memos = Memos(engine)
+    away = [JournalUnavailableError("away")] * 2
+
+    def change(key: str, revise: Any) -> Any:
+        if away:
+            raise away.pop()
+        return Memos.change(memos, key, revise)
+
+    monkeypatch.setattr(memos, "change", change)
+    asyncio.run(JournaledLogins(lambda: memos, OLD, in_thread).keep("desk", {"n": 1}))
+    assert asyncio.run(processes[0].read("desk")) == {"n": 1}
+    away += [JournalUnavailableError("away")] * 3
+    with pytest.raises(JournalUnavailableError):
+        asyncio.run(JournaledLogins(lambda: memos, OLD, in_thread).keep("desk", {"n": 2}))
+    engine.dispose()
 
 
 def test_a_login_needs_its_key(processes: list[JournaledLogins], journal_url: str) -> None:

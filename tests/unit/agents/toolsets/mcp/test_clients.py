@@ -89,6 +89,47 @@ async def test_an_identity_provider_says_on_whose_behalf(
     assert shown == "us:our%20secret"
 
 
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        (
+            (400, {"error": "invalid_client", "error_description": "of a-proof"}),
+            r"\(invalid_client\)",
+        ),
+        ((400, {"error": "a-proof"}), "HTTP 400"),
+        ((200, {"refresh_token": "a-proof"}), "nobody can read"),
+        ((200, "a-proof"), "nobody can read"),
+        ((200, {"access_token": "a-proof", "expires_in": 10**400}), "nobody can read"),
+    ],
+)
+@on_loop
+async def test_what_an_answer_repeats_is_in_no_error(
+    server: OAuthServer, tmp_path: Path, says: tuple[int, Any], told: str
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("a-proof")
+    server.says = says
+    one = desk(server, {"assertion_file": str(token)})
+    with pytest.raises(ProviderUnavailableError, match=told) as raised:
+        await closed(one, names(one))
+    assert "a-proof" not in raised.value.message
+
+
+@on_loop
+async def test_an_identity_provider_that_never_answers_holds_nobody(
+    server: OAuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.toolsets.mcp.opening._ANSWER_S", 1.0)
+    (tmp_path / "id").write_text("an id token")
+    known = {"token_url": f"{server.issuer}/idp", "client_id": "we"}
+    one = desk(server, {"secret_env": "S", "identity": {**known, "token_file": tmp_path / "id"}})
+    server.answers.clear()
+    with pytest.raises(ProviderUnavailableError, match="gave no token within 1 s"):
+        await names(one)
+    server.answers.set()
+    assert await closed(one, call(one, "add", a=1, b=2)) == {"result": 3}
+
+
 @pytest.mark.parametrize("proof", ["secret_env", "key_env", "assertion_file", "identity"])
 @on_loop
 async def test_no_proof_goes_to_another_issuer(

@@ -18,8 +18,14 @@ from agents.toolsets.mcp.entries import McpAuthorisation
 from agents.toolsets.mcp.forms import answering
 from agents.toolsets.mcp.logins import Login, Logins, how_to
 from agents.toolsets.mcp.loopback import listening
+from agents.toolsets.mcp.oauth import AuthorisedByLogin
+from agents.toolsets.mcp.providers import LoginProvider
 from agents.toolsets.mcp.toolset import McpToolset
-from celery_agents.errors import ConfigurationError, ProviderUnavailableError
+from celery_agents.errors import (
+    ConfigurationError,
+    JournalUnavailableError,
+    ProviderUnavailableError,
+)
 from deploy.local.servers import LOOPBACK
 from tests.fakes.oauth_server import OAuthServer, standing
 from tests.support import mcp_servers
@@ -126,16 +132,19 @@ async def test_a_login_that_is_over_is_told_and_another_one_is_taken(server: OAu
         assert await call(desk, "add", a=1, b=2) == {"result": 3}
 
 
-@pytest.mark.parametrize("status", [500, 503, 429])
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(one, f"HTTP {one}") for one in (500, 503, 429, 404)] + [(200, "nobody can read")],
+)
 @on_loop
 async def test_a_token_endpoint_that_is_down_ends_no_login(
-    server: OAuthServer, status: int
+    server: OAuthServer, status: int, told: str
 ) -> None:
     login = await signed_in(server)
     login["expires_at"] = 1.0
     server.broken = status
     async with worker(server, Kept(login=login)) as desk:
-        with pytest.raises(ProviderUnavailableError, match=f"HTTP {status}"):
+        with pytest.raises(ProviderUnavailableError, match=told):
             await names(desk)
         server.broken = None
         assert await call(desk, "add", a=1, b=2) == {"result": 3}
@@ -251,6 +260,148 @@ async def test_another_issuer_than_that_of_the_entry_is_refused(server: OAuthSer
             with pytest.raises(ProviderUnavailableError, match="does not name the issuer"):
                 await names(desk)
     assert not server.asked
+
+
+@on_loop
+async def test_a_server_that_is_its_own_issuer_gets_no_secret_of_anothers(
+    server: OAuthServer,
+) -> None:
+    server.alone, server.issuer = True, server.url
+    auth = {**LOGIN, "client_id": "us", "secret_env": "S", "issuer": "https://right.example.com"}
+    async with listening(0, Browser().open) as person:
+        logins = Kept(person)
+        async with worker(server, logins, auth, secrets={"S": "a-secret"}) as desk:
+            with pytest.raises(ProviderUnavailableError, match="does not name the issuer"):
+                await names(desk)
+    assert "/authorize" not in server.asked
+    assert not server.forms
+
+
+@pytest.mark.parametrize("status", [404, 503])
+@on_loop
+async def test_an_issuer_that_tells_nothing_is_not_replaced_by_the_server(
+    server: OAuthServer, status: int
+) -> None:
+    server.hides = status
+    auth = {**LOGIN, "client_id": "us", "secret_env": "S", "issuer": server.issuer}
+    pages: list[str] = []
+    async with listening(0, pages.append) as person:
+        given: dict[str, Any] = {"secrets": {"S": "a-secret"}, "connect_timeout_s": 5.0}
+        async with worker(server, Kept(person), auth, **given) as desk:
+            with pytest.raises(ProviderUnavailableError, match="does not tell where to sign in"):
+                await names(desk)
+    assert not pages
+
+
+@pytest.mark.parametrize("named", [{"issuer": "https://right.example.com"}, {"client_id": "we"}])
+@on_loop
+async def test_a_login_of_another_client_is_not_renewed(
+    server: OAuthServer, named: dict[str, str]
+) -> None:
+    auth: dict[str, Any] = {"client_id": "c-1", "secret_env": "S", "issuer": server.issuer}
+    login = await signed_in(server)
+    login["expires_at"] = 1.0
+    before = [*server.forms]
+    given: dict[str, Any] = {"secrets": {"S": "a-secret"}}
+    async with worker(server, Kept(login=login), {**LOGIN, **auth, **named}, **given) as desk:
+        with pytest.raises(ConfigurationError, match=f"Nobody has signed in.*{COMMAND}"):
+            await names(desk)
+    assert server.forms == before
+
+
+@on_loop
+async def test_workers_leave_a_login_that_somebody_has_ended_or_replaced(
+    server: OAuthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.toolsets.mcp.oauth._FRESH_S", 0.0)
+    first, second = await signed_in(server), await signed_in(server)
+    logins = Kept(login=first)
+    async with worker(server, logins) as desk:
+        for login in (first, second):
+            await logins.keep("desk", login)
+            assert await call(desk, "add", a=1, b=2) == {"result": 3}
+            assert server.shown == f"Bearer {login['tokens']['access_token']}"
+        with monkeypatch.context() as away:
+            away.setattr(logins, "read", failing)
+            assert await call(desk, "add", a=1, b=2) == {"result": 3}  # the journal is away
+        logins._kept.clear()
+        with pytest.raises(ConfigurationError, match=f"Nobody has signed in.*{COMMAND}"):
+            await call(desk, "add", a=1, b=2)
+
+
+async def failing(_: str) -> Login | None:
+    raise JournalUnavailableError("away")
+
+
+@on_loop
+async def test_a_server_that_refuses_a_renewed_token_has_no_more_renewed(
+    server: OAuthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = await signed_in(server)
+    monkeypatch.setattr(server, "allows", lambda *_: (401, "Bearer"))
+    async with worker(server, Kept(login=login)) as desk:
+        with pytest.raises(ConfigurationError, match=f"no more.*{COMMAND}"):
+            await names(desk)
+    # Two requests open a connection: of the newest version of the protocol, and of older ones.
+    assert server.grants == ["authorization_code", *["refresh_token"] * 2]
+
+
+class Slow(Kept):
+    """Logins that are read when a test lets them be."""
+
+    def __init__(self, login: Login) -> None:
+        super().__init__(login=login)
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def read(self, name: str) -> Login | None:
+        found = await super().read(name)
+        await self.gate.wait()
+        return found
+
+
+@pytest.mark.parametrize("rotates", [True, False])
+@on_loop
+async def test_a_renewal_whose_caller_has_left_is_kept_whoever_comes_then(
+    server: OAuthServer, *, rotates: bool
+) -> None:
+    server.rotates = rotates
+    login = await signed_in(server)
+    login["expires_at"] = 1.0
+    logins, url = Slow(login), f"{server.url}/mcp"
+    listed = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    async with httpx2.AsyncClient(timeout=60) as client:
+        provider = LoginProvider(url, McpAuthorisation(login=True), None, None)
+
+        async def send(request: httpx2.Request) -> httpx2.Response:
+            return await client.send(request, auth=None)
+
+        auth = AuthorisedByLogin("desk", provider, send, url=url, logins=logins)
+        server.answers.clear()
+        first = asyncio.create_task(client.post(url, json=listed, auth=auth))
+        await asyncio.to_thread(server.waits.wait, 60)
+        logins.gate.clear()
+        first.cancel()
+        await asyncio.wait([first])
+        second = asyncio.create_task(client.post(url, json=listed, auth=auth))
+        await asyncio.wait([second], timeout=0.1)  # it is behind the renewal, or in its midst
+        server.answers.set()
+        await asyncio.wait([second], timeout=1.0)
+        logins.gate.set()
+        assert (await second).status_code == 200
+    assert server.grants == ["authorization_code", "refresh_token"]
+    assert logins.last["tokens"]["access_token"] != login["tokens"]["access_token"]
+    assert logins.last["tokens"]["refresh_token"]
+
+
+@on_loop
+async def test_an_endless_answer_is_not_read(server: OAuthServer) -> None:
+    login = await signed_in(server)
+    login["expires_at"] = 1.0
+    server.says = 200, {"access_token": "x", "padding": "x" * 2 * 1024 * 1024}
+    async with worker(server, Kept(login=login)) as desk:
+        with pytest.raises(ProviderUnavailableError, match="more than 1048576 bytes"):
+            await names(desk)
 
 
 @pytest.mark.parametrize(
