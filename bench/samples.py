@@ -31,11 +31,16 @@ class Question(NamedTuple):
     answers: list[str]
 
 
-def questions(count: int) -> tuple[str, list[Question]]:
-    """So many questions, at most 500, and where they are from."""
-    if PUBLISHED.exists():
-        return "published", published(PUBLISHED)[:count]
-    return "drawn", drawn(count)
+def questions(count: int, order: int = 0) -> list[Question]:
+    """So many questions, at most 500: the published ones where they are, else drawn ones.
+
+    Their answers stand as they were given; in another ``order`` than 0 as chance has put them.
+    """
+    found = published(PUBLISHED) if PUBLISHED.exists() else drawn(count)
+    if order:
+        rng = random.Random(order)
+        found = [Question(q.right, rng.sample(q.answers, len(q.answers))) for q in found]
+    return found[:count]
 
 
 def published(path: Path) -> list[Question]:

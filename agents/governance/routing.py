@@ -34,7 +34,7 @@ _SAME_COST, _SAME_LATENCY = 1.05, 1.25
 #: By latency, one in so many tries one that was slow: else that would stay so for ever. What stays
 #: together tries it together, for so many turns of the router: to move at each would lose what the
 #: provider has kept of it. After so many latencies one counts half.
-_TRIED_ONE_IN, _TRIED_FOR, _HALF_LIFE = 20, 500, 50.0
+_TRIED_ONE_IN, _TRIED_FOR, _HALF_LIFE = 20, 750, 50.0
 
 
 @dataclass(frozen=True, slots=True)
