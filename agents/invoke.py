@@ -53,20 +53,17 @@ async def invoke(
     return await _awaited(result) if inspect.isawaitable(result) else result
 
 
-async def own_turn() -> None:
-    """Wait for a round of the loop in which there is time for a quick function."""
-    share = _share()
-    while share.taken_s >= _SHARE_S:  # noqa: ASYNC110 - it waits for the next round, not for others
-        await asyncio.sleep(0)
-
-
-def called_here(function: Callable[[], Any]) -> Any:
+async def called_here(function: Callable[[], Any]) -> Any:
     """Call a function that is not async on the loop, which waits for it: it has to be quick.
 
     As in a thread, what it does to context variables stays its own. Many at once take turns with
-    whatever else the loop has to do, where each awaits its own (:func:`own_turn`).
+    whatever else the loop has to do: each waits for a round in which there is time for it.
     """
-    share = _share()
+    loop, share = asyncio.get_running_loop(), _SHARES.last
+    if share is None or share.loop is not loop:
+        share = _SHARES.last = _LoopShare(loop)
+    while share.taken_s >= _SHARE_S:  # noqa: ASYNC110 - it waits for the next round, not for others
+        await asyncio.sleep(0)
     began = _clock()
     try:
         return contextvars.copy_context().run(_guarded, function)
@@ -105,14 +102,6 @@ class _Shares(threading.local):
 
 
 _SHARES = _Shares()
-
-
-def _share() -> _LoopShare:
-    """The share of the loop that runs here."""
-    loop, found = asyncio.get_running_loop(), _SHARES.last
-    if found is None or found.loop is not loop:
-        found = _SHARES.last = _LoopShare(loop)
-    return found
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -65,8 +65,15 @@ def _is_told_plainly(value: Any, depth: int) -> bool:
 
 
 def _are_told_plainly(parts: Iterable[Any], depth: int) -> bool:
-    for part in parts:  # noqa: SIM110 - a generator for all() takes longer
-        if not _is_told_plainly(part, depth):
+    for part in parts:  # texts and numbers, as most are, without a call for each
+        kind = type(part)
+        if kind is str:
+            if not part.isascii():
+                return False
+        elif kind is float:
+            if not isfinite(part):
+                return False
+        elif not _is_told_plainly(part, depth):
             return False
     return True
 

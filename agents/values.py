@@ -36,6 +36,33 @@ def text_of(value: JsonValue) -> str:
     return value if isinstance(value, str) else _UNESCAPED.encode(value)
 
 
+#: The size of a part of a list or an object, beside its characters.
+PART_SIZE = 8
+
+
+def within(value: Any, most: int) -> bool:
+    """Return whether a value is of a size: its characters, and some more for each part of it.
+
+    As JSON it has six times as many bytes at the most. It looks no further than it has to, and
+    writes nothing.
+    """
+    todo = [value]
+    for one in todo:  # it grows by their parts
+        kind = type(one)
+        if kind is str:
+            most -= len(one)
+        elif kind is int:
+            most -= one.bit_length() // 8
+        elif kind is list or kind is tuple or kind is dict:
+            most -= PART_SIZE * len(one)
+            if most >= 0:
+                todo += one
+                todo += one.values() if kind is dict else ()
+        if most < 0:
+            return False
+    return True
+
+
 def parse_json(text: str | bytes, *, who: str) -> JsonValue:
     """Read JSON that ``who`` wrote; see :func:`json_in`.
 

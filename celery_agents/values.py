@@ -73,11 +73,19 @@ def mended(value: Any) -> Any:
         if not has_halves(value):
             return value
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    # Most parts are numbers and texts of ASCII: these take no call each.
     if isinstance(value, list):
-        return [item if type(item) in _HALVELESS else mended(item) for item in value]
+        return [
+            item
+            if (kind := type(item)) in _HALVELESS or (kind is str and item.isascii())
+            else mended(item)
+            for item in value
+        ]
     if isinstance(value, dict):
         return {
-            mended(key): item if type(item) in _HALVELESS else mended(item)
+            key if type(key) is str and key.isascii() else mended(key): item
+            if (kind := type(item)) in _HALVELESS or (kind is str and item.isascii())
+            else mended(item)
             for key, item in value.items()
         }
     return value

@@ -88,6 +88,14 @@ class PrivateHosts:
             return True
         return any(address.version == n.version and address in n for n in self.networks)
 
+    def has(self, host: str) -> bool:
+        """Return whether a host is this machine or one of them, without looking its name up."""
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return host.lower().rstrip(".") in {"localhost", *self.names}
+        return address.is_loopback or self.admit(host, address)
+
     def check(self, host: str, addresses: Iterable[str], *, encrypted: bool) -> None:
         """Look at all addresses of a host.
 

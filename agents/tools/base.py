@@ -15,8 +15,8 @@ from pydantic_core import ArgsKwargs
 from typing_extensions import Unpack
 
 from agents.base import StepContext
-from agents.invoke import invoke, is_async, own_turn
-from agents.tools.calls import ToolError, heard, heard_here
+from agents.invoke import called_here, invoke, is_async
+from agents.tools.calls import ToolError, heard
 from agents.tools.clients import CLIENT_ASKS, ask_client
 from agents.tools.policy import Approve, ToolPolicy
 from celery_agents.agent import Effects
@@ -155,8 +155,7 @@ class Tool:
         """
         act = self.prepared(arguments, context)
         if self._is_quick(act.keywords):
-            await own_turn()
-            return heard_here(act)
+            return await heard(called_here(act))
         result = await heard(invoke(act, executor=executor))
         self._warm = True
         return result

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
 from agents.checking import TooMuchError
-from agents.invoke import called_here
 from agents.plain import plain_json
 from agents.schema import problem
 from agents.tools.policy import ToolPolicy
@@ -149,17 +148,6 @@ async def heard(act: Awaitable[Any]) -> JsonValue:
     """
     try:
         result = await act
-    except _PASSED_ON:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a user's tool raises, the model hears
-        raise _for_model(error) from None
-    return _plain(result)
-
-
-def heard_here(act: Callable[[], Any]) -> JsonValue:
-    """The same of an act that is made here and now. Raises as :func:`heard`."""
-    try:
-        result = called_here(act)
     except _PASSED_ON:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a user's tool raises, the model hears

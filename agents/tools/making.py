@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -81,7 +81,7 @@ class Maker:
         self._delegating = delegating
         self._within = within
         self._programs = programs
-        self._same: Counter[str] = Counter()
+        self._same: defaultdict[str, int] = defaultdict(int)
 
     def asked(self, call: ToolCall) -> AskedCall:
         """Take note of a call: of what it asks for, and the how-manieth that asks for this."""

@@ -10,13 +10,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 from agents.guarding.untrusted import as_data
 from agents.tools.calls import ToolCall, ToolResult, ToolSpec
 from agents.tools.policy import ToolPolicy
-from agents.values import text_of
+from agents.values import text_of, within
 from celery_agents.contracts.base import Contract, JsonValue
 
 #: Bytes of one result that are kept to be read on in; as ``answer_limit_bytes`` by default.
 KEPT_MAX = 1024 * 1024
-#: Bytes that a character has at the most.
-_CHARACTER_BYTES = 4
+#: Bytes that a character has at the most; in JSON, where some are escaped.
+_CHARACTER_BYTES, _JSON_BYTES = 4, 6
 #: Bytes of UTF-8 that begin no character.
 _GOES_ON = range(0x80, 0xC0)
 
@@ -58,7 +58,7 @@ class LongResults:
         limit = policy.max_result_bytes
         if type(value) in {int, float, bool} or value is None:
             return value
-        if type(value) is str and len(value) * _CHARACTER_BYTES <= limit:
+        if within(value, limit // _JSON_BYTES):  # as most are
             return value
         text = text_of(value)
         if len(text) * _CHARACTER_BYTES <= limit:

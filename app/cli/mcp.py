@@ -27,6 +27,7 @@ from app.layout import qualified
 from app.maintenance.acts import record_command
 from celery_agents.client.overview.tables import room, table
 from celery_agents.client.shell import Command, NotFoundError, Shown
+from celery_agents.errors import UnreadableValueError
 from celery_agents.visible import visible
 
 #: Seconds for a person to sign in.
@@ -133,12 +134,21 @@ def logins(ctx: click.Context) -> Shown:
     kept = logins_of(settings)
     names = [name for name, entry in _entries(ctx).items() if entry.auth.login]
 
-    async def read() -> list[Login | None]:
-        return [await kept.read(name) for name in names]
+    async def read(name: str) -> dict[str, Any]:
+        """Tell of one, without the others' sake: what cannot be decrypted here may be elsewhere."""
+        try:
+            found = await kept.read(name)
+        except UnreadableValueError as error:
+            told = {"signed_in": True, **_about(None), "problem": error.message}
+        else:
+            told = {"signed_in": found is not None, **_about(found), "problem": ""}
+        return {"toolset": name, **told}
 
-    found = zip(names, asyncio.run(read()), strict=True)
-    rows = [{"toolset": name, "signed_in": one is not None, **_about(one)} for name, one in found]
-    head = ("toolset", "signed_in", "renewed", "expires_in_s", "scope")
+    async def read_all() -> list[dict[str, Any]]:
+        return [await read(name) for name in names]
+
+    rows = asyncio.run(read_all())
+    head = ("toolset", "signed_in", "renewed", "expires_in_s", "scope", "problem")
     lines = table(head, [tuple(str(row[name]) for name in head) for row in rows], within=room())
     return Shown(rows, "\n".join(lines))
 

@@ -37,6 +37,8 @@ class OAuthServer:
         self.rotates = True
         self.needed: str = ""
         self.denies = False
+        #: Where it says that somebody is to sign in, if not at its own page.
+        self.elsewhere: str | None = None
         self.iss: str | None = None
         #: Whether the MCP server names no authorization server, and says to be one; a status in
         #: place of the authorization server's metadata; and what the token endpoint says instead.
@@ -172,7 +174,7 @@ class _Authorization(_Handler):
         places = {name: f"{own}/{name}" for name in ("authorize", "token", "register")}
         told = {
             "issuer": own,
-            "authorization_endpoint": places["authorize"],
+            "authorization_endpoint": self.home.elsewhere or places["authorize"],
             "token_endpoint": places["token"],
             "registration_endpoint": places["register"],
             "response_types_supported": ["code"],

@@ -22,7 +22,8 @@ Rows = Annotated[
 ]
 #: Numbers up to which these are found at once.
 _QUICK, _SEARCHED = 10**6, {"factors", "divisors", "next_prime"}
-_Exact = list[list[Fraction]]
+#: Whole numbers are ``int``s, which are quicker than fractions by far.
+_Exact = list[list[int | Fraction]]
 _MOST = 10**18
 #: A number, or a quotient; an exponent has two digits, so that no entry is too big.
 _ENTRY = re.compile(r"[-+]?\d+(?:/\d+|(?:\.\d*)?(?:e[-+]?\d{1,2})?)|[-+]?\.\d+")
@@ -38,14 +39,14 @@ def solve_linear(equations: Rows, right: list[Entry]) -> dict[str, Any]:
     if len(right) != len(rows):
         raise ToolError(f"There are {len(rows)} equations and {len(right)} right sides.")
     unknowns = len(rows[0])
-    reduced, pivots, _ = _reduced(
+    reduced, pivots, below, _ = _reduced(
         [[*row, _fraction(r)] for row, r in zip(rows, right, strict=True)]
     )
     if unknowns in pivots:
         return {"solutions": "none"}
     if len(pivots) < unknowns:
         return {"solutions": "infinitely many", "free": unknowns - len(pivots)}
-    return {"solutions": "one", "x": [shown(row[-1]) for row in reduced[:unknowns]]}
+    return {"solutions": "one", "x": [_quotient(row[-1], below) for row in reduced[:unknowns]]}
 
 
 @offer({"action": "inverse", "rows": [[1, 2], [3, 4]]}, inline=150)
@@ -154,9 +155,9 @@ def _divisors(number: int) -> dict[str, Any]:
     return {"count": len(found), "divisors": sorted(found)[:1_000]}
 
 
-def _fraction(entry: str | float) -> Fraction:
+def _fraction(entry: str | float) -> int | Fraction:
     if type(entry) is int:
-        return Fraction(entry)
+        return entry
     if not _ENTRY.fullmatch(str(entry).strip()):
         raise ToolError(f"{entry!r} is no number. Write e.g. 3, 0.25 or 1/3")
     try:
@@ -171,11 +172,12 @@ def _exact(rows: Sequence[Sequence[Any]]) -> _Exact:
     return [[_fraction(entry) for entry in row] for row in rows]
 
 
-def _reduced(rows: _Exact) -> tuple[_Exact, list[int], Fraction]:
+def _reduced(rows: _Exact) -> tuple[list[list[int]], list[int], int, Fraction]:
     """Reduced row echelon form, the columns of its pivots, and the determinant of a square one.
 
-    In whole numbers, each division without a rest (E. H. Bareiss, "Sylvester's Identity and
-    Multistep Integer-Preserving Gaussian Elimination", 1968): fractions take ten times as long.
+    The numbers of the form have one denominator, which comes behind the columns. In whole numbers,
+    each division without a rest (E. H. Bareiss, "Sylvester's Identity and Multistep
+    Integer-Preserving Gaussian Elimination", 1968): fractions take ten times as long.
     """
     below = [math.lcm(*(value.denominator for value in row)) for row in rows]
     whole = [
@@ -205,7 +207,7 @@ def _reduced(rows: _Exact) -> tuple[_Exact, list[int], Fraction]:
             break
     singular = len(pivots) < len(whole)
     determinant = Fraction(0) if singular else Fraction(sign * last, math.prod(below))
-    return [[Fraction(value, last) for value in row] for row in whole], pivots, determinant
+    return whole, pivots, last, determinant
 
 
 def _square(rows: _Exact) -> int:
@@ -214,12 +216,16 @@ def _square(rows: _Exact) -> int:
     return len(rows)
 
 
-def _told(rows: Sequence[Sequence[Fraction]]) -> list[list[str]]:
+def _quotient(value: int, by: int) -> str:
+    return str(value // by) if value % by == 0 else shown(Fraction(value, by))
+
+
+def _told(rows: Sequence[Sequence[int | Fraction]]) -> list[list[str]]:
     return [[shown(value) for value in row] for row in rows]
 
 
-def _dot(a: Sequence[Fraction], b: Sequence[Fraction]) -> Fraction:
-    return sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0))
+def _dot(a: Sequence[int | Fraction], b: Sequence[int | Fraction]) -> int | Fraction:
+    return sum(x * y for x, y in zip(a, b, strict=True))
 
 
 def _product(a: _Exact, b: _Exact) -> list[list[str]]:
@@ -237,16 +243,16 @@ def _sum(a: _Exact, b: _Exact) -> list[list[str]]:
 
 def _inverse(a: _Exact, _: _Exact) -> list[list[str]]:
     size = _square(a)
-    beside = [[*row, *(Fraction(n == m) for m in range(size))] for n, row in enumerate(a)]
-    reduced, pivots, _d = _reduced(beside)
+    beside = [[*row, *(int(n == m) for m in range(size))] for n, row in enumerate(a)]
+    reduced, pivots, below, _d = _reduced(beside)
     if pivots != [*range(size)]:
         raise ToolError("The matrix has no inverse: its determinant is 0.")
-    return _told([row[size:] for row in reduced])
+    return [[_quotient(value, below) for value in row[size:]] for row in reduced]
 
 
 def _determinant(a: _Exact, _: _Exact) -> str:
     _square(a)
-    return shown(_reduced(a)[2])
+    return shown(_reduced(a)[3])
 
 
 _ACTIONS: dict[str, Callable[[_Exact, _Exact], Any]] = {

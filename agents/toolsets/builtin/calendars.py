@@ -43,7 +43,6 @@ class TakenTime(BaseModel):
 
 @offer(
     {"date": "2026-01-31", "duration": "P1M"},
-    "dateutil",
     "holidays",
     inline=150,
     unless=lambda given: given["country"] or abs(given["business_days"]) > 100,  # noqa: PLR2004
@@ -115,12 +114,13 @@ def find_free_time(
     zone: Zone = "UTC",
 ) -> dict[str, Any]:
     """Finds the gaps of so many minutes in which all are free, the first one first."""
-    first, last = time_of(start, zone), time_of(end, zone)
+    first, last, least = time_of(start, zone), time_of(end, zone), timedelta(minutes=minutes)
     taken = sorted((time_of(s.start, zone), time_of(s.end, zone)) for s in busy)
     gaps, at = [], first
     for begins, ends in [*taken, (last, last)]:
-        if min(begins, last) - at >= timedelta(minutes=minutes):
-            gaps.append({"start": at.isoformat(), "end": min(begins, last).isoformat()})
+        until = min(begins, last)
+        if until - at >= least:
+            gaps.append({"start": at.isoformat(), "end": until.isoformat()})
         at = max(at, ends)
     return {"first": gaps[0] if gaps else None, "free": gaps[:200]}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from calendar import isleap
+from datetime import UTC, date, datetime
 from email.utils import format_datetime
 from typing import Annotated, Any, Literal
 
@@ -148,9 +149,9 @@ def described(moment: date) -> dict[str, Any]:
         "iso": _whole(moment).isoformat(),
         "weekday": f"{moment:%A}",
         "week": f"{year}-W{week:02}",
-        "day_of_year": moment.timetuple().tm_yday,
+        "day_of_year": moment.toordinal() - date(moment.year, 1, 1).toordinal() + 1,
         "quarter": (moment.month + 2) // 3,
-        "leap_year": (moment.replace(month=3, day=1) - timedelta(days=1)).day > 28,  # noqa: PLR2004
+        "leap_year": isleap(moment.year),
     }
     if isinstance(moment, datetime) and moment.tzinfo is not None:
         told |= {"zone": str(moment.tzinfo), "summer_time": bool(moment.dst())}

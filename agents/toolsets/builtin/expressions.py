@@ -10,7 +10,7 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -18,21 +18,21 @@ from typing import Any
 
 from agents.tools.calls import ToolError
 
-Number = Fraction | float
+#: Whole numbers are ``int``s, which are quicker than fractions by far.
+Number = int | Fraction | float
 _Act = Callable[[Mapping[str, "Number"]], "Number"]
 #: Bits of a numerator or denominator: some 3,000 decimal digits.
 _MAX_BITS = 10_000
 _MAX_LENGTH = 2_000
 _MAX_FACTORIAL = 1_000
-_LITERAL = re.compile(r"\d[\d_]*(?:\.[\d_]*)?(?:[eE][+-]?\d{1,4})?|\.\d[\d_]*(?:[eE][+-]?\d{1,4})?")
-_EXPONENT = re.compile(r"[eE]([+-]?\d+)$")
+_LITERAL = re.compile(r"(?=\.?\d)(\d[\d_]*)?(?:\.([\d_]*))?(?:[eE]([+-]?\d{1,4}))?")
 _TOO_BIG = "A number has become too big. Ask for a power or a product of less than 3,000 digits."
 
 CONSTANTS: dict[str, Number] = {"pi": math.pi, "e": math.e, "tau": math.tau}
 
 
 def value_of(text: str, names: Mapping[str, Number] | None = None) -> Number:
-    """The value of an expression; a ``Fraction`` where it is exact.
+    """The value of an expression; an ``int`` or a ``Fraction`` where it is exact.
 
     Raises:
         ToolError: it is none, or has become too big.
@@ -51,15 +51,16 @@ class Expression:
             raise ToolError(f"An expression has up to {_MAX_LENGTH} characters.")
         self._text = text.replace("^", "**").replace("×", "*").replace("÷", "/").strip()
         self._exact = exact
-        with self._told():
+        self._is_line = self._text.isascii() and self._text.isprintable()
+        with _TOLD:
             try:
-                tree = ast.parse(self._text, mode="eval").body
+                self._tree = ast.parse(self._text, mode="eval").body
             except (SyntaxError, ValueError, MemoryError) as error:
                 said = error.msg if isinstance(error, SyntaxError) else "it is nested too deep"
                 raise ToolError(
                     f"This is no expression: {said}. Write e.g. 2 * (3 + 4) ^ 2"
                 ) from None
-            self._act = self._made(tree)
+            self._act = self._made(self._tree)
 
     def __call__(self, names: Mapping[str, Number]) -> Number:
         """Evaluate it.
@@ -67,7 +68,7 @@ class Expression:
         Raises:
             ToolError: it cannot be.
         """
-        with self._told():
+        with _TOLD:
             return self._act({**CONSTANTS, **names})
 
     @contextmanager
@@ -79,39 +80,46 @@ class Expression:
             names[name] = value
             return float(act(names))
 
-        with self._told():
+        with _TOLD:
             yield at
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
+    def column(self, name: str, values: Sequence[float]) -> list[float]:
+        """Evaluate it with each of many values of a name, in one go where it can be. Raises alike.
+
+        Its own numbers are floats. Each part is evaluated for all values by a call in C; where one
+        has no float there, all are evaluated one after the other, and the first of them says why.
+        """
         try:
-            yield
-        except ZeroDivisionError:
-            raise ToolError("It divides by zero.") from None
-        except (OverflowError, InvalidOperation):
-            raise ToolError(_TOO_BIG) from None
-        except (ValueError, TypeError) as error:
-            raise ToolError(f"It has no value: {error}.") from None
-        except RecursionError:
-            raise ToolError("The expression is nested too deep.") from None
+            return self._column(self._tree, {name: [*values]}, len(values))
+        except (LookupError, ArithmeticError, ValueError, TypeError, RecursionError):
+            with self.evaluating(name) as at:
+                return [at(value) for value in values]
+
+    def _column(self, node: ast.expr, given: Mapping[str, list[float]], count: int) -> list[float]:
+        """The floats of a part, by the values of names."""
+        if isinstance(node, ast.Constant):
+            return [float(self._constant(node))] * count
+        if isinstance(node, ast.Name):
+            return given.get(node.id) or [float(CONSTANTS[node.id])] * count
+        act, parts = _act_of(node)
+        columns = [self._column(part, given, count) for part in parts]
+        found = [*map(_IN_COLUMNS[act], *columns)]
+        if not math.isfinite(sum(found)):
+            raise ValueError("a part has no float")
+        return found
 
     def _made(self, node: ast.expr) -> _Act:
         """A function that gives the value of a part, with the values of names."""
         if isinstance(node, ast.Constant):
             constant = self._constant(node)
             return lambda _names: constant
+        if isinstance(node, ast.BinOp) and (act := _OPERATORS.get(type(node.op))) is not None:
+            return _of_two(act, self._made(node.left), self._made(node.right))
         if isinstance(node, ast.Name):
             return _of_name(node.id)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        if isinstance(node, ast.UnaryOp) and type(node.op) in _SIGNS:
             inner = self._made(node.operand)
             return (lambda names: -inner(names)) if isinstance(node.op, ast.USub) else inner
-        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-            act, left, right = (
-                _OPERATORS[type(node.op)],
-                self._made(node.left),
-                self._made(node.right),
-            )
-            return _of_two(act, left, right)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
             called, given = _function(node.func.id), [self._made(arg) for arg in node.args]
             return lambda names: _bounded(called(*(one(names) for one in given)))
@@ -120,21 +128,46 @@ class Expression:
 
     def _constant(self, node: ast.Constant) -> Number:
         written = self._written(node)
-        if not _LITERAL.fullmatch(written):
+        if (literal := _LITERAL.fullmatch(written)) is None:
             raise ToolError(f"{written[:80]!r} is no number. Write e.g. 1250.75")
-        if written.isdecimal() and written.isascii():
-            found = _bounded(Fraction(int(written)))
-        elif abs(int((_EXPONENT.search(written) or [0, 0])[1])) > _MAX_BITS // 4:
-            raise ToolError(_TOO_BIG)
+        if type(node.value) is int:
+            found = _bounded(node.value)
         else:
-            found = _bounded(Fraction(written.replace("_", "")))
+            whole, part, power = literal.groups("")
+            part, power = part.replace("_", ""), int(power or 0)
+            if abs(power) > _MAX_BITS // 4:
+                raise ToolError(_TOO_BIG)
+            digits, shift = int(whole + part), power - len(part)
+            found = _bounded(digits * 10**shift if shift >= 0 else _over(digits, 10**-shift))
         return found if self._exact else float(found)
 
     def _written(self, node: ast.expr) -> str:
         """A part as it is written. The library's own way splits the whole text each time."""
-        if self._text.isascii() and self._text.isprintable():  # in one line
+        if self._is_line:
             return self._text[node.col_offset : node.end_col_offset]
         return ast.get_source_segment(self._text, node) or ""
+
+
+class _Told:
+    """Tells a model of Python's errors in its words."""
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None:
+            return
+        if isinstance(error, ZeroDivisionError):
+            raise ToolError("It divides by zero.") from None
+        if isinstance(error, OverflowError | InvalidOperation):
+            raise ToolError(_TOO_BIG) from None
+        if isinstance(error, ValueError | TypeError):
+            raise ToolError(f"It has no value: {error}.") from None
+        if isinstance(error, RecursionError):
+            raise ToolError("The expression is nested too deep.") from None
+
+
+_TOLD = _Told()
 
 
 def is_big(given: Mapping[str, Any]) -> bool:
@@ -152,29 +185,30 @@ def shown(value: Number, digits: int = 15) -> str:
     """A number as people write it: exact where its decimal digits end within 40, else rounded."""
     if isinstance(value, float):
         return f"{value:.{digits}g}"
-    if value.denominator == 1:
-        return str(value.numerator)
-    if value.denominator.bit_length() < _EXACT_BITS and not _endless(value.denominator):
-        return _ended(value)
+    top, below = value.numerator, value.denominator
+    if below == 1:
+        return str(top)
+    if below.bit_length() < _EXACT_BITS and not _endless(below):
+        return _ended(top, below)
     return f"{_decimal(value):.{digits}g}"
 
 
-def _ended(value: Fraction) -> str:
-    """A number all of whose decimal digits are written."""
-    rest, powers = value.denominator, [0, 0]
-    for place, prime in enumerate((2, 5)):
-        while rest % prime == 0:
-            rest //= prime
-            powers[place] += 1
-    behind = max(powers)
-    text = str(abs(value.numerator) * 10**behind // value.denominator).rjust(behind + 1, "0")
-    return f"{'-' * (value < 0)}{text[:-behind]}.{text[-behind:]}"
+def _ended(top: int, below: int) -> str:
+    """A quotient all of whose decimal digits are written."""
+    twos = (below & -below).bit_length() - 1
+    rest, fives = below >> twos, 0
+    while rest > 1:
+        rest //= 5
+        fives += 1
+    behind = max(twos, fives)
+    text = str(abs(top) * 10**behind // below).rjust(behind + 1, "0")
+    return f"{'-' * (top < 0)}{text[:-behind]}.{text[-behind:]}"
 
 
 _EXACT_BITS = 128
 
 
-def _decimal(value: Fraction) -> Decimal:
+def _decimal(value: int | Fraction) -> Decimal:
     from decimal import localcontext
 
     with localcontext() as context:
@@ -196,28 +230,38 @@ def _bounded(value: Number | complex) -> Number:
         return value
     if isinstance(value, complex):
         raise ToolError("It has no real value.")
-    found = value if type(value) is Fraction else Fraction(value)
-    if max(found.numerator.bit_length(), found.denominator.bit_length()) > _MAX_BITS:
+    if value.numerator.bit_length() > _MAX_BITS or value.denominator.bit_length() > _MAX_BITS:
         raise ToolError(_TOO_BIG)
-    return found
+    return value
+
+
+_EXACT = frozenset({int, Fraction})
+
+
+def _over(value: Number, by: Number) -> Number:
+    """A quotient, exact of exact numbers."""
+    if type(value) is int and type(by) is int:
+        return value // by if by and value % by == 0 else Fraction(value, by)
+    return value / by
 
 
 def _power(base: Number, exponent: Number) -> Number:
-    if type(base) is Fraction and isinstance(exponent, Fraction) and exponent.denominator == 1:
-        bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-        if base not in {0, 1, -1} and abs(exponent) * bits > _MAX_BITS:
-            raise ToolError(_TOO_BIG)
-        if base in {1, -1}:
-            return base if exponent.numerator % 2 else Fraction(1)
-        if base == 0 and exponent > 0:
-            return base
-        return base**exponent.numerator
-    found: Number = float(base) ** float(exponent)
-    return found
+    if type(base) is float or type(exponent) not in _EXACT or exponent.denominator != 1:
+        found: Number = float(base) ** float(exponent)
+        return found
+    times, small = exponent.numerator, base in (0, 1, -1)
+    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+    if not small and abs(times) * bits > _MAX_BITS:
+        raise ToolError(_TOO_BIG)
+    if small and base:
+        return base if times % 2 else 1
+    if times > 0:
+        return base if small else base**times
+    return Fraction(base) ** times
 
 
 def _root(value: Number) -> Number:
-    if isinstance(value, Fraction) and value >= 0:
+    if not isinstance(value, float) and value >= 0:
         top, bottom = math.isqrt(value.numerator), math.isqrt(value.denominator)
         if top * top == value.numerator and bottom * bottom == value.denominator:
             return Fraction(top, bottom)
@@ -227,7 +271,7 @@ def _root(value: Number) -> Number:
 def _factorial(value: Number) -> Number:
     if value != int(value) or not 0 <= value <= _MAX_FACTORIAL:
         raise ToolError(f"A factorial is of a whole number from 0 to {_MAX_FACTORIAL}.")
-    return Fraction(math.factorial(int(value)))
+    return math.factorial(int(value))
 
 
 def _rounded(value: Number, digits: Number = Fraction(0)) -> Number:
@@ -253,16 +297,18 @@ def _of_name(name: str) -> _Act:
 
 def _of_two(act: Callable[..., Number], left: _Act, right: _Act) -> _Act:
     def value(names: Mapping[str, Number]) -> Number:
-        return _bounded(act(left(names), right(names)))
+        found = act(left(names), right(names))
+        return found if type(found) is float and math.isfinite(found) else _bounded(found)
 
     return value
 
 
+_SIGNS = (ast.USub, ast.UAdd)
 _OPERATORS: dict[type[ast.operator], Callable[..., Number]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
+    ast.Div: _over,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
     ast.Pow: _power,
@@ -286,3 +332,25 @@ FUNCTIONS: dict[str, Callable[..., Number]] = {
     "hypot": math.hypot,
 }
 _KNOWN = ("+ - * / // % ^", *FUNCTIONS)
+#: What gives a float of floats, by operators and names.
+_IN_COLUMNS: dict[type | str, Callable[..., float]] = {
+    **_OPERATORS,
+    **FUNCTIONS,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+}
+for _exact in ("round", "floor", "ceil", "factorial"):
+    del _IN_COLUMNS[_exact]
+
+
+def _act_of(node: ast.expr) -> tuple[type | str, list[ast.expr]]:
+    """The act of a part, with the parts that it is done with."""
+    if isinstance(node, ast.BinOp):
+        return type(node.op), [node.left, node.right]
+    if isinstance(node, ast.UnaryOp):
+        return type(node.op), [node.operand]
+    assert isinstance(node, ast.Call)
+    assert isinstance(node.func, ast.Name)
+    return node.func.id, node.args

@@ -71,8 +71,11 @@ def convert_units(value: str, unit: str, to: str) -> dict[str, str]:
 @offer({"expression": "x ^ 2 - 2", "low": 0, "high": 2})
 def find_root(expression: str, low: float, high: float) -> dict[str, float]:
     """Finds an x between low and high at which an expression of x is 0, by bisection."""
-    with Expression(expression, exact=False).evaluating("x") as at:
-        return _root_of(at, low, high)
+    points = [low + (high - low) * n / _SAMPLES for n in range(_SAMPLES + 1)]
+    read = Expression(expression, exact=False)
+    values = read.column("x", points)
+    with read.evaluating("x") as at:
+        return _root_of(at, points, values)
 
 
 @offer(
@@ -127,17 +130,18 @@ def geo_distance(
     return {"km": round(km, 3), "miles": round(km / 1.609344, 3), "bearing_deg": round(bearing, 2)}
 
 
-def _root_of(at: Callable[[float], float], low: float, high: float) -> dict[str, float]:
-    points = [low + (high - low) * n / _SAMPLES for n in range(_SAMPLES + 1)]
-    values = [at(x) for x in points]
+def _root_of(
+    at: Callable[[float], float], points: list[float], values: list[float]
+) -> dict[str, float]:
     crossed = [n for n in range(_SAMPLES) if values[n] == 0 or values[n] * values[n + 1] <= 0]
     if not crossed:
-        raise ToolError(f"The expression has one sign from {low:g} to {high:g}. Give other bounds.")
+        told = f"from {points[0]:g} to {points[-1]:g}"
+        raise ToolError(f"The expression has one sign {told}. Give other bounds.")
     left, right = points[crossed[0]], points[crossed[0] + 1]
     sign = 1 if at(left) < 0 else -1
     for _ in range(_STEPS):
         middle = (left + right) / 2
-        if middle in {left, right}:  # there is no number between them
+        if middle in (left, right):  # there is no number between them
             break
         left, right = (middle, right) if sign * at(middle) < 0 else (left, middle)
     root = left if at(left) == 0 else right

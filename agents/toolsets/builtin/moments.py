@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -36,10 +37,8 @@ class Duration(NamedTuple):
 
     def after(self, start: date) -> date:
         """The moment that is this much later; the 31st of a shorter month is its last day."""
-        from dateutil.relativedelta import relativedelta
-
         try:
-            found: Any = start + relativedelta(months=self.months)
+            found = _months_later(start, self.months)
             if isinstance(found, datetime):
                 return (found.astimezone(UTC) + timedelta(seconds=self.seconds)).astimezone(
                     found.tzinfo
@@ -50,6 +49,13 @@ class Duration(NamedTuple):
             return date.fromordinal(found.toordinal() + int(days))
         except (OverflowError, ValueError):
             raise ToolError("There are only the years 1 to 9999.") from None
+
+
+def _months_later(start: date, months: int) -> date:
+    years, month = divmod(start.month - 1 + months, 12)
+    year = start.year + years
+    last = monthrange(year, month + 1)[1]
+    return start.replace(year=year, month=month + 1, day=min(start.day, last))
 
 
 def duration_of(text: str) -> Duration:

@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 from agents.tools.base import PolicyOptions, Tool
 from agents.tools.calls import ToolError
 from agents.tools.policy import ToolPolicy
+from agents.values import PART_SIZE, within
 from celery_agents.contracts.base import JsonValue
 
 #: Characters of a text that a tool takes: more than a model writes, less than a second's work.
@@ -61,30 +62,10 @@ class Offer:
                 left -= value.bit_length() // 8
             elif kind not in _SMALL:
                 parts.append(value)
-        big = left < 0 or (parts and not within(parts, left + _WEIGHT * len(parts)))
+        big = left < 0 or (parts and not within(parts, left + PART_SIZE * len(parts)))
         return bool(big or (self.unless and self.unless(given)))
 
 
-def within(value: Any, most: int) -> bool:
-    """Return whether a value is of a size: its characters, and 8 for each part of it."""
-    todo = [value]
-    while todo and most >= 0:
-        one = todo.pop()
-        if isinstance(one, str):
-            most -= len(one)
-        elif isinstance(one, int):
-            most -= one.bit_length() // 8
-        elif isinstance(one, list | tuple | Mapping):
-            most -= _WEIGHT * len(one)
-            if most >= 0 and isinstance(one, Mapping):
-                todo += [*one, *one.values()]
-            elif most >= 0:
-                todo += one
-    return most >= 0
-
-
-#: Of a part of a list or an object, beside its characters.
-_WEIGHT = 8
 #: Kinds of values that have no size.
 _SMALL = frozenset({float, bool, type(None)})
 

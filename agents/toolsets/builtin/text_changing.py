@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 from pydantic import Field
 
 from agents.tools.calls import ToolError
-from agents.toolsets.builtin.markup import check_depth
+from agents.toolsets.builtin.markup import as_markdown, check_depth
 from agents.toolsets.builtin.offer import Document, Text, offer
 from agents.toolsets.builtin.patches import apply, parsed
 from agents.toolsets.builtin.patterns import compiled
@@ -82,17 +82,13 @@ def patch_text(text: Text, patch: Document) -> str:
 @offer({"html": "<h1>Title</h1><p>A <b>bold</b> word.</p>"}, "markdownify")
 def html_to_markdown(html: Document, links: bool = True) -> str:
     """Turns HTML into Markdown, without scripts and styles."""
-    import markdownify
-
-    strip = [] if links else ["a", "img"]
     cleaned = (
         compiled(r"(?is)<(?:script|style)\b.*?</(?:script|style)\s*>")
         .sub(b"", html.encode())
         .decode()
     )
     check_depth(cleaned)
-    told = markdownify.markdownify(cleaned, heading_style="ATX", strip=strip)
-    return re.sub(r"\n{3,}", "\n\n", told).strip()
+    return re.sub(r"\n{3,}", "\n\n", as_markdown(cleaned, links=links)).strip()
 
 
 @offer({"text": "Crème brûlée!", "change": "slug"}, inline=200)

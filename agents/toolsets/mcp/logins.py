@@ -6,10 +6,11 @@ import asyncio
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.net.outside import PrivateHosts
@@ -82,6 +83,25 @@ class ServerResources:
     #: Private hosts to which a server may lead for its authorization.
     private: PrivateHosts = field(default_factory=PrivateHosts)
     logins: Logins = field(default_factory=Logins)
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """The origin of a URL, to be held against that of another."""
+    parts = urlsplit(url)
+    ports = {"http": 80, "https": 443}
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or ports.get(parts.scheme)
+
+
+def may_be_shown(page: str, own: Collection[str], private: PrivateHosts) -> bool:
+    """Return whether a person may be shown a page that a server names to sign in at.
+
+    Whoever stands on the way to an unencrypted one could read what they type there, or show
+    another. So it is on this machine, on a private host, or at an origin that the entry names.
+    """
+    where = urlsplit(page)
+    if where.scheme != "http" or "\\" in page:  # which browsers read as a slash, before a host
+        return where.scheme == "https"
+    return origin(page) in map(origin, own) or private.has(where.hostname or "")
 
 
 def how_to(name: str, scope: str | None = None) -> str:

@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from http import HTTPStatus
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import anyio
@@ -262,13 +261,6 @@ class AuthorisedByLogin(Authorised):
         if tokens is not None:
             told = f"The MCP server {self._name!r} takes its login no more. Sign in again:"
         return f"{told} {how_to(self._name)}"
-
-
-def origin(url: str) -> tuple[str, str, int | None]:
-    """The origin of a URL, to be held against that of another."""
-    parts = urlsplit(url)
-    ports = {"http": 80, "https": 443}
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or ports.get(parts.scheme)
 
 
 async def _went_on(

@@ -25,8 +25,8 @@ from agents.net.outside import outside_client
 from agents.toolsets.mcp import launch
 from agents.toolsets.mcp.clients import of_client
 from agents.toolsets.mcp.entries import McpTools
-from agents.toolsets.mcp.logins import ServerResources
-from agents.toolsets.mcp.oauth import Authorised, AuthorisedByLogin, origin
+from agents.toolsets.mcp.logins import ServerResources, origin
+from agents.toolsets.mcp.oauth import Authorised, AuthorisedByLogin
 from agents.toolsets.mcp.providers import LoginProvider, TokensAtHand
 from celery_agents.errors import (
     AddressRefusedError,
@@ -139,7 +139,7 @@ class ServerWay:
         if not auth.login:
             return Authorised(of_client(url, auth, secret or "", self._tokens, send), send)
         logins = self._resources.logins
-        provider = LoginProvider(url, auth, secret, logins.person)
+        provider = LoginProvider(url, auth, secret, logins.person, self._resources.private)
         return AuthorisedByLogin(self._name, provider, send, url=url, logins=logins)
 
     def _secret(self, name: str) -> str:

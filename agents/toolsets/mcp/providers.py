@@ -24,8 +24,9 @@ from mcp.shared.auth import (
 )
 from pydantic import AnyUrl
 
+from agents.net.outside import PrivateHosts
 from agents.toolsets.mcp.entries import McpAuthorisation
-from agents.toolsets.mcp.logins import UserAgent
+from agents.toolsets.mcp.logins import UserAgent, may_be_shown
 
 # Whoever asks is told of errors; the SDK's own lines have bodies of answers in them, with tokens.
 logging.getLogger("mcp.client.auth").setLevel(logging.CRITICAL + 1)
@@ -112,7 +113,12 @@ class LoginProvider(OfEntry):
     """The authorization code flow, with a person where there is one (PKCE, S256)."""
 
     def __init__(
-        self, url: str, auth: McpAuthorisation, secret: str | None, person: UserAgent | None
+        self,
+        url: str,
+        auth: McpAuthorisation,
+        secret: str | None,
+        person: UserAgent | None,
+        private: PrivateHosts,
     ) -> None:
         redirects = None if person is None else [AnyUrl(person.redirect_uri)]
         about = OAuthClientMetadata(client_name="celery-agents", redirect_uris=redirects)
@@ -126,6 +132,7 @@ class LoginProvider(OfEntry):
         )
         self.wanted = auth.scope
         self._auth, self._secret, self._person = auth, secret, person
+        self._own, self._private = [told for told in (url, auth.issuer) if told], private
         self._page = ""
 
     def client(self) -> OAuthClientInformationFull | None:
@@ -182,6 +189,12 @@ class LoginProvider(OfEntry):
         return await super()._perform_authorization()
 
     async def _shown(self, url: str) -> None:
+        if not may_be_shown(url, self._own, self._private):
+            page = url.partition("?")[0]
+            raise OAuthFlowError(
+                f"its authorization server wants somebody to sign in at {page}, where others could "
+                "listen: it has to be an https:// page, or on a host of AGENTS_PRIVATE_HOSTS"
+            )
         self._page = url
 
     async def _redirected(self) -> AuthorizationCodeResult:

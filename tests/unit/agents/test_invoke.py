@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import agents.invoke
-from agents.invoke import called_here, failure, invoke, is_async, own_turn, place_of
+from agents.invoke import called_here, failure, invoke, is_async, place_of
 from agents.net.sdks import sdk_failure
 from celery_agents.errors import AgentFailedError, AgentsError, RateLimitedError
 from celery_agents.noted import Notes
@@ -124,12 +124,8 @@ def test_many_quick_calls_leave_the_loop_to_others_between_them(
                 begun.append(now)
                 await asyncio.sleep(0)
 
-        async def call() -> None:
-            await own_turn()
-            called_here(quick)
-
         beside = asyncio.create_task(others())
-        await asyncio.gather(*(call() for _ in range(100)))
+        await asyncio.gather(*(called_here(quick) for _ in range(100)))
         beside.cancel()
         return begun
 

@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agents.plain import plain_json
-from agents.values import answer_in, digest, digest_of_json, parse_json, shown, text_of
+from agents.values import answer_in, digest, digest_of_json, parse_json, shown, text_of, within
 from celery_agents.errors import BadAnswerError
 
 json_values = st.recursive(
@@ -139,3 +139,13 @@ def test_text_of() -> None:
 def test_shown_is_short() -> None:
     assert len(shown("x" * 9999)) < 220
     assert shown(b"\xff") == "'�'"
+
+
+@given(json_values)
+@example(["\x01" * 40])
+@example({"\x01": 1.2345678901234567e-300, "\x02": -1.2345678901234567e-300})
+@example([[[[[[[[[[[[[]]]]]]]]]]]]])
+@example([False] * 9)
+def test_what_is_within_a_size_has_six_times_as_many_bytes_at_the_most(value: Any) -> None:
+    limit = len(text_of(value).encode(errors="replace")) - 1
+    assert limit < 24 or not within(value, limit // 6)

@@ -146,15 +146,16 @@ def _quoted(name: str) -> str:
 
 def _statement(exp: Any, parsed: Any) -> dict[str, Any]:
     writing = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create, exp.Drop, exp.Alter)
-    writes = [one for one in parsed.walk() if isinstance(one, (*writing, exp.TruncateTable))]
-    own = {cte.alias_or_name for cte in parsed.find_all(exp.CTE)}
+    parts = [*parsed.walk()]
+    writes = [one for one in parts if isinstance(one, (*writing, exp.TruncateTable))]
+    own = {one.alias_or_name for one in parts if isinstance(one, exp.CTE)}
     into = [parsed.args.get("into")] if isinstance(parsed, exp.Select) else []
     kind = "unknown" if isinstance(parsed, exp.Command) else parsed.key
     return {
         "kind": kind,
         "reads_only": isinstance(parsed, exp.Query) and not writes and not any(into),
-        "tables": _names(t for t in parsed.find_all(exp.Table) if t.name not in own),
-        "columns": _names(parsed.find_all(exp.Column)),
+        "tables": _names(t for t in parts if isinstance(t, exp.Table) and t.name not in own),
+        "columns": _names(one for one in parts if isinstance(one, exp.Column)),
         "writes_to": _names(
             table
             for one in [*writes, *filter(None, into)]

@@ -87,7 +87,7 @@ def test_a_person_signs_in_and_out(
     made: Callable[..., Any], sqlite_journal_url: str, agrees: list[str]
 ) -> None:
     app = made()
-    nobody = {"toolset": "crm", "signed_in": False, "renewed": False, "scope": ""}
+    nobody = {"toolset": "crm", "signed_in": False, "renewed": False, "scope": "", "problem": ""}
     [row] = json.loads(run(app, "logins", "--json").stdout)
     assert row == {**nobody, "expires_in_s": None}
     done = run(app, "login", "crm", "--scope", "read")
@@ -108,6 +108,24 @@ def test_a_person_signs_in_and_out(
     acts = [row["action"] for row in AuditLog(engine).newest(9)]
     engine.dispose()
     assert acts[:3] == ["mcp.logout", "mcp.logout", "mcp.login"]
+
+
+def test_a_login_that_cannot_be_decrypted_hides_no_others(
+    made: Callable[..., Any], sqlite_journal_url: str, tmp_path: Path, agrees: list[str]
+) -> None:
+    app = made()
+    with app.agents_settings.config.open("a") as config:
+        config.write('[tools.erp]\nkind = "mcp"\nurl = "https://erp"\nauth = { login = true }\n')
+    engine = connect(sqlite_journal_url)
+    others = JournaledLogins(lambda: Memos(engine), Seals([fernet_key("others")]), in_thread)
+    asyncio.run(others.keep("erp", {"tokens": {}}))
+    engine.dispose()
+    assert run(app, "login", "crm").exit_code == 0
+    rows = {row["toolset"]: row for row in json.loads(run(app, "logins", "--json").stdout)}
+    assert [rows[name]["signed_in"] for name in ("crm", "erp")] == [True, True]
+    assert not rows["crm"]["problem"]
+    assert "key" in rows["erp"]["problem"]
+    assert "erp" in run(app, "logins").stdout
 
 
 def test_an_address_is_pasted_where_the_browser_is_elsewhere(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -63,3 +65,50 @@ def test_many_values_of_a_name() -> None:
         Expression("1 / x", exact=False).evaluating("x") as at,
     ):
         at(0.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("x ^ 2 - 2", "-x", "x", "3", "pi * x", "sqrt(x)", "ln(x)", "1 / x", "x // 2 + x % 3"),
+        *(
+            "x ^ 0.5",
+            "(-x) ^ 0.5",
+            "exp(x)",
+            "floor(x) / 3",
+            "round(x, 1)",
+            "min(x, 1)",
+            "sum(x, 1)",
+        ),
+        *("log(x, 2)", "hypot(x, 3, 4)", "1e308 * x", "y + x", "sin()", "factorial(x)", "abs(-x)"),
+    ],
+)
+@pytest.mark.parametrize("values", [[0.5, 1.0, 2.0], [-3.0, 0.0, 4.0], [9.0, 1e200]])
+def test_a_column_of_values_is_what_each_alone_is(text: str, values: list[float]) -> None:
+    expression = Expression(text, exact=False)
+
+    def alone() -> list[float]:
+        with expression.evaluating("x") as at:
+            return [at(value) for value in values]
+
+    try:
+        wanted: Any = alone()
+    except ToolError as error:
+        with pytest.raises(ToolError, match=re.escape(str(error))):
+            expression.column("x", values)
+    else:
+        assert expression.column("x", values) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("7 / 2 * 2", 7), ("6 / 3", 2), ("2 ^ -2", Fraction(1, 4)), ("(-1) ^ 3", -1)),
+        *(("0 ^ 0", 1), ("7 // 2", 3), ("-7 % 3", 2), ("sqrt(9/4)", Fraction(3, 2))),
+        *(("sum(1/2, 1/2)", 1), ("floor(7/2) / 2", Fraction(3, 2)), ("1e2 / 3", Fraction(100, 3))),
+    ],
+)
+def test_whole_numbers_stay_exact(text: str, value: Fraction) -> None:
+    found = value_of(text)
+    assert found == value
+    assert not isinstance(found, float)

@@ -14,7 +14,8 @@ from agents.tools.base import CallContext, Tool
 from agents.tools.calls import ToolError
 from agents.tools.policy import ToolPolicy
 from agents.toolsets.builtin.catalogue import functions, offers
-from agents.toolsets.builtin.offer import Offer, made, within
+from agents.toolsets.builtin.offer import Offer, made
+from agents.values import within
 from tests.support.memory_step import MemoryStep
 from tests.unit.agents.toolsets.builtin.test_bombs import REFUSED
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime
+from datetime import date, datetime
 
 import pytest
 from dateutil.parser import parse
+from dateutil.relativedelta import relativedelta
 
 from agents.tools.calls import ToolError
-from agents.toolsets.builtin.moments import names_month, usual_date
+from agents.toolsets.builtin.moments import Duration, names_month, usual_date
 from tests.unit.agents.toolsets.builtin.support import called
 
 FORMS = (
@@ -60,3 +61,14 @@ def test_without_a_name_there_are_two() -> None:
     assert not names_month("04/05/2026")
     with pytest.raises(ToolError, match=r"2026-05-04 \(order: day\) or 2026-04-05"):
         called("dates.parse_date", text="04/05/2026")
+
+
+def test_months_are_added_as_calendars_do() -> None:
+    chance = random.Random(4)
+    for _ in range(500):
+        start = date.fromordinal(chance.randint(400_000, 1_000_000))
+        months = chance.randint(-4_000, 4_000)
+        assert Duration(months, 0).after(start) == start + relativedelta(months=months)
+    assert Duration(1, 0).after(date(2024, 1, 31)) == date(2024, 2, 29)
+    with pytest.raises(ToolError, match="years 1 to 9999"):
+        Duration(12 * 9_000, 0).after(date(2024, 1, 31))

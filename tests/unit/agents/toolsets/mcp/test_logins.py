@@ -16,7 +16,7 @@ from agents.net.outside import PrivateHosts
 from agents.tools.calls import ToolError, ToolFailedError
 from agents.toolsets.mcp.entries import McpAuthorisation
 from agents.toolsets.mcp.forms import answering
-from agents.toolsets.mcp.logins import Login, Logins, how_to
+from agents.toolsets.mcp.logins import Login, Logins, how_to, may_be_shown
 from agents.toolsets.mcp.loopback import listening
 from agents.toolsets.mcp.oauth import AuthorisedByLogin
 from agents.toolsets.mcp.providers import LoginProvider
@@ -29,7 +29,7 @@ from celery_agents.errors import (
 from deploy.local.servers import LOOPBACK
 from tests.fakes.oauth_server import OAuthServer, standing
 from tests.support import mcp_servers
-from tests.support.mcp_servers import Browser, call, closed, names, on_loop, toolset
+from tests.support.mcp_servers import HERE, Browser, call, closed, names, on_loop, toolset
 
 COMMAND = "celery -A app agents mcp login desk"
 LOGIN = {"login": True}
@@ -371,7 +371,7 @@ async def test_a_renewal_whose_caller_has_left_is_kept_whoever_comes_then(
     logins, url = Slow(login), f"{server.url}/mcp"
     listed = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     async with httpx2.AsyncClient(timeout=60) as client:
-        provider = LoginProvider(url, McpAuthorisation(login=True), None, None)
+        provider = LoginProvider(url, McpAuthorisation(login=True), None, None, HERE)
 
         async def send(request: httpx2.Request) -> httpx2.Response:
             return await client.send(request, auth=None)
@@ -552,3 +552,39 @@ async def test_an_answer_that_is_none_is_an_error_of_its_call(
             await call(desk, "add", a=1, b=2)
         with pytest.raises(ProviderUnavailableError, match="as nobody can read them"):
             await closed(desk, names(desk))
+
+
+@pytest.mark.parametrize(
+    ("page", "may"),
+    [
+        ("https://login.example.com/authorize?a=b", True),
+        ("http://login.example.com/authorize", False),
+        ("http://127.0.0.1:8080/authorize", True),
+        ("http://[::1]/authorize", True),
+        ("http://localhost:9/authorize", True),
+        ("http://localhost.example.com/authorize", False),
+        ("http://127.0.0.1@example.com/authorize", False),
+        ("http://example.com\\@127.0.0.1/authorize", False),  # browsers read a slash there
+        ("http://sso.corp/authorize", True),
+        ("http://10.1.2.3/authorize", True),
+        ("http://10.2.2.3/authorize", False),
+        ("http://crm.example.com/authorize", True),
+        ("http://crm.example.com:81/authorize", False),
+        ("file:///etc/passwd", False),
+        ("javascript:alert(1)", False),
+        ("//login.example.com/authorize", False),
+    ],
+)
+def test_pages_that_a_person_may_be_shown(page: str, *, may: bool) -> None:
+    private = PrivateHosts.of(["sso.corp", "10.1.0.0/16"])
+    assert may_be_shown(page, ["http://crm.example.com/mcp"], private) is may
+
+
+@on_loop
+async def test_nobody_is_sent_to_a_page_where_others_could_listen(server: OAuthServer) -> None:
+    server.elsewhere = "http://login.example.com/authorize"
+    pages: list[str] = []
+    async with listening(0, pages.append) as person, worker(server, Kept(person)) as desk:
+        with pytest.raises((ConfigurationError, ProviderUnavailableError), match="https:// page"):
+            await names(desk)
+    assert not pages

@@ -1,0 +1,37 @@
+"""HTML as Markdown: what the library writes, by a shorter way to it."""
+
+from __future__ import annotations
+
+import random
+
+import markdownify
+import pytest
+
+from agents.toolsets.builtin.markup import _converter, as_markdown
+
+TAGS = "h1 p b i a pre code ul ol li table tr td th div blockquote img br hr x-y sup dl dt dd"
+TEXTS = ("text", "a *b* _c_", " ", "\n\n", "x\n  y", "&lt;b&gt;", "<!-- c -->", "5. x", "# h")
+
+
+def page(chance: random.Random, depth: int) -> str:
+    if depth == 0 or chance.random() < 0.2:
+        return chance.choice(TEXTS)
+    tag = chance.choice(TAGS.split())
+    inner = "".join(page(chance, depth - 1) for _ in range(chance.randint(0, 4)))
+    given = chance.choice(["", " href=/x", " class=c", " start=3"])
+    return f"<{tag}{given}>{inner}" + (f"</{tag}>" if chance.random() < 0.9 else "")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_it_is_what_the_library_writes(*, links: bool) -> None:
+    chance = random.Random(7)
+    strip = [] if links else ["a", "img"]
+    for _ in range(200):
+        html = page(chance, 4)
+        wanted = markdownify.markdownify(html, heading_style="ATX", strip=strip)
+        assert as_markdown(html, links=links) == wanted
+
+
+def test_names_that_others_make_up_are_not_kept() -> None:
+    as_markdown("<made-up>a</made-up>", links=True)
+    assert not _converter(True)[1].convert_fn_cache
