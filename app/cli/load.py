@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import click
 
 from app.cli.opened import journal
 from app.load.arrivals import PROFILES, STRESS, due, endurance
-from app.load.knee import Stage, find_knee, judged
+from app.load.knee import REQUESTS_MIN, Ask, Stage, find_knee, judged
 from app.load.page import page
 from app.load.report import LoadReport, Tolerance, reported
 from app.load.trial import Send, Tell, Trial
@@ -112,16 +112,17 @@ def _sending(client: Client, agent: str, input_: str) -> Send:
     return send
 
 
-def _staged(trial: Trial, seconds: float, stages: list[Stage]) -> Callable[[float], Stage | None]:
+def _staged(trial: Trial, seconds: float, stages: list[Stage]) -> Ask:
     """Stages of a rate each, with an empty queue between them."""
 
-    def stage(rate: float) -> Stage | None:
+    def stage(rate: float, share: float) -> Stage | None:
         before = len(trial.requests.all())
-        trial.arrive(due(endurance((rate, rate), seconds)))
+        lasting = max(share * seconds, REQUESTS_MIN / rate)
+        trial.arrive(due(endurance((rate, rate), lasting)))
         trial.drain()
         if trial.stopped or trial.requests.open(1):
             return None
-        stages.append(judged(rate, seconds, trial.requests.all()[before:]))
+        stages.append(judged(rate, lasting, trial.requests.all()[before:]))
         return stages[-1]
 
     return stage

@@ -1,20 +1,24 @@
-"""Workers of the test kit: ``python -m celery_agents.service.app.testing.process FD worker …``.
+"""Workers of the test kit: ``python -m celery_agents.service.app.testing.process FD``.
 
 They are Celery's own, with three things that their environment says: the agents' scripts and
 cassettes, the journal's clock, and an end with the process that started them, however that ends.
 What takes long is to import Celery, SQLAlchemy and the service; so one process does that once, and
-forks a worker for each line that it is told. It writes the worker's pid to the descriptor.
+forks a worker for each line that it is told: its arguments and variables, as JSON. It writes the
+worker's pid to the descriptor.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import os
 import signal
 import sys
 from contextlib import suppress
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from app.layout import qualified
 
@@ -23,22 +27,32 @@ CLOCK, MODELS = "CELERY_AGENTS_TESTING_CLOCK", "CELERY_AGENTS_TESTING_MODELS"
 #: Of :data:`MODELS`: models without a script are asked.
 REAL = "real"
 #: What a worker imports as it starts.
-_EARLY = ("celery.bin.celery", "celery.apps.worker", "celery.worker.consumer", "celery.app.log")
+_EARLY = ("celery.apps.worker", "celery.worker.consumer", "celery.app.log")
 _OURS = ("app.factory", "app.pool.pool", "app.messaging.consumer", "app.execution.task", "tasks")
+
+
+_entry_points = metadata.entry_points
+
+
+def _without_commands(**about: str) -> Any:
+    """No commands of other packages: Flower's, which Celery would import, is a server of pages."""
+    return () if about.get("group") == "celery.commands" else _entry_points(**about)
 
 
 def main() -> None:
     """Import, then fork workers, until standard input is closed."""
     gc.disable()  # importing makes no garbage; the service looks after it from then on
+    with patch.object(metadata, "entry_points", _without_commands):
+        import_module("celery.bin.celery")
     for name in (*_EARLY, *map(qualified, _OURS)):
         import_module(name)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that none stays as a zombie
-    told, workers = int(sys.argv.pop(1)), []
-    while os.read(sys.stdin.fileno(), 1):
+    told, workers = int(sys.argv[1]), []
+    while line := sys.stdin.readline():
         if (pid := os.fork()) == 0:
             os.close(told)
-            _work()
+            _work(*json.loads(line))
             return
         workers.append(pid)
         os.write(told, f"{pid}\n".encode())
@@ -47,8 +61,10 @@ def main() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _work() -> None:
+def _work(argv: list[str], environ: dict[str, str]) -> None:
     """Be a worker."""
+    os.environ.clear()
+    os.environ.update(environ)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -65,7 +81,7 @@ def _work() -> None:
     play_calls(SharedTape(broker))
     from celery.__main__ import main as celery
 
-    sys.argv[0] = "celery"
+    sys.argv = ["celery", *argv]
     celery()
 
 

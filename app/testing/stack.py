@@ -11,27 +11,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from unittest.mock import patch
 
-import redis
-
-from app import environment
-from app.journal.queries.taped import CallTapes, written
-from app.journal.schema.engine import connect_as
-from app.journal.schema.moving import MovedClock
 from app.layout import qualified
-from app.outward import listed
-from app.settings import Settings
-from app.testing.cassettes import SharedTape
 from app.testing.process import CLOCK, MODELS, REAL
-from app.testing.replies import SharedReplies, connected
-from app.testing.scripted import Scripted
 from app.testing.worker import StackWorker
 from celery_agents import names
-from celery_agents.client.client import Client
 from celery_agents.errors import ConfigurationError
-from deploy.local.servers import ValkeyServer
+
+if TYPE_CHECKING:
+    import redis
+
+    from app.journal.schema.moving import MovedClock
+    from app.settings import Settings
+    from app.testing.scripted import Scripted
+    from celery_agents.client.client import Client
+    from deploy.local.servers import ValkeyServer
+
+# The rest is imported where it is used: the process that forks workers imports beside it then, and
+# most tests skip no time and record no cassette.
 
 #: The app of the service itself.
 SERVICE = "celery_agents.service"
@@ -50,7 +49,7 @@ _TIMELY = {"AGENTS_COUNTDOWN_LIMIT_S": "0", "AGENTS_FLOWS_MAX": "0"}
 
 
 #: Addresses of others, and secrets of others: who wants them here says so.
-_ELSEWHERE = frozenset({"AGENTS_CACHE_URL", environment.SECRETS_DIR})
+_ELSEWHERE = frozenset({"AGENTS_CACHE_URL", "AGENTS_SECRETS_DIR"})
 _TELLING = "OTEL_"
 
 
@@ -80,51 +79,65 @@ class AgentsStack:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._broker = ValkeyServer(folder / "broker", fsync="no")
         self._cwd = (cwd or Path.cwd()).resolve()
         self._ends = ExitStack()
-        self._app = app
+        self._app, self._modules = app, modules
         given = {**_inherited(), **_QUICK, **(environ or {}), **_TIMELY}
         given[CLOCK] = str((folder / "clock").resolve())
         given["PYTHONPATH"] = os.pathsep.join([str(self._cwd), *filter(None, sys.path)])
         given |= {"PYTHONUNBUFFERED": "1", MODELS: REAL if real_models else ""}
         if config is not None:
             given["AGENTS_CONFIG"] = str(config)
-        named = [
-            *cast("list[str]", listed(given.get("AGENTS_MODULES", ""))),
-            *modules,
-            qualified("app.testing.offered"),
-        ]
-        given["AGENTS_MODULES"] = json.dumps(list(dict.fromkeys(named)))
         given["DATABASE_URL"] = f"sqlite:///{(folder / 'journal.db').resolve()}"
-        #: The variables of the worker; after the start with the broker's address.
+        #: The variables of the worker; after the start with all modules and the broker's address.
         self.environ = given
+        #: Its worker.
+        self.worker = StackWorker(env=given, cwd=self._cwd, log=folder / "worker.log")
 
     def start(self) -> None:
         """Start everything, and wait until the worker consumes."""
+        self.worker.preload()
+        from app import environment
+        from app.outward import listed
+
         self._broker.start()
         self._ends.callback(self._broker.stop)
         self._ends.callback(_guarded(self._broker.pid))
+        known = cast("list[str]", listed(self.environ.get("AGENTS_MODULES", "")))
+        named = [*known, *self._modules, qualified("app.testing.offered")]
+        self.environ["AGENTS_MODULES"] = json.dumps(list(dict.fromkeys(named)))
         self.environ["REDIS_URL"] = self._broker.url
         environment.mount(self.environ)
-        self.worker.start()
-        self._ends.callback(self.worker.stop)
+        self.worker.start(self._argv, self.environ)
         _ = self.client, self.scripted  # while the worker imports
         self.worker.wait_ready()
 
     def stop(self) -> None:
         """Stop everything."""
-        self._ends.close()
+        try:
+            self.worker.stop()
+        finally:
+            self._ends.close()
+
+    @cached_property
+    def _broker(self) -> ValkeyServer:
+        from deploy.local.servers import ValkeyServer
+
+        return ValkeyServer(self.folder / "broker", fsync="no")
 
     @cached_property
     def settings(self) -> Settings:
         """The settings of the worker."""
+        from app.settings import Settings
+
         with patch.dict(os.environ, self.environ, clear=True):
             return Settings()
 
     @cached_property
     def client(self) -> Client:
         """A client whose queue, keys and limits are the worker's."""
+        from celery_agents.client.client import Client
+
         s = self.settings
         made = Client(
             self.redis_url,
@@ -138,28 +151,32 @@ class AgentsStack:
         self._ends.callback(made.close)
         return made
 
-    @cached_property
-    def worker(self) -> StackWorker:
-        """Its worker."""
+    @property
+    def _argv(self) -> list[str]:
         queues = f"{self.settings.queue},{names.CONTROL_QUEUE}"
         about = ["--loglevel", "INFO", "--without-mingle", "--without-gossip", "-Q", queues]
-        argv = ["-A", self._app, "worker", "--hostname", "kit@tests", *about]
-        log = self.folder / "worker.log"
-        return StackWorker(argv, env=self.environ, cwd=self._cwd, log=log)
+        return ["-A", self._app, "worker", "--hostname", "kit@tests", *about]
 
     @cached_property
     def scripted(self) -> Scripted:
         """The scripts of its agents."""
+        from app.testing.replies import SharedReplies
+        from app.testing.scripted import Scripted
+
         return Scripted(SharedReplies(self._redis))
 
     @cached_property
     def _redis(self) -> redis.Redis:
+        from app.testing.replies import connected
+
         made = connected(self.redis_url)
         self._ends.callback(made.close)
         return made
 
     @cached_property
     def _clock(self) -> MovedClock:
+        from app.journal.schema.moving import MovedClock
+
         return MovedClock(Path(self.environ[CLOCK]))
 
     @property
@@ -186,7 +203,7 @@ class AgentsStack:
     def start_worker(self) -> None:
         """Start the worker where none runs, and wait until it consumes."""
         if self.worker.pid is None:
-            self.worker.start()
+            self.worker.start(self._argv, self.environ)
             self.worker.wait_ready()
 
     def skip(
@@ -234,6 +251,10 @@ class AgentsStack:
         Raises:
             ConfigurationError: the file cannot be read.
         """
+        from app.journal.queries.taped import CallTapes, written
+        from app.journal.schema.engine import connect_as
+        from app.testing.cassettes import SharedTape
+
         tape = SharedTape(self._redis)
         if path.exists():
             tape.play(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -25,10 +26,8 @@ _GRACE_S = 10.0
 class StackWorker:
     """One worker at a time, under one name; its log goes on from life to life."""
 
-    def __init__(
-        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
-    ) -> None:
-        self._argv, self._env, self._cwd, self.log = [*argv], dict(env), cwd, log
+    def __init__(self, *, env: Mapping[str, str], cwd: Path, log: Path) -> None:
+        self._env, self._cwd, self.log = dict(env), cwd, log
         self._forking: subprocess.Popen[bytes] | None = None
         self._pids = -1  # where the process that forks tells of workers
         self._pid: int | None = None
@@ -41,13 +40,18 @@ class StackWorker:
             self._pid = None
         return self._pid
 
-    def start(self) -> None:
-        """Start it; :meth:`wait_ready` waits until it consumes."""
+    def preload(self) -> None:
+        """Begin to import what it needs; that takes longer than all else of its start."""
         if self._forking is None:
-            self._forking = self._preload()
+            self._forking = self._preloading()
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Start it with these variables; :meth:`wait_ready` waits until it consumes."""
+        self.preload()
         self._began = self.log.stat().st_size if self.log.exists() else 0
+        assert self._forking is not None
         assert self._forking.stdin is not None
-        self._forking.stdin.write(b"\n")
+        self._forking.stdin.write(json.dumps([[*argv], dict(env)]).encode() + b"\n")
         self._forking.stdin.flush()
 
     def wait_ready(self) -> None:
@@ -81,13 +85,13 @@ class StackWorker:
         os.close(self._pids)
         self._forking = None
 
-    def _preload(self) -> subprocess.Popen[bytes]:
+    def _preloading(self) -> subprocess.Popen[bytes]:
         self._pids, told = os.pipe()
         module = qualified("app.testing.process")
         try:
             with self.log.open("ab") as log:
                 return subprocess.Popen(  # noqa: S603 - our own module
-                    [sys.executable, "-m", module, str(told), *self._argv],
+                    [sys.executable, "-m", module, str(told)],
                     env=self._env,
                     cwd=self._cwd,
                     stdin=subprocess.PIPE,  # its end tells that we are gone
