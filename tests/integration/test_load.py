@@ -61,7 +61,11 @@ def test_the_knee_is_what_the_slots_can_do(fast: Stack) -> None:
     took = select(func.avg(Step.finished_at - Step.started_at))
     capacity = 8 / float(fast.read(lambda c: c.execute(took).scalar_one()))
     assert report["knee"] is not None, report["found"]
-    assert abs(report["knee"]["rate"] - capacity) <= 0.1 * capacity, (capacity, report["knee"], report["stages"])
+    assert abs(report["knee"]["rate"] - capacity) <= 0.1 * capacity, (
+        capacity,
+        report["knee"],
+        report["stages"],
+    )
     assert report["lost"] == report["paid_twice"] == 0
     assert {stage["held"] for stage in report["stages"]} == {False, True}
 
