@@ -84,8 +84,8 @@ async def slow(order: dict[str, Any]) -> Any:
 
 @agent
 async def rests(_: Any) -> None:
-    """Takes half a second, and nothing of a processor."""
-    await asyncio.sleep(0.5)
+    """Takes a second, and nothing of a processor."""
+    await asyncio.sleep(1)
 
 
 @agent
