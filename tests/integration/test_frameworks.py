@@ -27,8 +27,10 @@ from tests.support.framed_team import (
 pytestmark = pytest.mark.databases("sqlite")
 
 #: What the agents of the teams here are made with.
-LIBRARIES = ("langchain_core.language_models.chat_models", "langgraph.graph", "langgraph.types")
-LIBRARIES += ("pydantic_ai.models.openai", "pydantic_ai.providers.openai")
+LIBRARIES = (
+    *("langchain_core.language_models.chat_models", "langgraph.graph", "langgraph.types"),
+    *("pydantic_ai.models.openai", "pydantic_ai.providers.openai"),
+)
 MODULES = {**FAST, "AGENTS_MODULES": '["tests.support.framed"]'}
 
 
