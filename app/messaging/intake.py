@@ -34,6 +34,8 @@ from celery_agents.wire.ids import begun_at
 
 #: The state of a run that has no row yet.
 QUEUED = "queued"
+#: How many messages stand in lists: as commands of their own each took redis-py 0.1 ms.
+_LENGTHS = "local n = 0 for _, k in ipairs(KEYS) do n = n + redis.call('LLEN', k) end return n"
 #: Tenants of a queue that are looked at: the first ones of its ring.
 LISTED_MAX = 1000
 
@@ -123,11 +125,10 @@ class Intake:
 
     def depth(self, queue: str) -> int:
         """Messages in a queue, over all its lists."""
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.llen(queue)
-        for step in (*PRIORITY_STEPS[1:], *BULK_STEPS, COUNTED_STEP):
-            pipe.llen(f"{queue}\x06\x16{step}")
-        return sum(pipe.execute())
+        steps = (*PRIORITY_STEPS[1:], *BULK_STEPS, COUNTED_STEP)
+        keys = [queue, *(f"{queue}\x06\x16{step}" for step in steps)]
+        found: Any = self._redis.eval(_LENGTHS, len(keys), *keys)
+        return int(found)
 
     def by_priority(self, queue: str) -> dict[int, int]:
         """Messages in a queue by priority, 0 first; those of tenants aside."""

@@ -15,9 +15,9 @@ from tests.chaos.stand import Options
 
 assert scenarios  # imported for what it registers
 
-BRIEF = Options(steps=300, kills=6, wipes=1, seed=1, brief=True)
+BRIEF = Options(steps=180, kills=4, wipes=1, seed=1, brief=True)
 ELSEWHERE = Options(
-    steps=200, kills=5, wipes=1, seed=1, brief=True, journal="postgres", pool="prefork"
+    steps=140, kills=4, wipes=1, seed=1, brief=True, journal="postgres", pool="prefork"
 )
 #: What is run: every scenario with threads on SQLite, the main one also with processes on Postgres,
 #: that of memories, whose statements differ there, too.

@@ -26,6 +26,7 @@ from celery_agents.errors import (
     UnknownActorError,
 )
 from tests.integration.harness import FAST, SOON_S, Location, Stack, celery, eventually
+from tests.support.drawn import costly
 from tests.support.fernet import fernet_key
 from tests.support.service import APP
 
@@ -262,14 +263,15 @@ def test_a_backlog_behind_one_that_waits_is_taken_up_by_64(acting: Stack, tmp_pa
     path = tmp_path / "gate"
     tell(acting, "ada", "gate", str(path))
     eventually(lambda: (found := state(acting, "ada")) and found.state == "waiting")
-    for _ in range(14):
+    portions = costly(14, part=4)
+    for _ in range(portions):
         several: Any = [("Account", "ada", "deposit", 1)] * 500
         acting.client.actors.tell_many(several, tenant=acting.tenant, timeout=SOON_S)
     found = state(acting, "ada")
     assert found is not None
-    assert found.unread >= 7_000  # it was not woken for them, nor told one
+    assert found.unread >= 500 * portions  # it was not woken for them, nor told one
     path.touch()
-    eventually(lambda: cents(acting, "ada") == 7_000, timeout_s=3 * SOON_S)
+    eventually(lambda: cents(acting, "ada") == 500 * portions, timeout_s=3 * SOON_S)
     assert value(acting, "ada")["log"] == ["open"]
     assert acting.state(id_of(acting, "ada")) == "waiting"
 
@@ -357,12 +359,12 @@ def timed(stack: Stack, path: list[str], *, fails: bool) -> float:
 
 def test_messages_survive_kills_and_each_is_applied_once(lasting: Stack) -> None:
     first, second = lasting.worker(), lasting.worker()
-    keys, sent = ["a", "b", "c", "d"], 200
+    keys, sent = ["a", "b", "c", "d"], 80
     for number in range(sent):
         tell(lasting, keys[number % 4], "deposit", number, id=f"m{number}")
-        if number == 60:
+        if number == 25:
             first.kill()
-        if number == 120:
+        if number == 50:
             third = lasting.worker()
             second.kill()
     assert third.running
@@ -426,6 +428,7 @@ def test_one_that_was_frozen_amid_messages_writes_nothing_twice(lasting: Stack) 
     assert {k: cents(lasting, k) for k in wanted} == wanted
 
 
+@pytest.mark.databases("sqlite")
 def test_its_commands(acting: Stack) -> None:
     def run(*argv: str) -> Any:
         about = ("--tenant", acting.tenant, "--json")

@@ -123,6 +123,7 @@ def test_an_effect_happens_once_wherever_its_worker_dies(
     assert ("1" in done) is (dies != "in")
 
 
+@pytest.mark.databases("sqlite")  # what the journal does in it, those above show on both
 @pytest.mark.parametrize("dies", ["nowhere", "before", "in", "after"])
 def test_so_it_is_where_each_step_has_a_process(
     bank: Stack, model: ModelServer, tmp_path: Path, dies: str

@@ -15,6 +15,7 @@ from sqlalchemy import make_url, update
 
 from app.journal.schema.engine import now
 from app.journal.schema.models import Step
+from app.journal.tables import health
 from celery_agents import RetryPolicy, names
 from celery_agents.errors import AgentsError
 from tests.integration.harness import FAST, SOON_S, Stack, celery, eventually
@@ -68,9 +69,9 @@ def test_a_killed_workers_run(night: Stack, page: Any) -> None:
     up = agents(night, "cluster")
     assert (up["running"], up["slots"], [w["slots"] for w in up["workers"]]) == (1, 16, [16])
     worker.kill()
-    eventually(lambda: "gone" in str(agents(night, "runs", "show", run.id)), timeout_s=60)
+    eventually(lambda: "gone" in page(f"/runs/{run.id}"), timeout_s=60)
+    assert "gone" in str(agents(night, "runs", "show", run.id))
     assert agents(night, "cluster")["running"] == 1
-    assert "gone" in page(f"/runs/{run.id}")
 
 
 def test_a_breaker_a_budget_and_a_person(night: Stack, page: Any) -> None:
@@ -81,12 +82,10 @@ def test_a_breaker_a_budget_and_a_person(night: Stack, page: Any) -> None:
         night.client.ask("down", 1, retry=ONCE).get(timeout=SOON_S)
 
     # a stuck breaker
-    def shut() -> bool:
-        rows = {row["target"]: row for row in agents(night, "health")["targets"]}
-        return bool(rows.get("agent:down", {}).get("breaker") == "open")
-
-    eventually(shut, timeout_s=60)
+    eventually(lambda: "agent:down" in [row["target"] for row in night.read(health.read)])
     assert "open: no call is let through" in page("/agents")
+    rows = {row["target"]: row for row in agents(night, "health")["targets"]}
+    assert rows["agent:down"]["breaker"] == "open"
 
     # a spent budget
     (budget,) = agents(night, "budgets", "list")
@@ -94,7 +93,8 @@ def test_a_breaker_a_budget_and_a_person(night: Stack, page: Any) -> None:
     assert re.search(r"company.*100% used.*spent</b>.*1 calls", page("/limits"), re.DOTALL)
 
     # a person who was asked a day ago
-    eventually(lambda: agents(night, "waiting"))
+    eventually(lambda: asked.waiting(timeout=SOON_S))
+    assert agents(night, "waiting")
     with night.engine.begin() as connection:
         day_ago = update(Step).where(Step.task == names.APPROVAL)
         connection.execute(day_ago.values(created_at=now() - 86_500))

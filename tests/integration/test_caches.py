@@ -165,7 +165,7 @@ def test_one_asks_for_all_and_the_others_hold_no_slot(two: Stack, tmp_path: Path
     stack = two
     path = str(tmp_path / "computed")
     seen = tmp_path / "seen"
-    runs = stack.client.ask.many("computed", [{"path": path, "after": str(seen)}] * 500)
+    runs = stack.client.ask.many("computed", [{"path": path, "after": str(seen)}] * 150)
     eventually(lambda: Path(path).exists())
     assert stack.client.ask("noop", 1, priority=0).get(timeout=SOON_S) == 1
     seen.touch()

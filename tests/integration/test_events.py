@@ -16,11 +16,14 @@ from app.journal.stores.audit import AuditLog
 from celery_agents import StreamEvent, SubscriptionInfo
 from celery_agents.errors import InvalidPayloadError, StreamConflictError
 from tests.integration.harness import FAST, SOON_S, Location, Stack, celery, eventually, lines
+from tests.support.drawn import costly
 from tests.support.folding import TABLE
 from tests.support.service import APP
 
 pytestmark = pytest.mark.databases("both")
 
+#: Events of a stream before each kill.
+EACH = costly(25, part=3)
 MODULES = ["tests.support.agents", "tests.support.lasting", "tests.support.folding"]
 
 
@@ -116,15 +119,15 @@ def test_events_of_a_step_start_flows(served: Stack, tmp_path: Path) -> None:
 
 
 def test_each_event_starts_one_run_whoever_dies(events: Stack) -> None:
-    """Kills and an emptied Redis amid 300 events of three streams; a projection counts along."""
+    """Kills and an emptied Redis amid events of three streams; a projection counts along."""
     workers = [events.worker() for _ in range(2)]
     client, count = events.client, 0
     client.on("paid/*", kind="paid", run=client.ask.s("noop"), name="x", timeout=SOON_S)
     for strike in range(4):
         for stream in range(3):
-            told = payments(*range(count, count + 25))
+            told = payments(*range(count, count + EACH))
             client.events.append(f"paid/{stream}", told, timeout=SOON_S)
-            count += 25
+            count += EACH
         workers[strike % 2].kill()
         if strike == 2:
             events.redis.flushdb()
@@ -169,6 +172,7 @@ def test_poison_is_a_letter_that_is_served_again(served: Stack) -> None:
     assert client.dead_letters.list(timeout=SOON_S) == []
 
 
+@pytest.mark.databases("sqlite")
 def test_events_from_a_shell(events: Stack) -> None:
     events.worker()
 

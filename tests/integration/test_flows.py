@@ -184,12 +184,12 @@ def test_one_after_the_other_through_kills_and_an_emptied_redis(
     lasting: Stack, tmp_path: Path
 ) -> None:
     """Each but the first is begun by the end of the one before, as a rule."""
-    path, steps = tmp_path / "lines", 300
+    path, steps = tmp_path / "lines", 120
     workers = [lasting.worker(), lasting.worker()]
     run = lasting.client.start("in_a_row", {"lines": str(path), "steps": steps})
-    for n in (20, 100, 180):
+    for n in (10, 45, 80):
         eventually(lambda n=n: path.exists() and len(lines(path)) >= n)  # type: ignore[misc]
-        if n == 100:
+        if n == 45:
             lasting.redis.flushall()
         workers.append(lasting.worker())
         for worker in workers[:-1]:
@@ -207,10 +207,10 @@ def test_each_step_is_taken_once_through_kills_and_an_emptied_redis(
     lasting: Stack, tmp_path: Path
 ) -> None:
     path, stages = tmp_path / "lines", 6
-    runs = [lasting.client.start("stages", {"path": str(path), "stages": stages}) for _ in range(8)]
+    runs = [lasting.client.start("stages", {"path": str(path), "stages": stages}) for _ in range(5)]
     for kill in range(4):
         worker = lasting.worker()
-        enough = 25 * (kill + 1)
+        enough = 16 * (kill + 1)
         eventually(lambda: len(lines(path)) > enough)  # noqa: B023 - at once
         worker.kill()
         if kill == 1:

@@ -12,6 +12,7 @@ import pytest
 from celery_agents.errors import BudgetExceededError
 from tests.fakes.model_server import Does, ModelServer, running
 from tests.integration.harness import FAST, SOON_S, Stack, eventually
+from tests.support import forks
 from tests.support.framed_team import (
     MANY,
     Diggers,
@@ -25,7 +26,20 @@ from tests.support.framed_team import (
 
 pytestmark = pytest.mark.databases("sqlite")
 
+#: What the agents of the teams here are made with.
+LIBRARIES = (
+    *("langchain_core.language_models.chat_models", "langgraph.graph", "langgraph.types"),
+    *("pydantic_ai.models.openai", "pydantic_ai.providers.openai"),
+)
 MODULES = {**FAST, "AGENTS_MODULES": '["tests.support.framed"]'}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> Iterator[None]:
+    """What each worker of the teams here would import, by itself, for a second."""
+    assert forks.nursery is not None
+    with forks.nursery.having(*LIBRARIES):
+        yield
 
 
 @pytest.fixture

@@ -36,7 +36,10 @@ from tests.support.workers import WorkerProcess, unique_name
 pytestmark = [pytest.mark.databases("sqlite"), pytest.mark.slow, pytest.mark.timeout(600)]
 
 #: What the project's workers import.
-PRELOADED = ("agents", "openai.resources.chat.completions", "genai_prices")
+PRELOADED = (
+    *("agents", "openai.resources.chat.completions", "genai_prices"),
+    *("langgraph.graph", "pydantic_ai.models.openai"),
+)
 PROJECT = ROOT / "tests" / "support" / "projects" / "openai_agents"
 
 

@@ -26,8 +26,9 @@ from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 
 #: Documents of the run whose worker is killed twice; 20,000 are the ones that users have. They are
 #: so large that a few hundred fill several pages: each of them is a step.
-DOCUMENTS, SIZE = int(os.environ.get("AGENTS_TEST_DOCUMENTS", "600")), 600
-SOME = 1_400
+DOCUMENTS, SIZE = int(os.environ.get("AGENTS_TEST_DOCUMENTS", "240")), 1_500
+#: Inputs of the other maps, and the size of each: more than a page.
+SOME, LARGE = 480, 600
 pytestmark = [
     pytest.mark.databases("both"),
     pytest.mark.timeout(1_800),  # thousands of steps, on a busy machine, too
@@ -38,7 +39,7 @@ def states(stack: Stack, run_id: str) -> Counter[str]:
     return Counter(m.state for m in stack.members(run_id).values())
 
 
-def texts(number: int, size: int = 200) -> Iterator[str]:
+def texts(number: int, size: int = LARGE) -> Iterator[str]:
     return (f"{n} ".ljust(size, "x") for n in range(number))
 
 
@@ -59,7 +60,7 @@ def test_the_same_id_is_the_same_run(client: Client) -> None:
     assert run.get(timeout=120).succeeded == SOME
     assert client.map("noop", texts(SOME), id=run_id).get(timeout=SOON_S).succeeded == SOME
     with pytest.raises(IdInUseError):
-        client.map("noop", texts(SOME, 201), id=run_id)
+        client.map("noop", texts(SOME, LARGE + 1), id=run_id)
     with pytest.raises(IdInUseError):
         client.map("noop", texts(SOME + 1), id=run_id).get(timeout=SOON_S)
 
@@ -100,16 +101,16 @@ def test_what_is_refused(client: Client) -> None:
 
 
 def test_the_first_that_fails_stops_the_others(client: Client, stack: Stack) -> None:
-    inputs = ("x" * 300 if n != 1_100 else 1 for n in range(SOME))
+    inputs = ("x" * LARGE if n != 400 else 1 for n in range(SOME))
     run = client.map("shout", inputs, max_concurrent=30, on_failure="stop")
-    with pytest.raises(AgentFailedError, match=f"Input 1100 of {SOME}"):
+    with pytest.raises(AgentFailedError, match=f"Input 400 of {SOME}"):
         run.get(timeout=120)
     eventually(lambda: all(m.finished_at for m in stack.members(run.id).values()))
 
 
 def test_only_what_failed_is_asked_again(client: Client, stack: Stack) -> None:
-    bad = {3, 900, 1_301}
-    inputs = [n if n in bad else f"{n}".ljust(200) for n in range(SOME)]
+    bad = {3, 300, 441}
+    inputs = [n if n in bad else f"{n}".ljust(LARGE) for n in range(SOME)]
     first = client.map(["shout", "shout"], inputs, max_concurrent=50, assign="least_busy")
     assert first.get(timeout=120).failed == 3
     second = client.map.resume(first.id, agent=["noop", "shout", "noop"], max_concurrent=3)
@@ -135,7 +136,7 @@ def anywhere(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stac
 
 def test_a_cancelled_one_stops(anywhere: Stack) -> None:
     anywhere.worker()
-    order: JsonValue = {"seconds": 600, "value": "x" * 300}
+    order: JsonValue = {"seconds": 600, "value": "x" * LARGE}
     run = anywhere.client.map("slow", (order for _ in range(SOME)), max_concurrent=5)
     eventually(lambda: states(anywhere, run.id)["running"] > 0)
     run.cancel()

@@ -1,14 +1,31 @@
-"""How many examples Hypothesis draws where each is costly."""
+"""How many examples Hypothesis draws where each is costly, and how many of a table are taken."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
 
 from hypothesis import settings
 
 #: ``./run test --hypothesis-profile=full PATHS`` draws all of them.
 FULL = "full"
 _PART = 5
+T = TypeVar("T")
+
+
+def is_full() -> bool:
+    """Return whether all of them are drawn."""
+    return settings.get_current_profile_name() == FULL
 
 
 def costly(examples: int, *, part: int = _PART) -> int:
     """So many examples in full; in the suite one in ``part``, the same ones each time."""
-    return examples if settings.get_current_profile_name() == FULL else examples // part
+    return examples if is_full() else examples // part
+
+
+def in_turn(values: Sequence[T], turn: int, *, part: int = _PART) -> Sequence[T]:
+    """All of them in full; in the suite one in ``part``, others each turn: all of them in so many.
+
+    For what is tried at many places that have it in common.
+    """
+    return values if is_full() else values[turn % part :: part]

@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from celery.app import base
 from sqlalchemy.orm import configure_mappers
 
 from tests.support.readable import readable
@@ -115,8 +116,8 @@ class _Orders:
             if not order:
                 raise SystemExit
             wanted = json.loads(order)
-            if not wanted:
-                self._branch(files[0])
+            if "module" not in wanted:
+                self._branch(files[0], wanted["more"])
                 continue
             if wanted["module"] != "celery":
                 self._modules.preload(wanted["module"])
@@ -137,12 +138,14 @@ class _Orders:
                     os.write(telling, b"%d" % os.waitstatus_to_exitcode(status))
                     os.close(telling)
 
-    def _branch(self, channel: int) -> None:
-        """Have another process like this one serve a channel, with what is imported."""
+    def _branch(self, channel: int, more: list[str]) -> None:
+        """Have another process like this one serve a channel, with what is imported, and more."""
         if not os.fork():
             self._let_go()
             self._telling.clear()
             self._listen(socket.socket(fileno=channel))
+            if more:
+                self._modules.add(*more)
         else:
             os.close(channel)
 
@@ -190,6 +193,12 @@ def _read_once() -> None:
     """Read what is installed here, and not in each fork: it is a third of a worker's start."""
     metadata.entry_points = metadata.entry_points().select
     know_redis()
+    base.head_from_fun = cache(base.head_from_fun)
+
+
+def _know_tasks() -> None:
+    """Read the signatures of all tasks that are imported: each app does, for each of its tasks."""
+    base.Celery(set_as_current=False).finalize()
 
 
 def _in_large_pages() -> None:
@@ -232,9 +241,14 @@ class _Modules:
         """Import what a program imports, and more."""
         for name in PRELOADED[module]:
             self.found(name)
+        configure_mappers()  # of classes that are imported, as their first query would
+        _know_tasks()
+        self.add(*more)
+
+    def add(self, *more: str) -> None:
+        """Import modules, and keep what is imported for forks."""
         for name in more:
             importlib.import_module(name)
-        configure_mappers()  # of classes that are imported, as their first query would
         gc.collect()
         gc.freeze()
         _in_large_pages()

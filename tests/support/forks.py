@@ -24,8 +24,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -149,12 +149,17 @@ class Forking:
             )
         return made
 
-    def branch(self) -> Forking:
-        """Return one that has imported what this one has, for a fork of this process."""
+    def branch(self, *more: str) -> Forking:
+        """Return one that has imported what this one has, and more: for a fork of this process."""
         channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            socket.send_fds(self._channel, [b"{}"], [theirs.fileno()])
+            order = json.dumps({"more": more}).encode()
+            socket.send_fds(self._channel, [order], [theirs.fileno()])
         return Forking(channel, placed=self._placed)
+
+    def close(self) -> None:
+        """End it, and those that it has started."""
+        self._channel.close()
 
     def start(
         self,
@@ -236,6 +241,18 @@ class Nursery:
         """Start the one for usual processes: those of forks of this process are its branches."""
         more = (*SDKS, *PRELOADED["api"])
         self._forking[self._usual] = Forking.begun(sys.executable, ROOT, self._environ, "", *more)
+
+    @contextmanager
+    def having(self, *more: str) -> Iterator[None]:
+        """Fork usual processes of one that has imported more modules, for as long as the block."""
+        with self._lock:
+            before = self._forking_of(sys.executable, self._environ)
+            self._forking[self._usual] = before.branch(*more)
+        try:
+            yield
+        finally:
+            self._forking[self._usual].close()
+            self._forking[self._usual] = before
 
     def restore(self) -> None:
         """Take back what a test has left in the environment, as Celery's logging does.

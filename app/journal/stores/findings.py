@@ -16,7 +16,7 @@ from app.journal.steps.due import DueFlow
 from app.journal.steps.inserts import insert_steps
 from app.journal.steps.joins import Rules
 from app.journal.tables.workers import duty_left, standing, take_duty
-from app.journal.writing.connection import Held
+from app.journal.writing.connection import Held, held_transaction
 
 #: Rows that want a message: finished but not settled, held by a dead worker, taken by nobody.
 Wanting = Literal["unsettled", "orphaned", "unwoken"]
@@ -30,6 +30,7 @@ class Findings:
         self._engine = engine
         self._rules = rules
         self._worker_id = worker_id
+        #: Recovery's own, for what a power cut may undo: it finds the same once more.
         self._held = Held(relaxed(engine))
 
     def close(self) -> None:
@@ -38,9 +39,8 @@ class Findings:
 
     def take_duty(self, lease_s: float) -> bool:
         """Try to take, or keep, the duty of recovery for the next ``lease_s`` seconds."""
-        return in_transaction(
-            self._engine, lambda c: take_duty(c, "recovery", self._worker_id, lease_s)
-        )
+        about = ("recovery", self._worker_id, lease_s)
+        return held_transaction(self._held, lambda c: take_duty(c, *about))
 
     def duty_left(self) -> float:
         """For how many seconds somebody has the duty of recovery still."""
@@ -64,7 +64,7 @@ class Findings:
     ) -> list[Wake]:
         """Messages for rows that want one; the rows are not looked at again for a while."""
         find = _FIND[kind]
-        return in_transaction(self._engine, lambda c: find(c, limit, grace_s, backoff_max_s))
+        return held_transaction(self._held, lambda c: find(c, limit, grace_s, backoff_max_s))
 
     def ready(self, ids: Sequence[str]) -> list[Wake]:
         """Messages for those of these steps that may be claimed now."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from app.concurrency.usage import ProcessUsage
 from app.journal.schema.engine import now
 from app.journal.schema.locks import lock_steps
-from app.journal.schema.models import Duty, Step, Worker
+from app.journal.schema.models import Duty, Step, Worker, table
 from app.journal.schema.upsert import insert_new
 from app.journal.tables.agents import MARK
 from celery_agents.contracts.outcome import State
@@ -72,6 +72,23 @@ def register(connection: Connection, me: Identity, lease_s: float) -> list[str]:
     return gone
 
 
+#: Of a heartbeat, which each worker has all the time: its statements are put together once.
+_IS_MINE = Worker.id == bindparam("b_me")
+_HELD = select((Worker.lease_until > now()).label("alive"), *MARK).where(_IS_MINE)
+_EXTEND = (
+    update(table(Worker))
+    .where(_IS_MINE)
+    .values(
+        lease_until=now() + bindparam("b_lease", type_=Worker.lease_until.type),
+        memory_bytes=bindparam("b_memory"),
+        cores=bindparam("b_cores"),
+    )
+)
+_RUNNING = select(Step.id, Step.token, Step.cancel_requested).where(
+    Step.worker_id == bindparam("b_me"), Step.state == State.RUNNING
+)
+
+
 def _still_runs(host: str, pid: int, me: Identity) -> bool:
     """Return whether another process of our name is alive: two workers may share one by mistake."""
     if host != me.host or pid == me.pid:
@@ -100,20 +117,15 @@ def _is_zombie(pid: int) -> bool:
 
 def beat(connection: Connection, me: Identity, lease_s: float) -> Beat:
     """Extend the lease, and say what the process uses; learn what is cancelled."""
-    alive_now = (Worker.lease_until > now()).label("alive")
-    held = connection.execute(select(alive_now, *MARK).where(Worker.id == me.id)).first()
+    mine = {"b_me": me.id}
+    held = connection.execute(_HELD, mine).first()
     if held is None:
         register(connection, me, lease_s)
     else:
         used = me.usage.take()
-        about = {"memory_bytes": used.memory_bytes, "cores": used.cores}
-        mine = update(Worker).where(Worker.id == me.id)
-        connection.execute(mine.values(lease_until=now() + lease_s, **about))
-    rows = connection.execute(
-        select(Step.id, Step.token, Step.cancel_requested).where(
-            Step.worker_id == me.id, Step.state == State.RUNNING
-        )
-    ).all()
+        about = {"b_lease": lease_s, "b_memory": used.memory_bytes, "b_cores": used.cores}
+        connection.execute(_EXTEND, mine | about)
+    rows = connection.execute(_RUNNING, mine).all()
     return Beat(
         alive=held is not None and bool(held.alive),
         running={r.id: r.token for r in rows},
@@ -168,13 +180,21 @@ def standing(connection: Connection, worker_id: str) -> tuple[int, int]:
 
 def take_duty(connection: Connection, name: str, holder: str, lease_s: float) -> bool:
     """Try to take, or keep, the duty for the next ``lease_s`` seconds."""
-    connection.execute(insert_new(connection, Duty).values(name=name, holder=None, until=0.0))
-    taken = connection.execute(
-        update(Duty)
-        .where(Duty.name == name, (Duty.until <= now()) | (Duty.holder == holder))
-        .values(holder=holder, until=now() + lease_s)
-    ).rowcount
-    return bool(taken)
+    wanted = {"b_name": name, "b_holder": holder, "b_lease": lease_s}
+    if connection.execute(_TAKE, wanted).rowcount:
+        return True
+    first = insert_new(connection, Duty).values(name=name, holder=holder, until=now() + lease_s)
+    return bool(connection.execute(first).rowcount)
+
+
+_TAKE = (
+    update(table(Duty))
+    .where(
+        Duty.name == bindparam("b_name"),
+        (Duty.until <= now()) | (Duty.holder == bindparam("b_holder")),
+    )
+    .values(holder=bindparam("b_holder"), until=now() + bindparam("b_lease", type_=Duty.until.type))
+)
 
 
 def duty_left(connection: Connection, name: str) -> float:

@@ -146,7 +146,7 @@ def malformed(stand: Stand) -> Numbers:
     """Twenty kinds of broken messages, no two alike, among the ordinary ones of one worker."""
     worker = stand.worker(slots=4)
     before = _processes(worker.pid)
-    each = stand.size(500, 25)
+    each = stand.size(500, 12)
     kinds = [kind for kind in KINDS for _ in range(each)]
     stand.rng.shuffle(kinds)
     wanted = Counter(KINDS[kind][1] for kind in kinds)

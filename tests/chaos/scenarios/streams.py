@@ -33,7 +33,7 @@ _Place = tuple[str, int]
 @scenario("followers", journal="postgres")
 def followers(stand: Stand) -> Numbers:
     """Four write, three follow, workers are killed: each is told each event once, in one order."""
-    count = stand.size(100_000, 4_000)
+    count = stand.size(100_000, 1_600)
     workers, began = stand.workers(2), time.monotonic()
     heard: list[list[_Place]] = [[] for _ in range(FOLLOWERS)]
     failed = list[BaseException]()
@@ -72,7 +72,7 @@ def followers(stand: Stand) -> Numbers:
 @scenario("topics")
 def topics(stand: Stand) -> Numbers:
     """A subscriber is killed amid messages, and comes back: none is lost, the urgent come first."""
-    count, kills = stand.size(10_000, 1_000), stand.size(10, 3)
+    count, kills = stand.size(10_000, 600), stand.size(10, 3)
     workers, began = stand.workers(2), time.monotonic()
     file, faults = stand.stack.directory / "heard", Counter[str]()
     with kept_running(workers):

@@ -19,7 +19,7 @@ MEMBERS = 50
 @scenario("swarm")
 def swarm(stand: Stand) -> Numbers:
     """Fifty members share a thousand units: each has one step, which ends once."""
-    count, done = stand.size(1_000, 200), Counter[str]()
+    count, done = stand.size(1_000, 100), Counter[str]()
     faults = ["kill"] * stand.size(10, 3) + ["wipe"]
     stand.rng.shuffle(faults)
     workers, began = stand.workers(2, slots=64), time.monotonic()
