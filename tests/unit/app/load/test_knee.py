@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from app.load.arrivals import due, endurance
 from app.load.knee import Stage, find_knee, judged
 from app.load.sent import TimedRequest
+from tests.support.drawn import costly
 
 
 def served(rate: float, seconds: float, slots: int, takes_s: float) -> list[TimedRequest]:
@@ -21,7 +22,7 @@ def served(rate: float, seconds: float, slots: int, takes_s: float) -> list[Time
     return found
 
 
-@settings(max_examples=40)
+@settings(max_examples=costly(40, part=2))
 @given(st.integers(1, 16), st.floats(0.05, 1.0), st.floats(1, 20))
 def test_it_is_within_a_tenth(slots: int, takes_s: float, first: float) -> None:
     seconds = 20.0
