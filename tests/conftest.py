@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support import engines, forking, forks
-from tests.support.drawn import FULL
+from tests.support import drawn, engines, forking, forks
 from tests.support.scratch import scratch
 from tests.support.service import CHECKOUT, SERVICE
 
@@ -26,7 +25,7 @@ gc.disable()
 
 # A busy machine is no error; what fails is shown once and does not depend on the day.
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
-settings.register_profile(FULL, settings.get_profile("tests"))
+settings.register_profile(drawn.FULL, settings.get_profile("tests"))
 settings.load_profile("tests")
 
 # Where pytest makes the folders of tests, unless somebody has said where.
@@ -81,8 +80,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for _, f in sorted(places, key=lambda place: place[0]) for item in f]
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Leave what was collected out of what the garbage collector looks through, again and again."""
+    options = session.config.option
+    if options.at_once > 1 and not options.collectonly:
+        drawn.begin()
     gc.collect()
     gc.freeze()
     gc.enable()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from hypothesis import settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 #: ``./run test --hypothesis-profile=full PATHS`` draws all of them.
 FULL = "full"
@@ -29,3 +30,15 @@ def in_turn(values: Sequence[T], turn: int, *, part: int = _PART) -> Sequence[T]
     For what is tried at many places that have it in common.
     """
     return values if is_full() else values[turn % part :: part]
+
+
+def begin() -> None:
+    """Draw once: Hypothesis reads the constants of all our modules then, and tables of Unicode.
+
+    In a fresh checkout that takes 5 s of CPU, which each fork would spend for itself.
+    """
+    given(st.text())(_drawn)()
+
+
+def _drawn(_text: str) -> None:
+    """Hold for any text."""

@@ -6,12 +6,13 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import AnyUrl, BaseModel, Field, TypeAdapter, ValidationError
 
 from agents.keywords import beyond
 from agents.schema import problem
+from tests.support.drawn import costly
 
 
 class Item(BaseModel):
@@ -54,6 +55,7 @@ ITEMS = st.builds(
 )
 
 
+@settings(max_examples=costly(100, part=3))
 @given(ITEMS)
 def test_what_pydantic_writes_of_a_model_is_of_its_form(item: Item) -> None:
     assert problem(item.model_dump(mode="json"), SCHEMA) is None

@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agents.plain import plain_json
 from agents.values import answer_in, digest, digest_of_json, parse_json, shown, text_of, within
 from celery_agents.errors import BadAnswerError
+from tests.support.drawn import costly
 
 json_values = st.recursive(
     st.none()
@@ -107,6 +108,7 @@ def test_a_long_text_is_read_in_time() -> None:
             parse_json(text, who="x")
 
 
+@settings(max_examples=costly(100, part=3))
 @given(st.dictionaries(st.text(), json_values, max_size=5))
 def test_digest_knows_no_key_order(value: dict[str, Any]) -> None:
     assert digest(value) == digest(dict(reversed(value.items())))

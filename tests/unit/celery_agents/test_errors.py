@@ -20,6 +20,7 @@ from celery_agents.errors import (
     RetryableError,
     redact,
 )
+from tests.support.drawn import costly
 
 CLASSES = [
     found
@@ -59,7 +60,7 @@ FORMS = [
 ]
 
 
-@settings(max_examples=400)
+@settings(max_examples=costly(400, part=4))
 @given(form=st.sampled_from(FORMS), secret=key, before=prose, after=prose)
 def test_a_secret_never_survives(form: str, secret: str, before: str, after: str) -> None:
     shown = redact(f"{before} {form.format(secret)} {after}")

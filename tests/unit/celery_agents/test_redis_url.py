@@ -9,12 +9,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celery_agents.address import RedisAddress
 from celery_agents.errors import ConfigurationError
 from celery_agents.redis_url import is_redis, read_redis_url
+from tests.support.drawn import costly
 
 #: What no error, log or repr may show. Built from parts: it stands for a real one.
 SECRET = "hush" + "-hush"
@@ -222,6 +223,7 @@ def test_the_error_names_another_setting() -> None:
         read_redis_url("redis://h/x", "result_url")
 
 
+@settings(max_examples=costly(100, part=3))
 @given(
     login=st.tuples(st.one_of(st.none(), st.text(min_size=1)), st.text(min_size=1)),
     host=st.sampled_from(["h", "redis.example", "127.0.0.1", "[::1]"]),
@@ -247,6 +249,7 @@ def test_whatever_is_quoted_is_served_as_it_is(
         assert (params["host"], params["port"]) == (host.strip("[]"), port)
 
 
+@settings(max_examples=costly(100, part=3))
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     for url in (text, f"redis://{text}", f"rediss://:{text}@h", f"sentinel://h/m?{text}"):

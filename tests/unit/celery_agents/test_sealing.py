@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celery_agents.contracts.conversation import ChatMessage
@@ -38,6 +38,7 @@ from celery_agents.sealing import (
 )
 from celery_agents.wire.messages import Draft
 from celery_agents.wire.results import opened_result
+from tests.support.drawn import costly
 from tests.support.fernet import fernet_key
 
 OLD, NEW, OTHER = fernet_key("old"), fernet_key("new"), fernet_key("other")
@@ -130,6 +131,7 @@ def test_what_somebody_says_is_never_taken_for_ours(value: Any, seals: Seals | N
     assert opened_result(seals, told) == {"task_id": "s", "result": value}
 
 
+@settings(max_examples=costly(100, part=3))
 @given(st.lists(JSON, max_size=1), st.dictionaries(st.sampled_from([*sorted(CLEAR)]), JSON), JSON)
 def test_of_a_payload_what_decides_stays_readable(
     args: list[Any], clear: dict[str, Any], hidden: Any
@@ -187,6 +189,7 @@ def test_a_result_that_cannot_be_read_is_an_error() -> None:
     assert failed["result"]["exc_type"] == "UnreadableValueError"
 
 
+@settings(max_examples=costly(100, part=3))
 @given(st.lists(JSON, min_size=1, max_size=4), st.integers(0, 2))
 def test_a_new_key_takes_over(values: list[Any], nested: int) -> None:
     both = Seals([NEW, OLD])

@@ -17,6 +17,7 @@ from agents.kinds.function import FunctionBackend
 from celery_agents.errors import ProviderUnavailableError, RateLimitedError
 from examples.triage import detectors
 from examples.triage.report import Message, read_inbox
+from tests.support.drawn import costly
 
 ROOT = Path(__file__).parents[3]
 VOTERS: dict[str, Callable[[str], str]] = {
@@ -78,7 +79,7 @@ def test_without_a_letter_there_is_no_telling(voter: Callable[[str], str], text:
     assert detectors.supervisor(split(text, None)) == detectors.UNDETERMINED
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=costly(60, part=3), deadline=None)
 @given(text=st.text(max_size=60))
 def test_any_text_gets_a_language_of_the_desk_or_none(text: str) -> None:
     answers = {voter(text) for voter in VOTERS.values()}

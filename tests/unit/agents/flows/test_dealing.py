@@ -6,11 +6,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.flows.dealing import Dealing
 from celery_agents.contracts.teams.swarm import Working
+from tests.support.drawn import costly
 
 
 def asked(count: int, members: int, **more: Any) -> Working:
@@ -67,6 +68,7 @@ def test_who_leaves_and_who_joins() -> None:
     assert [*desk.begin()] == [(3, "last")]
 
 
+@settings(max_examples=costly(100, part=3))
 @given(st.data(), st.sampled_from(["round_robin", "least_busy", "priority"]))
 def test_each_unit_once_whoever_comes_and_goes(data: Any, strategy: Any) -> None:
     count = data.draw(st.integers(0, 30))

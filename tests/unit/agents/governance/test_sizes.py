@@ -6,11 +6,12 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.governance.pieces import TOKENS, Pieces, pieces
 from agents.governance.sizes import OUTPUT_TOKENS, Observed, Sizes
+from tests.support.drawn import costly
 
 counts = st.dictionaries(st.sampled_from(sorted(TOKENS)), st.integers(1, 10**6), max_size=6)
 told = st.builds(Observed, counts, st.integers(0, 10**7), st.integers(0, 10**5))
@@ -24,6 +25,7 @@ def taught(seen: list[Observed]) -> Sizes:
     return sizes
 
 
+@settings(max_examples=costly(100, part=3))
 @given(lessons, counts, counts)
 def test_more_text_is_never_estimated_smaller(
     seen: list[Observed], some: Pieces, more: Pieces
@@ -34,12 +36,14 @@ def test_more_text_is_never_estimated_smaller(
     assert sizes.most(whole) >= sizes.most(some)
 
 
+@settings(max_examples=costly(100, part=3))
 @given(lessons, st.text(min_size=1, max_size=50))
 def test_no_text_has_no_tokens(seen: list[Observed], text: str) -> None:
     sizes = taught(seen)
     assert 1 <= sizes.likely(pieces(text)) <= sizes.most(pieces(text))
 
 
+@settings(max_examples=costly(100, part=3))
 @given(lessons)
 def test_whatever_a_provider_counts_lessons_stay_sane_and_come_back_from_json(
     seen: list[Observed],

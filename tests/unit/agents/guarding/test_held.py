@@ -19,6 +19,7 @@ from agents.guarding.marks import hidden
 from agents.guarding.pii import PersonalData
 from agents.guarding.screening import Screen, TextGuard
 from agents.guarding.words import Words
+from tests.support.drawn import costly
 from tests.support.personal import REGIONS, positives, traps
 
 PERSONAL = PersonalData(("email", "card", "iban", "ssn", "phone", "ip"), REGIONS)
@@ -79,7 +80,7 @@ def cut(text: str, cuts: Iterable[int]) -> list[str]:
 @example("project blue moon", range(20))
 @example("客" * 16_000, range(0, 16_000, 48))
 @example("see eve@example.org", range(30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=costly(150, part=3), deadline=None)
 def test_it_is_the_same_however_it_is_cut(text: str, cuts: list[int]) -> None:
     assert streamed(cut(text, cuts), *MASKS) == whole(text, *MASKS)
 
@@ -120,7 +121,7 @@ def test_what_is_split_over_an_act_is_held_back_wherever_that_is(size: int) -> N
 
 
 @given(TEXTS, st.lists(st.integers(0, 1 << 20), max_size=4), st.integers(1, 60))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=costly(80, part=3), deadline=None)
 def test_nothing_that_stands_in_a_part_or_in_the_whole_is_told(
     text: str, cuts: list[int], size: int
 ) -> None:
@@ -134,7 +135,7 @@ def test_nothing_that_stands_in_a_part_or_in_the_whole_is_told(
 
 
 @given(TEXTS, st.lists(st.integers(0, 1 << 20), max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=costly(60, part=2), deadline=None)
 def test_behind_what_is_blocked_nothing_is_told_however_it_is_cut(
     text: str, cuts: list[int]
 ) -> None:
@@ -149,7 +150,7 @@ def test_behind_what_is_blocked_nothing_is_told_however_it_is_cut(
 
 @pytest.mark.parametrize("find", [PERSONAL, WORDS], ids=["data", "words"])
 @given(text=TEXTS, more=TEXTS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=costly(80, part=2), deadline=None)
 def test_what_follows_changes_nothing_before_the_open_place(
     find: Any, text: str, more: str
 ) -> None:
@@ -168,7 +169,7 @@ def told_of_json(pieces: Iterable[str]) -> str:
 
 @given(TEXTS, st.lists(st.integers(0, 1 << 20), max_size=30))
 @example("project blue eve@example.org \U0001f600@x", range(90))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=costly(60, part=2), deadline=None)
 def test_a_text_of_json_is_the_same_however_it_is_cut(text: str, cuts: list[int]) -> None:
     source = json.dumps({"said": text})
     assert told_of_json(cut(source, cuts)) == told_of_json([source])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.net.quota import is_lasting
+from tests.support.drawn import costly
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
@@ -131,6 +132,7 @@ def test_googles_words_for_each_of_its_limits_last_unless_it_says_when_to_come_a
     assert not is_lasting(body, wait_told=True)
 
 
+@settings(max_examples=costly(100, part=3))
 @given(_JSON)
 def test_any_body_can_be_read(body: Any) -> None:
     assert is_lasting(body, wait_told=True) in {True, False}

@@ -6,11 +6,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.plugins.activation import set_active
 from celery_agents.errors import ConfigurationError
+from tests.support.drawn import costly
 
 OTHER = "# agents\n[agents.a]\nkind = 'scripted' # active = true\n"
 
@@ -75,6 +76,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True)
 
 
+@settings(max_examples=costly(100, part=3))
 @given(st.lists(st.tuples(NAMES, st.booleans()), max_size=6), st.sampled_from(["", OTHER, "# end"]))
 def test_any_names_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[str, bool]], before: str

@@ -17,6 +17,7 @@ from agents.replicated.changes import checked_delta, delta
 from agents.replicated.values import Replicated, merge_all
 from celery_agents.contracts.flows.replicated import TYPES, changes_of
 from celery_agents.errors import InvalidPayloadError
+from tests.support.drawn import costly
 
 REPLICAS = ("a", "b", "c")
 _FIELDS = ("counter:n", "register:r", "set:s", "map:m")
@@ -71,7 +72,7 @@ def played(
 
 
 @pytest.mark.parametrize("data_type", TYPES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=costly(50, part=3), deadline=None)
 @given(steps=_STEPS)
 def test_merging_is_commutative_associative_and_idempotent(
     data_type: str, steps: list[tuple[str, str | None, int, bool]]
@@ -108,7 +109,7 @@ def test_deltas_converge_in_any_order_and_again(
 
 
 @pytest.mark.parametrize("data_type", TYPES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=costly(50, part=3), deadline=None)
 @given(
     steps=_STEPS,
     cuts=st.lists(st.integers(0, 14), max_size=3),

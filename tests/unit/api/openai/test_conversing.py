@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.catalog.panels import Panel
@@ -17,6 +17,7 @@ from api.openai.conversing import of_chat, of_input, told
 from api.problems import ProblemError
 from app.access.permissions import ANYBODY, Principal, Role
 from celery_agents.contracts.patterns import Vote
+from tests.support.drawn import costly
 
 _KINDS = st.sampled_from(
     [
@@ -232,6 +233,7 @@ _LIKE_MESSAGES = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=costly(100, part=3))
 @given(_LIKE_MESSAGES)
 def test_whatever_is_sent_is_told_or_refused(message: dict[str, Any]) -> None:
     for read in (of_chat, of_input):

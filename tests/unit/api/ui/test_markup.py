@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.ui.frame import badge, cost, dollars, lasting, page, tokens
@@ -19,6 +19,7 @@ from api.ui.vote import decision, is_decision
 from app.journal.stores.statistics import TimeSlot
 from celery_agents.contracts.outcome import State, Usage
 from celery_agents.contracts.watching import RunInfo, Stats, StepStats
+from tests.support.drawn import costly
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -210,6 +211,7 @@ _LIKE_DECISIONS = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=costly(100, part=3))
 @given(st.one_of(_ANYTHING, _LIKE_DECISIONS, st.tuples(st.just(DECISION), _LIKE_DECISIONS)))
 def test_whatever_an_agent_answers_is_shown(value: Any) -> None:
     """Of any type, in any place of what looks like a decision."""

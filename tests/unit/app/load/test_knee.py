@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from app.load.arrivals import due, endurance
 from app.load.knee import REQUESTS_MIN, Stage, find_knee, judged
 from app.load.sent import TimedRequest
+from tests.support.drawn import costly
 
 #: Seconds of a stage, as ``--for 20``.
 STAGE_S = 20.0
@@ -59,7 +60,7 @@ class Service:
         return self.stages[-1]
 
 
-@settings(max_examples=40)
+@settings(max_examples=costly(40, part=2))
 @given(st.integers(1, 50), st.floats(0.05, 1.0), st.floats(1, 20))
 def test_it_is_within_a_tenth(slots: int, takes_s: float, first: float) -> None:
     service = Service(slots, takes_s)

@@ -4,13 +4,14 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
 from celery_agents.client import partial
 from celery_agents.client.partial import PartialAnswers, partial_json
 from celery_agents.contracts.schema import form_of
+from tests.support.drawn import costly
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 SCALARS = st.none() | st.booleans() | st.integers() | TEXTS
@@ -38,6 +39,7 @@ def says_no_more(some: Any, whole: Any) -> bool:
     return type(some) is type(whole) and bool(some == whole)
 
 
+@settings(max_examples=costly(100, part=3))
 @given(
     VALUES, st.booleans(), st.sampled_from([None, 1]), st.sampled_from(["{}", "```json\n{}\n```"])
 )

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from celery_agents.redaction import MOST, redact
 from celery_agents.redaction.streamed import HELD, LONGEST, WINDOW, StreamedText
+from tests.support.drawn import costly
 from tests.support.ordinary_texts import ORDINARY
 from tests.support.secret_shapes import SHAPES, Shape
 
@@ -37,7 +38,7 @@ def test_no_cut_lets_a_secret_through(shape: Shape, length: int) -> None:
     assert left(shape, "".join(streamed(BEFORE + shape.text + AFTER, [length]))) == []
 
 
-@settings(max_examples=30)
+@settings(max_examples=costly(30, part=3))
 @given(
     st.lists(st.sampled_from([*ORDINARY, *(s.text for s in SHAPES)]), max_size=60).map("\n".join),
     st.lists(st.integers(1, 120), min_size=1, max_size=10),

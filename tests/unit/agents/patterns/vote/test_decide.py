@@ -164,7 +164,7 @@ def test_a_verdict_stands_however_the_vote_goes_on(case: Case, rng: random.Rando
     st.integers(1, 3),
     st.sampled_from(SINGLE),
 )
-@settings(deadline=None)
+@settings(max_examples=costly(100, part=3), deadline=None)
 def test_decided_holds_under_confidence_weights(said: Any, left: int, rule: Any) -> None:
     voters = [f"v{i}" for i in range(len(said) + left)]
     policy = policy_of(

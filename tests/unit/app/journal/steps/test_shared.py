@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.plan import Expand, JoinPolicy, Member
@@ -18,6 +18,7 @@ from app.journal.steps.members import new_members
 from app.journal.steps.shared import ELSEWHERE, LEAST, SHARED, Lender, filled
 from celery_agents.errors import PayloadTooLargeError
 from tests.support.claims import claim
+from tests.support.drawn import costly
 from tests.unit.app.journal.support import DONE, FAILED, SOON, World, member, step
 
 LONG, OTHER = "i" * 5_000, "j" * 5_000
@@ -87,6 +88,7 @@ values = st.recursive(
 options_ = st.dictionaries(st.text(max_size=6), values, max_size=5)
 
 
+@settings(max_examples=costly(100, part=3))
 @given(told=values, parents=options_, options=options_, data=st.data())
 def test_whatever_is_said_comes_back(
     told: Any, parents: dict[str, Any], options: dict[str, Any], data: st.DataObject

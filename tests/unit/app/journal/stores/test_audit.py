@@ -25,6 +25,7 @@ from app.journal.tables import audit
 from app.journal.tables.audit import Act
 from app.journal.tables.proving import verified
 from celery_agents.errors import JournalUnavailableError
+from tests.support.drawn import costly
 from tests.unit.app.journal.support import World
 
 ENTRIES = 40
@@ -239,7 +240,9 @@ HEAD = {"one": st.integers(-(2**31), 2**31 - 1), "seq": NUMBERS | st.integers(0,
 ODD = st.binary(max_size=8) | st.floats(allow_nan=False) | NUMBERS
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=costly(100, part=4), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(drawn=st.data())
 def test_any_edit_of_any_column_is_found(filled: AuditLog, world: World, drawn: Any) -> None:
     """Of entries whose data were erased, of the erasure, of others, and of the end."""

@@ -26,6 +26,7 @@ from app.journal.writing.connection import _BY_HASH, _BY_INDEX, _PLANNED
 from app.journal.writing.operation import Operation
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
+from tests.support.drawn import costly
 from tests.unit.app.journal.proxy import Proxy
 from tests.unit.app.journal.support import (
     DONE,
@@ -377,7 +378,9 @@ def played(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=costly(40, part=2),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps, outcomes, st.sampled_from([1, 1, 2]))
 def test_both_ways_leave_the_same(
@@ -414,7 +417,9 @@ def mixed(world: World, ends: list[tuple[Outcome, int]], known: list[bool]) -> t
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=costly(25, part=2),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     st.lists(
@@ -491,7 +496,9 @@ def expanded(world: World, wanted: list[tuple[Expand, str]]) -> Any:
 
 @pytest.mark.postgres
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=costly(60, part=3),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     st.lists(
@@ -559,7 +566,9 @@ def joined(world: World, wanted: list[tuple[str, bool, list[Any]]]) -> Any:
 
 @pytest.mark.postgres
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=costly(60, part=2),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(_JOINS)
 def test_members_leave_the_same(through: World, wanted: list[tuple[str, bool, list[Any]]]) -> None:
