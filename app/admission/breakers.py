@@ -1,8 +1,8 @@
 """Circuit breakers in Redis, shared by all workers: one script asks, one tells, one looks.
 
-Each is atomic, on Redis's own clock, and shares its round trip with those of other calls. The
-rules are those of ``agents/policies/breaker.py``. While Redis is down every call is let through: a
-breaker spares calls that would fail, it must not become what fails.
+Each is atomic, on Redis's own clock. What many calls ask of the same breakers at the same moment is
+one command. The rules are those of ``agents/policies/breaker.py``. While Redis is down every call
+is let through: a breaker spares calls that would fail, it must not become what fails.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Self
 
 from redis import Redis
@@ -29,18 +29,26 @@ log = logging.getLogger(__name__)
 _LET_THROUGH = ("breakers", "Breakers let calls through without Redis")
 
 
-# KEYS: the breakers. ARGV: the call, the verdicts, then the policy of each breaker, in JSON.
-# A record is JSON: s(tanding), u(ntil), k (streak), g(ood), w(indow), p(robes).
+# KEYS: the breakers. ARGV: the policy of each in JSON, then what is asked or told of calls.
+# A record is JSON: s(tanding), u(ntil), k (streak), g(ood), w(indow), p(robes). Each is read once.
 COMMON = """
-local function policy(i) return cjson.decode(ARGV[2 + i]) end
+local known = {}
+local function policies_of(keys)
+  local found = {}
+  for i in ipairs(keys) do found[i] = cjson.decode(ARGV[i]) end
+  return found
+end
 
 local function load(key)
-  local text = redis.call('GET', key)
-  if not text then return {s = 'closed', u = 0, k = 0, g = 0, w = {}, p = {}} end
-  return cjson.decode(text)
+  if not known[key] then
+    local text = redis.call('GET', key)
+    known[key] = text and cjson.decode(text) or {s = 'closed', u = 0, k = 0, g = 0, w = {}, p = {}}
+  end
+  return known[key]
 end
 
 local function save(key, b, p)
+  known[key] = b
   redis.call('SET', key, cjson.encode(b), 'PX', p.open + p.probe + 10 * p.window + 3600000)
 end
 
@@ -88,16 +96,20 @@ local function probing(keys, policies, records, call)
 end
 """
 
+# Behind the policies: calls. Returns for each: what refuses it or -1, ms, changes, 1 for a probe.
 _ASK = """
-local policies = {}
-for i in ipairs(KEYS) do policies[i] = policy(i) end
-local by, wait, records, changes = breakers_of(KEYS, policies, ARGV[1])
-if by then return {by - 1, wait, {}, 0} end
-return {-1, 0, changes, probing(KEYS, policies, records, ARGV[1])}
+local policies, found = policies_of(KEYS), {}
+for n = #KEYS + 1, #ARGV do
+  local by, wait, records, changes = breakers_of(KEYS, policies, ARGV[n])
+  found[#found + 1] = by and {by - 1, wait, {}, 0}
+    or {-1, 0, changes, probing(KEYS, policies, records, ARGV[n])}
+end
+return found
 """
 
+# Behind the policies: calls, each with its verdicts. Returns the changes by each.
 _TELL = """
-local call, verdicts, changes = ARGV[1], ARGV[2], {}
+local policies, found, after = policies_of(KEYS), {}, {}
 local function opened(p)
   return {s = 'open', u = now + p.open, k = 0, g = 0, w = {}, p = {}}
 end
@@ -118,32 +130,44 @@ local function counted(b, p, said)
   if said == 'b' and (b.k >= p.failures or often) then return opened(p) end
   return b
 end
-local function probed(b, p, said)
+local function probed(b, p, said, call)
   if said == 'b' then return opened(p) end
   if said == 'g' then b.g = b.g + 1 end
-  if b.g >= p.successes then return nil end
+  if b.g >= p.successes then return {s = 'closed', u = 0, k = 0, g = 0, w = {}, p = {}} end
   b.p[call] = nil
   return b
 end
-for i, key in ipairs(KEYS) do
-  local said, p, b = string.sub(verdicts, i, i), policy(i), load(key)
-  local was, after = b.s, b
-  if was == 'closed' and said ~= 'n' then after = counted(b, p, said) end
-  if was == 'half_open' and b.p[call] then after = probed(b, p, said) end
-  if after == nil then redis.call('DEL', key) else
-    if was == 'closed' and said == 'n' then
-    elseif was ~= 'open' then save(key, after, p) end
+for n = #KEYS + 1, #ARGV, 2 do
+  local call, changes = ARGV[n], {}
+  for i, key in ipairs(KEYS) do
+    local said, p, b = string.sub(ARGV[n + 1], i, i), policies[i], load(key)
+    local was = b.s
+    if was == 'half_open' then
+      if b.p[call] then b = probed(b, p, said, call) end
+      after[i] = b
+    elseif was == 'closed' and said ~= 'n' then
+      b = counted(b, p, said)
+      after[i] = b
+    end
+    known[key] = b
+    if b.s ~= was then changes[#changes + 1] = {i - 1, was, b.s} end
   end
-  local is = after and after.s or 'closed'
-  if is ~= was then changes[#changes + 1] = {i - 1, was, is} end
+  found[#found + 1] = changes
 end
-return changes
+for i, b in pairs(after) do
+  if b.s == 'closed' and next(b.w) == nil then
+    redis.call('DEL', KEYS[i])
+  else
+    save(KEYS[i], b, policies[i])
+  end
+end
+return found
 """
 
 _LOOK = """
-local waits = {}
+local waits, policies = {}, policies_of(KEYS)
 for i, key in ipairs(KEYS) do
-  waits[i] = wait_of(load(key), policy(i), '')
+  waits[i] = wait_of(load(key), policies[i], '')
 end
 return waits
 """
@@ -208,9 +232,7 @@ class Breakers:
                 return Admission(refused_by=switches[by].name, wait_s=wait_ms / 1000)
             return Admission(probe=bool(probe), changes=changes_of(switches, changes))
 
-        return self._question(self._ask, switches, [call, ""], read, Admission)._replace(
-            own=OwnWords(call)
-        )
+        return self._question(self._ask, switches, read, Admission, OwnWords(call, (call,)))
 
     def tell(
         self, switches: Sequence[Switch], call: str, verdicts: Sequence[str]
@@ -219,11 +241,13 @@ class Breakers:
 
         Only a bad end, or the end of a probe, changes a breaker's standing.
         """
-        letters = "".join(v[0] for v in verdicts)
-        question = self._question(
-            self._tell, switches, [call, letters], lambda found: changes_of(switches, found), tuple
-        )
-        return self.scripts.run(question._replace(own=OwnWords(call, first=True)))
+        return self.scripts.run(self.telling(switches, call, verdicts))
+
+    def telling(self, switches: Sequence[Switch], call: str, verdicts: Sequence[str]) -> Query:
+        """The report of ``tell``, to be made together with others."""
+        own = OwnWords(call, (call, "".join(v[0] for v in verdicts)), first=True)
+        read = partial(changes_of, switches)
+        return self._question(self._tell, switches, read, tuple, own)
 
     def refusing(self, switches: Sequence[Switch]) -> set[str]:
         """Return the names of those that would let no call through now, and change nothing.
@@ -236,22 +260,20 @@ class Breakers:
         def read(waits: Any) -> set[str]:
             return {s.name for s, wait in zip(switches, waits, strict=True) if wait >= 0}
 
-        found: set[str] = self.scripts.run(
-            self._question(self._look, switches, ["", ""], read, set)
-        ).result()
+        found: set[str] = self.scripts.run(self._question(self._look, switches, read, set)).result()
         return found
 
     @staticmethod
     def _question(
         script: str,
         switches: Sequence[Switch],
-        said: list[str],
         read: Callable[[Any], Any],
         otherwise: Callable[[], Any],
+        own: OwnWords | None = None,
     ) -> Query:
         keys = [key_of(s) for s in switches]
-        command = (script, len(keys), *keys, *said, *(encoded(s.policy) for s in switches))
-        return Query(command, read, otherwise, _LET_THROUGH)
+        command = (script, len(keys), *keys, *(encoded(s.policy) for s in switches))
+        return Query(command, read, otherwise, _LET_THROUGH, own)
 
 
 def key_of(switch: Switch) -> str:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from redis import Redis
 
 from agents.policies import breaker as rules
 from agents.policies.breaker import Breaker, BreakerPolicy, Standing, Verdict
 from app.admission import scripts as module
 from app.admission.breakers import Admission, Breakers, Change, Switch
-from app.admission.scripts import BATCH, TIMEOUT_S
+from app.admission.scripts import BATCH, TIMEOUT_S, Query
 from celery_agents import names
 from tests.support.redis_server import RedisServer
 from tests.unit.agents.policies.test_breaker import happenings, policies
@@ -80,6 +83,48 @@ def test_the_script_and_the_rules_agree(
         assert changes == changed
         refuses = rules.ask(policy, record, now, "another").wait is not None
         assert breakers.refusing([one]) == ({"x"} if refuses else set())
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(policies, st.lists(happenings, max_size=6))
+def test_what_goes_in_one_write_is_as_one_by_one(
+    redis: Redis, stopped: Breakers, policy: BreakerPolicy, parts: list[list[Any]]
+) -> None:
+    redis.flushdb()
+    now, out, asked = 1_700_000_000_000, [], count()
+    for acts in parts:
+        now += sum(pause for pause, _, _ in acts)
+        redis.set("now", now)
+        calls = [f"c{next(asked)}" for _, act, _ in acts if act == "ask"]
+        ends = [(out.pop(n % len(out)), act) for _, act, n in acts if act != "ask" and out]
+
+        def questions(one: Switch, ends: Any = ends, calls: Any = calls) -> list[Query]:
+            told = [stopped.telling([one], call, [act]) for call, act in ends]
+            return told + [stopped.asking([one], call) for call in calls]
+
+        together = stopped.scripts.run_all(questions(Switch("x", policy))).result()
+        alone = [stopped.scripts.run(q).result() for q in questions(Switch("y", policy))]
+        assert str(together).replace("'x'", "'y'") == str(alone)
+        records = [redis.get(names.BREAKERS + name) for name in "xy"]
+        assert [*map(_read, records)] == [_read(records[0])] * 2
+        out += [
+            call for call, one in zip(calls, alone[len(ends) :], strict=True) if not one.refused_by
+        ]
+
+
+def _read(record: bytes | None) -> Any:
+    return None if record is None else json.loads(record)
+
+
+def test_many_that_ask_the_same_are_one_command_of_redis(redis: Redis) -> None:
+    breakers, one = Breakers(redis), switch()
+    breakers.ask([one], "first").result()  # which gives Redis the scripts
+    redis.config_resetstat()
+    ends = [breakers.telling([one], f"e{n}", ["good"]) for n in range(20)]
+    asked = [breakers.asking([one], f"c{n}") for n in range(20)]
+    assert breakers.scripts.run_all([*ends, *asked]).result()[20:] == [Admission()] * 20
+    told = redis.info("commandstats")
+    assert (told["cmdstat_evalsha"]["calls"], told["cmdstat_set"]["calls"]) == (2, 1)
 
 
 @pytest.mark.parametrize(("later_ms", "opens"), [(999, True), (1000, False)])
