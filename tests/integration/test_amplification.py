@@ -33,17 +33,17 @@ BIG = "b" * 100 * KB
 #: What is asked, the bytes of its message, and the rows that it takes.
 VERBS: dict[str, tuple[Callable[[Client], Any], int, int]] = {
     "ask": (lambda c: c.ask("noop", BIG), 100 * KB, 1),
-    "map": (lambda c: c.map("noop", [0] * 300, instructions=BIG), 101 * KB, 301),
+    "map": (lambda c: c.map("noop", [0] * 100, instructions=BIG), 101 * KB, 101),
     "map of large inputs": (
         lambda c: c.map("noop", ["b" * 20 * KB] * 10, choices=["x" * 200] * 50),
         210 * KB,
         11,
     ),
-    "vote": (lambda c: c.vote(["yes"] * 60, BIG, stop="none"), 101 * KB, 61),
+    "vote": (lambda c: c.vote(["yes"] * 30, BIG, stop="none"), 101 * KB, 31),
     "vote of samples": (
-        lambda c: c.vote([{"agent": "yes", "samples": 50}], "?", instructions=BIG, stop="none"),
+        lambda c: c.vote([{"agent": "yes", "samples": 25}], "?", instructions=BIG, stop="none"),
         101 * KB,
-        51,
+        26,
     ),
     "gather": (lambda c: c.gather(["yes"] * 30, BIG, how="concat"), 101 * KB, 31),
     "fallback": (
@@ -65,7 +65,7 @@ def test_rows_hold_what_came_in_not_its_copies(common: Stack) -> None:
 
 
 def test_what_follows_is_not_kept_by_each_link(common: Stack) -> None:
-    links = [common.client.ask.s("noop", instructions="i" * 5 * KB) for _ in range(40)]
+    links = [common.client.ask.s("noop", instructions="i" * 5 * KB) for _ in range(20)]
     result = chain(*links).delay("on and on")
     assert result.get(timeout=2 * SOON_S) == "on and on"
     eventually(lambda: not common.unsettled())
@@ -73,8 +73,8 @@ def test_what_follows_is_not_kept_by_each_link(common: Stack) -> None:
     while result is not None:
         found.append(stored(common, result.id))
         result = result.parent
-    assert [rows for rows, _ in found] == [1] * 40
-    assert sum(held for _, held in found) <= 2 * 40 * 5 * KB + ROW * 40
+    assert [rows for rows, _ in found] == [1] * 20
+    assert sum(held for _, held in found) <= 2 * 20 * 5 * KB + ROW * 20
 
 
 def test_members_are_told_all_of_it(client: Client, stack: Stack, model: ModelServer) -> None:

@@ -550,17 +550,17 @@ class TestWhenTheyRun:
 
 class TestManyAtOnce:
     @ours_only("others hold a thread or a process for each")
-    def test_a_thousand_wait_on_one_thread(self, pool: Pool) -> None:
+    def test_hundreds_wait_on_one_thread(self, pool: Pool) -> None:
         process = psutil.Process(pool.worker("pool").pid)
         begin = time.monotonic()
-        results = [tasks.nap.delay(5) for _ in range(1000)]
+        results = [tasks.nap.delay(5) for _ in range(400)]
         eventually(lambda: pool.slots("pool")["on-loop"] > 200, timeout_s=2 * SOON_S)
         threads = process.num_threads()
         beside = tasks.nap_sync.delay(0.1)
         assert {got(r) for r in results} == {"agents-loop"}
         assert got(beside).startswith("agents-task")
         assert threads < SYNC_THREADS + 30
-        assert time.monotonic() - begin < 100  # 5,000 s one after another
+        assert time.monotonic() - begin < 100  # 2,000 s one after another
 
     @ours_only("others have no loop")
     def test_sync_tasks_do_not_hold_up_the_loop(self, pool: Pool, key: str) -> None:
