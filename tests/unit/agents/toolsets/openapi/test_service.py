@@ -23,6 +23,7 @@ from agents.tools.toolset import FixedToolset
 from agents.toolsets.entries import NamedTools
 from agents.toolsets.kinds import KINDS, ToolResources
 from celery_agents.errors import ConfigurationError
+from tests.support.drawn import costly
 from tests.support.recording import Recording, Says
 
 TEXT = {"type": "string"}
@@ -308,7 +309,9 @@ def understood(query: str, parameter: dict[str, Any]) -> Any:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=costly(1_000, part=16),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(calls())
 def test_a_server_of_the_same_description_understands_each_call(
