@@ -38,6 +38,7 @@ def text_of(value: JsonValue) -> str:
 
 #: The size of a part of a list or an object, beside its characters.
 PART_SIZE = 8
+_PARTED = frozenset({list, tuple, dict, set, frozenset})
 
 
 def within(value: Any, most: int) -> bool:
@@ -49,11 +50,11 @@ def within(value: Any, most: int) -> bool:
     todo = [value]
     for one in todo:  # it grows by their parts
         kind = type(one)
-        if kind is str:
+        if kind is str or kind is bytes:
             most -= len(one)
         elif kind is int:
             most -= one.bit_length() // 8
-        elif kind is list or kind is tuple or kind is dict:
+        elif kind in _PARTED:
             most -= PART_SIZE * len(one)
             if most >= 0:
                 todo += one

@@ -2,8 +2,8 @@
 
 Each argument is a description, OpenAPI 2.0 to 3.1, or a folder of them that count as one; none is
 part of this project (GitHub's: ``npm pack @octokit/openapi``). Prints operations, seconds of CPU,
-and the tokens of a first request with all of them. ``--fastmcp PYTHON`` reads each by the FastMCP
-of that interpreter as well, in the same run.
+and the tokens of a first request with all of them; an operation that is no tool ends it.
+``--fastmcp PYTHON`` reads each by the FastMCP of that interpreter as well, in the same run.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from agents.governance.estimate import expected
 from agents.net.clients import SharedClients
+from agents.tools.base import NAME
 from agents.tools.toolbox import Toolbox
 from agents.tools.toolset import FixedToolset, FunctionToolset
 from agents.toolsets.openapi.entries import OpenApiTools
@@ -26,6 +27,7 @@ from agents.toolsets.openapi.tools import OperationTool, read_operations
 from tests.support.memory_step import MemoryStep
 
 _SERVER = "https://service.example"
+_METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 #: As its users do: the tools are there once they are listed.
 _FASTMCP = """
 import asyncio, json, sys, time, httpx2
@@ -51,11 +53,14 @@ def main() -> None:
     for path in options.descriptions:
         paths = sorted(path.glob("*.json")) if path.is_dir() else [path]
         began = time.process_time()
-        tools = [tool for one in paths for tool in _read(one)]
+        tools = [_read(one) for one in paths]
         took_s = time.process_time() - began
-        first, whole = asyncio.run(_tokens(tools))
+        for one, theirs in zip(paths, tools, strict=True):
+            _check(one, theirs)
+        every = [tool for theirs in tools for tool in theirs]
+        first, whole = asyncio.run(_tokens(every))
         told = "" if options.fastmcp is None else _by_fastmcp(options.fastmcp, paths, took_s)
-        print(f"{path.stem:<16}{len(tools):>12,}{took_s:>8.2f}{first:>14,}{whole:>10,}  {told}")
+        print(f"{path.stem:<16}{len(every):>12,}{took_s:>8.2f}{first:>14,}{whole:>10,}  {told}")
 
 
 def _read(path: Path) -> list[OperationTool]:
@@ -64,6 +69,14 @@ def _read(path: Path) -> list[OperationTool]:
         path.stem, entry, clients=SharedClients(), resolve_secret=lambda _: None
     )
     return found.tools
+
+
+def _check(path: Path, tools: Sequence[OperationTool]) -> None:
+    """Hold the tools against the document's own words: each operation is one, under its name."""
+    told = json.loads(path.read_text(encoding="utf-8"))
+    operations = sum(len(_METHODS & item.keys()) for item in told["paths"].values())
+    names = {tool.name for tool in tools if NAME.fullmatch(tool.name)}
+    assert len(names) == len(tools) == operations, (path, len(names), len(tools), operations)
 
 
 async def _tokens(tools: Sequence[OperationTool]) -> tuple[int, int]:

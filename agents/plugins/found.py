@@ -217,14 +217,28 @@ def _installed() -> Iterable[Plugin]:
     every = entry_points()  # once: it reads a file of each distribution that there is
     for group, entry_group in GROUPS.items():
         for point in every.select(group=entry_group):
-            name = "" if point.dist is None else point.dist.name
+            name = _told(point, "Name") or re.split(r"\W", point.value)[0] or point.name
             points.setdefault(name, []).append((group, point))
     for name, theirs in points.items():
-        about = theirs[0][1].dist
-        version = "" if about is None else about.version
-        summary = "" if about is None else about.metadata["Summary"] or ""
-        offers = (Contribution(name, version, g, p.name, p.value) for g, p in theirs)
-        yield Plugin(name, version, summary, "package", tuple(offers))
+        version, summary = (_told(theirs[0][1], field) for field in ("Version", "Summary"))
+        problem = None if version else _HALF
+        offers = (
+            Contribution(name, version, g, p.name, p.value, problem=problem) for g, p in theirs
+        )
+        yield Plugin(name, version, summary, "package", tuple(offers), problem=problem)
+
+
+def _told(point: EntryPoint, field: str) -> str:
+    """A field of a distribution's metadata; none, where it was not removed as a whole."""
+    try:
+        found = None if point.dist is None else point.dist.metadata[field]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    return found or ""
+
+
+#: Of a distribution that has a version in its metadata as long as it has any.
+_HALF = "its metadata cannot be read: a part of it is left. Install it again, or remove that"
 
 
 def _in_folders(folders: Iterable[Path]) -> Iterable[Plugin]:

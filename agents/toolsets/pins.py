@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agents.tools.base import Tool
 from agents.tools.calls import ToolSpec
@@ -50,13 +50,15 @@ def read_pins(path: Path | None, *, who: str) -> dict[str, str] | None:
     if path is None:
         return None
     try:
-        pins: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        pins: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(
             f"pin: there is no {path}. Write it: celery -A app agents tools pin {who}"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"pin: {path} cannot be read: {error}") from None
+    if not isinstance(pins, dict):
+        raise ConfigurationError(f"pin: {path} cannot be read: it is no object of names")
     return pins
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.client_suite import figures
-from tests.support.conformance import NODE, SUITE
 
 pytestmark = pytest.mark.databases("none")
 
@@ -26,25 +23,10 @@ UNKNOWN = {
 }
 
 
-@pytest.fixture(scope="session")
-def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the suite is installed, with its Node."""
-    if shutil.which("npm") is None:
-        pytest.skip("there is no Node on this machine: apt-get install nodejs npm")
-    folder = tmp_path_factory.mktemp("suite")
-    command = ["npm", "install", "--no-audit", "--no-fund", SUITE, NODE]
-    done = subprocess.run(
-        command, check=False, cwd=folder, capture_output=True, text=True, timeout=240
-    )
-    if done.returncode:
-        pytest.skip(f"npm gets no suite: {done.stderr[-200:]}")
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("version", "passed"), [("2025-11-25", 298), ("2026-07-28", 455)])
-def test_our_client_conforms(suite: Path, version: str, passed: int) -> None:
-    found = figures(version, at=suite)
+def test_our_client_conforms(mcp_suite: Path, version: str, passed: int) -> None:
+    found = figures(version, at=mcp_suite)
     assert set(found.failed) <= UNKNOWN
     assert found.passed >= passed

@@ -86,6 +86,12 @@ def _undecided(results: Path) -> list[str]:
     return found
 
 
+def decided(told: str) -> tuple[int, int]:
+    """The checks that passed, and those that failed, by the words of the suite."""
+    [passed, failed] = re.findall(r"^Total: (\d+) passed, (\d+) failed", told, re.MULTILINE)[-1]
+    return int(passed), int(failed)
+
+
 def main() -> None:
     """Run it, and tell."""
     asked = options()

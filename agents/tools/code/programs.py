@@ -24,13 +24,15 @@ from agents.tools.making import Maker, by_others
 from agents.tools.offered import Offered
 from agents.tools.screened import Sight
 from agents.tools.waiting import WaitsError
-from agents.values import digest, shown, text_of
+from agents.values import digest, shown, text_of, within
 from celery_agents.contracts.base import JsonValue
 from celery_agents.errors import AnswerTooLargeError
 
 #: How much longer than the first one another attempt may compute: on a busier machine a program
 #: must not end before it has come to where it was.
 _PATIENCE = 4
+#: Size of the arguments of calls that wait at once: they are looked at on the worker's loop.
+ARGUMENTS_MAX = 1_250_000
 #: Notes that a model is told of a program's calls.
 _NOTES_MAX = 20
 
@@ -149,6 +151,10 @@ class _Program:
 
     async def answer(self, wanted: Sequence[ProgramCall]) -> Sequence[CallAnswer]:
         """Make calls of the program that wait at once."""
+        if not within([(one.args, one.kwargs) for one in wanted], ARGUMENTS_MAX):
+            told = f"The arguments have more than {ARGUMENTS_MAX:,} characters. Give a part of them"
+            beside = ", or make fewer calls side by side" if len(wanted) > 1 else ""
+            return [CallAnswer(error=f"{told}{beside}.") for _ in wanted]
         calls = [self._called(one) for one in wanted]
         said = iter(await self._answers([one for one in calls if isinstance(one, ToolCall)]))
         return [next(said) if isinstance(one, ToolCall) else one for one in calls]

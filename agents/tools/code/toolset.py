@@ -17,10 +17,13 @@ from agents.tools.code.sandbox import CallAnswer, CodeBounds, ProgramCall, Progr
 from agents.tools.patterns import fits
 from agents.tools.policy import ToolPolicy
 from agents.tools.toolset import FixedToolset
+from agents.values import PART_SIZE, within
 from celery_agents.contracts.base import JsonValue
 
 #: Characters of a program, and bytes of what it gives.
 SOURCE_MAX, VALUE_MAX = 32_768, 262_144
+#: A size beyond which a value has more bytes than that: a part of a list has three at least.
+_VALUE_SIZE = VALUE_MAX * PART_SIZE // 3 + PART_SIZE
 #: Characters of an error, of which the model is told the end.
 _ERROR_MAX = 4_000
 
@@ -120,6 +123,9 @@ def told(ended: ProgramEnd, notes: Sequence[str] = ()) -> JsonValue:
         ToolError: it failed, or its value has no JSON form, or is too long.
     """
     if ended.error is None:
+        # Of what is surely too long nothing is written: that would hold up the loop.
+        if not within(ended.value, _VALUE_SIZE):
+            raise ToolError(_failed(f"Its value has more than {VALUE_MAX:,} bytes.", ended, notes))
         try:
             value = plain_json(ended.value)
         except ValueError as error:

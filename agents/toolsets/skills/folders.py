@@ -26,6 +26,8 @@ from celery_agents.errors import ConfigurationError
 MAIN = "SKILL.md"
 #: Bytes of a file that a model reads, files of a skill, and their bytes together.
 FILE_MAX, FILES_MAX, SKILL_MAX = 200_000, 200, 20_000_000
+#: Folders of a skill, one within the other.
+_DEPTH_MAX = 10
 #: Skills of one toolset.
 SKILLS_MAX = 50
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -187,6 +189,8 @@ def _below(folder: int, before: str) -> Iterator[tuple[str, os.stat_result]]:
     for entry in entries(folder):
         path = f"{before}{entry.name}"
         if entry.is_dir(follow_symlinks=False):
+            if path.count("/") >= _DEPTH_MAX:
+                raise ToolError(f"it has more than {_DEPTH_MAX} folders, one within the other.")
             with below(folder, entry.name) as inner:
                 if inner is not None:
                     yield from _below(inner, f"{path}/")

@@ -52,6 +52,22 @@ def test_packages_and_folders_are_listed_without_an_import(site: Path, tmp_path:
     assert "fatal_plugin" not in sys.modules
 
 
+def test_what_is_left_of_a_package_costs_itself_alone(site: Path) -> None:
+    package(site, "acme-whole", {"celery_agents.tools/whole": "whole:thing"}, {})
+    left = site / "acme_half-1.0.dist-info"
+    left.mkdir()
+    points = "[celery_agents.tools]\nhalf = acme_half.tools\n[celery_agents]\nodd = !!\n"
+    (left / "entry_points.txt").write_text(points)
+    plugins = PluginSource(all_active=True).find()
+    found = by_name(plugins)
+    assert found["acme-whole"].problem is None
+    assert "Install it again" in str(found["acme_half"].problem)
+    assert "The plug-in acme_half cannot be used" in "".join(plugins.unreadable())
+    with pytest.raises(PluginError, match="its metadata cannot be read"):
+        plugins.load(plugins.offered("tools")["half"])
+    assert plugins.get("acme-whole") is found["acme-whole"]
+
+
 @pytest.mark.parametrize(
     ("about", "words"),
     [

@@ -41,6 +41,10 @@ def test_what_has_changed_or_is_new_is_withheld_and_told(
 def test_a_file_that_is_not_there_says_how_it_is_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="agents tools pin desk"):
         unchanged([Tool(find)], tmp_path / "pins.json", who="desk")
-    (tmp_path / "pins.json").write_text("{")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"find"', "[" * 100_000, "\udcff"])
+def test_a_file_that_is_none_withholds_nothing_in_silence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pins.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ConfigurationError, match="cannot be read"):
         unchanged([Tool(find)], tmp_path / "pins.json", who="desk")

@@ -325,6 +325,8 @@ def test_what_others_wrote_is_marked_as_data(step: MemoryStep) -> None:
     ("program", "told"),
     [
         ("'x' * 300_000", "bytes, above"),
+        ("'x' * 900_000", "more than 262,144 bytes"),
+        ("[1] * 200_000", "more than 262,144 bytes"),
         ("float('nan')", "no JSON value"),
         ("1 +", "SyntaxError"),
         ("print('before')\n1 / 0", "before"),
@@ -399,3 +401,34 @@ def test_a_program_sees_marks_and_its_calls_get_what_they_stand_for() -> None:
         assert mailed == [MAIL, "boss@example.org"]
         assert step.screen.restored("⟨EMAIL_2⟩") == "boss@example.org"
         step.again()
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("measure(text='a' * 2_000_000)", "Give a part of them."),
+        ("measure(text=[[1] * 200_000])", "Give a part of them."),
+        (
+            "import asyncio\nb = 'b' * 700_000\nawait asyncio.gather(measure(b), measure(b))",
+            "make fewer calls side by side",
+        ),
+    ],
+)
+def test_arguments_that_would_hold_up_the_loop_are_refused(
+    step: MemoryStep, program: str, told: str
+) -> None:
+    measured: list[Any] = []
+
+    @tool(effects="pure")
+    def measure(text: Any) -> int:
+        """Measures."""
+        measured.append(text)
+        return len(text)
+
+    [refused, fits] = values(
+        answer(step, program, "measure(text='a' * 1_200_000)", tools=[measure])
+    )
+    assert "more than 1,250,000 characters" in refused
+    assert told in refused
+    assert fits == {"result": 1_200_000}
+    assert len(measured) == 1

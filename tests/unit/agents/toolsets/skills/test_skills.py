@@ -178,6 +178,12 @@ def test_folders_have_an_end(tmp_path: Path) -> None:
     made = skill(tmp_path / "big", "big")
     for n in range(201):
         (made / f"{n}.md").write_text("x")
+    deep = skill(tmp_path / "deep", "deep")
+    for _ in range(400):
+        deep /= "d"
+        deep.mkdir()
+    with pytest.raises(ConfigurationError, match="more than 10 folders"):
+        toolset(tmp_path / "deep")
     with pytest.raises(ConfigurationError, match="more than 200 files"):
         toolset(tmp_path / "big")
     for n in range(51):
