@@ -197,13 +197,26 @@ local function next_served()
   return served
 end
 
+-- The first priority at which a queue's ring has somebody, as it was read last; 10: it has nobody.
+-- A take goes from priority to priority, and leaves nobody behind.
+local first_at = {}
+local function head_of(queue)
+  local head = redis.call('ZRANGE', RING .. queue, 0, 0, 'WITHSCORES')
+  local at, tenant = string.match(head[1] or '', '^(%d+):(.*)$')
+  first_at[queue] = tonumber(at) or 10
+  return head, tenant
+end
+local function waits_at(queue, priority)
+  if not first_at[queue] then head_of(queue) end
+  return first_at[queue] <= priority
+end
+
 -- The next message of a queue and a priority: its list, itself, and whose it is. ``ordinary`` and
 -- ``bulk`` are the lists of nobody in particular.
 local function fair_pop(queue, priority, ordinary, bulk)
-  while true do
-    local head = redis.call('ZRANGE', RING .. queue, 0, 0, 'WITHSCORES')
-    local at, tenant = string.match(head[1] or '', '^(%d+):(.*)$')
-    if tonumber(at) ~= priority then return nil end
+  while waits_at(queue, priority) do
+    local head, tenant = head_of(queue)
+    if first_at[queue] ~= priority then return nil end
     local own = share(queue, tenant)
     local right = place(priority, own.held, own.served, tenant, own.debt)
     if right > tonumber(head[2]) then

@@ -59,27 +59,33 @@ for q = 1, queues do
     each_list(q, function(priority, list) sort(queue_named(q), list, priority) end)
   end
 end
+local open = redis.call('EXISTS', unpack(KEYS, lists + 1))  -- lists in which something stands
 if redis.call('EXISTS', unpack(rings)) > 0 then
   for q = 1, queues do
     if redis.call('EXISTS', rings[q]) == 1 then
       fair = fair or {}
-      local plain = {}
-      each_list(q, function(priority, list, bulk) plain[priority] = {list, bulk} end)
-      begin_fair(queue_named(q), plain)
       fair[q] = queue_named(q)
+      if open > 0 then
+        local plain = {}
+        each_list(q, function(priority, list, bulk) plain[priority] = {list, bulk} end)
+        begin_fair(fair[q], plain)
+      end
     end
   end
 end
 
-local open = redis.call('EXISTS', unpack(KEYS, lists + 1))  -- lists in which something stands
 for first = lists + 1, #KEYS, lanes do
-  local misses, empty = 0, {}
-  if not fair then
-    if open == 0 then break end
-    local found = redis.call('EXISTS', unpack(KEYS, first, first + lanes - 1))
+  local misses, empty, found = 0, {}, 0
+  if open > 0 then
+    found = redis.call('EXISTS', unpack(KEYS, first, first + lanes - 1))
     open = open - found
-    if found == 0 then misses = lanes end
+  elseif not fair then
+    break
   end
+  for _, queue in pairs(fair or {}) do
+    if waits_at(queue, (first - lists - 1) / lanes) then found = found + 1 end
+  end
+  if found == 0 then misses = lanes end
   while misses < lanes and popped < room and seen < most_seen do
     local q, list, message, tenant = turn % queues, KEYS[first + turn], nil, nil
     local queue = fair and fair[q + 1]

@@ -107,11 +107,12 @@ class SharedBudgets:
 
     def now(self) -> float:
         """The database's clock. May block for a look at it."""
-        here = time.monotonic()
-        known = self._clock
+        here, known = time.monotonic(), self._clock
         if known is None or here - known[1] > CLOCK_S:
-            self._clock = known = (self.ledger.now(), time.monotonic())
-        return known[0] + time.monotonic() - known[1]
+            told = self.ledger.now()
+            here = time.monotonic()
+            self._clock = known = (told, here)
+        return known[0] + here - known[1]
 
     def accounts(self, agent: Registered, tenant: str, run_id: str) -> Accounts:
         """The accounts of a request that begins now. May block as :meth:`now` does."""
