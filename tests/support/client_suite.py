@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support.conformance import NODE, SUITE, VERSIONS
+from tests.support.conformance_client import serving
 
 #: All scenarios of a version begin at once, each with a process of its own: milliseconds for one,
 #: and seconds for all of them, on two busy cores.
@@ -50,11 +51,12 @@ def figures(version: str, *, scenario: str | None = None, at: Path | None = None
     if scenario:
         which = ["--scenario", scenario, "--spec-version", version, "--force"]
     about = ["--timeout", str(_SCENARIO_MS)]
-    client = f"{sys.executable} -m {__package__}.conformance_client"
-    with tempfile.TemporaryDirectory() as results:
-        whole = [*command, "client", *which, *about, "--command", client, "-o", results]
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as client:
+        results = Path(folder, "results")
+        asked = [*which, *about, "--command", " ".join(client), "-o", str(results)]
+        whole = [*command, "client", *asked]
         subprocess.run(whole, capture_output=True, timeout=_SECONDS, check=False)
-        return _counted(Path(results))
+        return _counted(results)
 
 
 def _counted(results: Path) -> Figures:
