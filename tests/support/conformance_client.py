@@ -95,9 +95,9 @@ def _served(relay: socket.socket) -> NoReturn:
         os.environ.update(order["env"])
         asyncio.run(_asked(order["url"]))
         status = 0
-    except (Exception, SystemExit):
-        traceback.print_exc()
     finally:
+        if status:
+            traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
         relay.send(b"%d" % status)
