@@ -191,7 +191,15 @@ def know_redis() -> None:
 
 def _read_once() -> None:
     """Read what is installed here, and not in each fork: it is a third of a worker's start."""
-    metadata.entry_points = metadata.entry_points().select
+    entries = metadata.entry_points()
+    groups = {group: entries.select(group=group) for group in entries.groups}
+
+    def select(group: str = "", **more: str) -> metadata.EntryPoints:
+        """Look through those of a group alone, where one is named."""
+        of = groups.get(group, metadata.EntryPoints()) if group else entries
+        return of.select(**more)
+
+    metadata.entry_points = select
     know_redis()
     base.head_from_fun = cache(base.head_from_fun)
 
