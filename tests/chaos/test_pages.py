@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
 
 from deploy.local.state import ROOT
 from tests.chaos import scenarios
@@ -27,3 +32,15 @@ def test_each_stands_on_its_page() -> None:
 
 def test_each_can_be_seen_to_fail() -> None:
     assert set(WITHOUT) == set(SCENARIOS)
+
+
+@pytest.mark.parametrize(
+    "take_away", sorted(set(WITHOUT.values()), key=lambda f: f.__name__), ids=lambda f: f.__name__
+)
+def test_what_each_cannot_do_without_is_there(take_away: Callable[[], None]) -> None:
+    if not (pid := os.fork()):  # nothing of it is put back
+        with suppress(BaseException):
+            take_away()
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
