@@ -25,7 +25,7 @@ from agents.governance.budgets import Amount
 from agents.plan import Expand
 from agents.tools.running import Running
 from app.admission.budgets.shared import SharedBudgets
-from app.admission.limits.shared import SharedLimits
+from app.admission.covering import CoveringPolicies
 from app.celeryconfig import celery_config
 from app.execution import patience
 from app.execution.calls.memory import SpaceMemory
@@ -33,12 +33,11 @@ from app.execution.runtime import Runtime
 from app.journal.following import poison, runs
 from app.journal.journal import Journal
 from app.journal.queries import entries
-from app.journal.schema import engine
-from app.journal.steps import claims, compensations, joins, sessions
+from app.journal.schema import engine, locks, transactions
+from app.journal.steps import claims, compensations, sessions
 from app.journal.steps import entries as appending
 from app.journal.stores.streams import StreamStore
 from app.journal.tables import ticks, workers
-from app.journal.writing import writer
 from app.maintenance.recovery import Recovery
 from app.messaging import transport
 
@@ -76,7 +75,7 @@ def no_identity() -> None:
 
 def no_slots() -> None:
     """Limits cover nobody."""
-    _put(SharedLimits, "of", lambda *_: {})
+    _put(CoveringPolicies, "of", lambda *_: {})
 
 
 def no_reservations() -> None:
@@ -106,7 +105,7 @@ def no_patience() -> None:
     _put(
         engine, "create_engine", lambda *a, **k: create_engine(*a, **(k | {"pool_pre_ping": False}))
     )
-    _put(writer, "DATABASE_ATTEMPTS", 1)
+    _put(transactions, "_passes", lambda _: False)
     _put(patience, "JOURNAL_PATIENCE_S", 0.0)
     no_memory()
 
@@ -167,7 +166,7 @@ def no_holders() -> None:
 
 def no_locks() -> None:
     """Joins are counted and fired by whoever comes, without a lock."""
-    _put(joins, "lock", lambda *_: None)
+    _put(locks, "lock", lambda _, wanted: {step_id for step_id, _ in wanted})
 
 
 def loose_cursors() -> None:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
+
+import pytest
 
 from deploy.local.state import ROOT
 from tests.chaos import scenarios
@@ -9,6 +13,7 @@ from tests.chaos.scenario import SCENARIOS
 
 assert scenarios  # imported for what it registers
 
+TAKEN_AWAY = {protection.__name__: protection for protection in WITHOUT.values()}
 PAGE = ROOT / "docs" / "chaos.md"
 
 
@@ -27,3 +32,13 @@ def test_each_stands_on_its_page() -> None:
 
 def test_each_can_be_seen_to_fail() -> None:
     assert set(WITHOUT) == set(SCENARIOS)
+
+
+@pytest.mark.parametrize("name", sorted(TAKEN_AWAY))
+def test_what_each_cannot_do_without_is_there(name: str) -> None:
+    if not (pid := os.fork()):  # nothing of it is put back
+        with suppress(BaseException):
+            TAKEN_AWAY[name]()
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0

@@ -245,16 +245,23 @@ def test_a_dead_letter_is_requeued(visitors: dict[str, Visitor]) -> None:
 # -- in a browser
 
 
-@pytest.fixture
-def tab(stack: Stack, tmp_path: Path) -> Iterator[tuple[Browser, str, Asked]]:
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine")
+    with browser(tmp_path_factory.mktemp("profile")) as made:
+        yield made
+
+
+@pytest.fixture
+def tab(stack: Stack, tmp_path: Path, chromium: Browser) -> Iterator[tuple[Browser, str, Asked]]:
     key = made_key(stack.database_url, Role.ADMIN, tenant=None)
-    with served(stack.env, tmp_path) as http, browser(tmp_path / "profile") as made:
+    with served(stack.env, tmp_path) as http:
         base = str(http.base_url).rstrip("/")
-        made.open(f"{base}/ui/sign-in")
-        made.cookie(base, COOKIE, key)
-        yield made, base, Asked(http, key)
+        chromium.anew()
+        chromium.open(f"{base}/ui/sign-in")
+        chromium.cookie(base, COOKIE, key)
+        yield chromium, base, Asked(http, key)
 
 
 def test_a_run_as_it_happens(stack: Stack, tab: tuple[Browser, str, Asked]) -> None:

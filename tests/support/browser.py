@@ -29,9 +29,20 @@ class Browser:
         self._in, self._out = os.fdopen(reads, "rb"), os.fdopen(writes, "wb")
         self._ids = itertools.count(1)
         self._session: str | None = None
+        self._context: str | None = None
         self._loaded = 0
         self.problems: list[str] = []
-        target = self._send("Target.createTarget", url="about:blank")["targetId"]
+        self.anew()
+
+    def anew(self) -> None:
+        """Be another tab, which has nothing of the one before: no cookie, no page, no problem."""
+        self._session, before = None, self._context
+        self._context = self._send("Target.createBrowserContext")["browserContextId"]
+        about = {"url": "about:blank", "browserContextId": self._context}
+        target = self._send("Target.createTarget", **about)["targetId"]
+        if before is not None:
+            self._send("Target.disposeBrowserContext", browserContextId=before)
+        self.problems.clear()
         attached = self._send("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):

@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from celery.app import base
 from sqlalchemy.orm import configure_mappers
@@ -191,7 +191,15 @@ def know_redis() -> None:
 
 def _read_once() -> None:
     """Read what is installed here, and not in each fork: it is a third of a worker's start."""
-    metadata.entry_points = metadata.entry_points().select
+    entries: Any = metadata.entry_points()
+    groups = {group: entries.select(group=group) for group in entries.groups}
+
+    def select(group: str = "", **more: Any) -> Any:
+        """Look through those of a group alone, where one is named."""
+        of = groups.get(group, metadata.EntryPoints()) if group else entries
+        return of.select(**more)
+
+    metadata.entry_points = cast("Any", select)
     know_redis()
     base.head_from_fun = cache(base.head_from_fun)
 
