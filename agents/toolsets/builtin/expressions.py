@@ -134,10 +134,10 @@ class Expression:
             found = _bounded(node.value)
         else:
             whole, part, power = literal.groups("")
-            part, power = part.replace("_", ""), int(power or 0)
-            if abs(power) > _MAX_BITS // 4:
+            part, by = part.replace("_", ""), int(power or 0)
+            if abs(by) > _MAX_BITS // 4:
                 raise ToolError(_TOO_BIG)
-            digits, shift = int(whole + part), power - len(part)
+            digits, shift = int(whole + part), by - len(part)
             found = _bounded(digits * 10**shift if shift >= 0 else _over(digits, 10**-shift))
         return found if self._exact else float(found)
 
@@ -235,9 +235,6 @@ def _bounded(value: Number | complex) -> Number:
     return value
 
 
-_EXACT = frozenset({int, Fraction})
-
-
 def _over(value: Number, by: Number) -> Number:
     """A quotient, exact of exact numbers."""
     if type(value) is int and type(by) is int:
@@ -246,7 +243,7 @@ def _over(value: Number, by: Number) -> Number:
 
 
 def _power(base: Number, exponent: Number) -> Number:
-    if type(base) is float or type(exponent) not in _EXACT or exponent.denominator != 1:
+    if isinstance(base, float) or isinstance(exponent, float) or exponent.denominator != 1:
         found: Number = float(base) ** float(exponent)
         return found
     times, small = exponent.numerator, base in (0, 1, -1)
@@ -333,7 +330,7 @@ FUNCTIONS: dict[str, Callable[..., Number]] = {
 }
 _KNOWN = ("+ - * / // % ^", *FUNCTIONS)
 #: What gives a float of floats, by operators and names.
-_IN_COLUMNS: dict[type | str, Callable[..., float]] = {
+_IN_COLUMNS: dict[Any, Callable[..., Any]] = {
     **_OPERATORS,
     **FUNCTIONS,
     ast.Div: operator.truediv,

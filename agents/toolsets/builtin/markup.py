@@ -48,8 +48,10 @@ def _converter(links: bool) -> tuple[Any, Any]:
 
         parent: Any
 
-        def find_parent(self, name: str) -> Any:
+        def find_parent(self, name: Any = None, attrs: Any = None, **more: Any) -> Any:
             """The nearest one of that name: without the library's search by any criteria."""
+            assert not attrs
+            assert not more
             one = self.parent
             while one is not None and one.name != name:
                 one = one.parent

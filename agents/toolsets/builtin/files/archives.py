@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import lzma
 import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +18,14 @@ MAX_ARCHIVE_BYTES = 30_000_000
 _MAX_MEMBERS, _MAX_INDEX_BYTES = 5_000, 1_000_000
 #: The record at a ZIP's end, and the most bytes that it and its comment have.
 _END, _END_BYTES = b"PK\x05\x06", 22 + 65_535
+#: ZIP64's own record, with what says where it is; both stand just before the other.
+_END64, _END64_BYTES, _LOCATOR, _LOCATOR_BYTES = b"PK\x06\x06", 56, b"PK\x06\x07", 20
+
+
+_BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ValueError),
+    *(NotImplementedError, RuntimeError, EOFError, OSError),
+)
 
 
 @contextmanager
@@ -29,12 +39,18 @@ def opened(data: bytes) -> Iterator[zipfile.ZipFile]:
     if end < 0 or len(data) < end + 22:
         raise ToolError("This is no ZIP file.")
     members, index_bytes = struct.unpack_from("<HI", data, end + 10)
+    if data[max(0, end - _LOCATOR_BYTES) : end].startswith(_LOCATOR):
+        # What ZIP64's record says counts, whatever the other one does.
+        at = end - _LOCATOR_BYTES - _END64_BYTES
+        if at < 0 or not data.startswith(_END64, at):
+            raise ToolError("The ZIP file cannot be read: its end is broken.")
+        members, index_bytes = struct.unpack_from("<QQ", data, at + 32)
     if members > _MAX_MEMBERS or index_bytes > _MAX_INDEX_BYTES:
         raise ToolError(f"The ZIP file has more than {_MAX_MEMBERS:,} members.")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as pack:
             yield pack
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except _BROKEN as error:
         raise ToolError(f"The ZIP file cannot be read: {error}.") from None
 
 

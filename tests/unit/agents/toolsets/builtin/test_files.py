@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -312,6 +313,17 @@ def lying(data: bytes, size: int) -> bytes:
     return data[: at + 24] + size.to_bytes(4, "little") + data[at + 28 :]
 
 
+def of_zip64(data: bytes, *, members: int) -> bytes:
+    """The same, whose size stands in ZIP64's record; the other one says so many members."""
+    end = data.rindex(b"PK\x05\x06")
+    count, size, start = struct.unpack_from("<HLL", data, end + 10)
+    about = (44, 45, 45, 0, 0, count, count, size, start)
+    record = struct.pack("<4sQHHLLQQQQ", b"PK\x06\x06", *about)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
+    told = struct.pack("<4sHHHHLLH", b"PK\x05\x06", 0, 0, members, members, 46 * members, start, 0)
+    return data[:end] + record + locator + told
+
+
 BOMBS = {
     "leads out": (packed({"../out.txt": b"x"}), "leads out"),
     "absolute": (packed({"/out.txt": b"x"}), "relative"),
@@ -319,6 +331,12 @@ BOMBS = {
     "big": (packed({f"{n}": b"\0" * 9_000_000 for n in range(4)}), "30,000,000"),
     "one big": (packed({"a": b"\0" * 11_000_000}), "10,000,000"),
     "many": (packed({str(n): b"" for n in range(5_001)}), "5,000"),
+    "many, hidden": (of_zip64(packed({str(n): b"" for n in range(5_001)}), members=1), "5,000"),
+    "half of a ZIP64": (
+        of_zip64(packed({"a": b"x"}), members=1).replace(b"PK\6\6", b"PK\0\0"),
+        "end",
+    ),
+    "garbled": (packed({"a": b"x" * 999}).replace(b"a\xab", b"a\xff", 1), "cannot be read"),
     "a lie": (lying(packed({"a": b"\0" * 9_000_000}), 10), "cannot be read"),
     "broken": (packed({"a": b"x" * 99})[:-40], "no ZIP"),
     "no zip": (b"PK\x05\x06", "no ZIP"),
@@ -342,6 +360,8 @@ def test_packing_and_unpacking(top: Path, root: Root) -> None:
         assert archive_files(root, "unzip", "docs.zip", "copy")["files"] == 2
     assert (top / "copy" / "a.txt").read_text() == "a cat\na dog\n"
     assert archive_files(root, "list", "docs.zip")["files"][0] == "a.txt 12"
+    (top / "64.zip").write_bytes(of_zip64((top / "docs.zip").read_bytes(), members=2))
+    assert archive_files(root, "unzip", "64.zip", "copy64")["files"] == 2
 
 
 def workbook() -> bytes:
