@@ -94,7 +94,7 @@ def _inside(began: float, ended: float, begun: float, measured_s: float) -> floa
 def _beside_a_backlog() -> tuple[list[float], list[int]]:
     """Seconds until a light tenant's steps have ended, one after another.
 
-    Also how many of the other tenant's began between the sending of each and its own begin: the
+    Also how many of the other tenant's began between when each was sent and its own begin: the
     slots become free together, every few seconds, so that time tells little of the order.
     """
     with _worker({}) as stack:
@@ -102,9 +102,10 @@ def _beside_a_backlog() -> tuple[list[float], list[int]]:
         _slept(stack, SOON_WARM_S)
         sent, waited = [], []
         for _ in range(SINGLES):
-            sent.append(time.time())
             began = time.monotonic()
-            stack.client.ask("sleeps", QUICK_S, tenant="light").get(timeout=60)
+            run = stack.client.ask("sleeps", QUICK_S, tenant="light")
+            sent.append(time.time())
+            run.get(timeout=60)
             waited.append(time.monotonic() - began)
         over = time.time() - min(began for _, began, _ in _rows(stack))
         slept = _slept(stack, over + 2 * BACKLOG_S)  # steps tell of themselves as they end

@@ -91,7 +91,8 @@ def test_what_goes_in_one_write_is_as_one_by_one(
     redis: Redis, stopped: Breakers, policy: BreakerPolicy, parts: list[list[Any]]
 ) -> None:
     redis.flushdb()
-    now, out, asked = 1_700_000_000_000, [], count()
+    now, asked = 1_700_000_000_000, count()
+    out: list[str] = []
     for acts in parts:
         now += sum(pause for pause, _, _ in acts)
         redis.set("now", now)
@@ -105,15 +106,14 @@ def test_what_goes_in_one_write_is_as_one_by_one(
         together = stopped.scripts.run_all(questions(Switch("x", policy))).result()
         alone = [stopped.scripts.run(q).result() for q in questions(Switch("y", policy))]
         assert str(together).replace("'x'", "'y'") == str(alone)
-        records = [redis.get(names.BREAKERS + name) for name in "xy"]
-        assert [*map(_read, records)] == [_read(records[0])] * 2
+        assert _record(redis, "x") == _record(redis, "y")
         out += [
             call for call, one in zip(calls, alone[len(ends) :], strict=True) if not one.refused_by
         ]
 
 
-def _read(record: bytes | None) -> Any:
-    return None if record is None else json.loads(record)
+def _record(redis: Redis, name: str) -> Any:
+    return json.loads(redis.get(names.BREAKERS + name) or "null")
 
 
 def test_many_that_ask_the_same_are_one_command_of_redis(redis: Redis) -> None:
