@@ -69,7 +69,7 @@ def openai_api(documented: dict[str, str], tmp_path: Path) -> Iterator[dict[str,
 def tutorial(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of who follows the tutorial: its own file is served, and nothing else."""
     first = ROOT / "examples" / "first"
-    with running_stack(AgentsStack(tmp_path, modules=["desk"], cwd=first)) as stack:
+    with running_stack(AgentsStack(tmp_path, modules=["helpdesk"], cwd=first)) as stack:
         yield {"REDIS_URL": stack.redis_url, "DATABASE_URL": stack.database_url}
 
 
