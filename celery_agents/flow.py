@@ -8,8 +8,7 @@ from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
 
-from celery_agents.contracts.base import Contract, Name, wrong_option
-from celery_agents.contracts.flows.flow import Version
+from celery_agents.contracts.base import Contract, Name, Version, wrong_option
 from celery_agents.errors import ConfigurationError
 
 F = TypeVar("F", bound=Callable[..., Any])

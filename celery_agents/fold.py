@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from celery_agents.contracts.base import Contract, Name, Tenant, wrong_option
-from celery_agents.contracts.flows.flow import Version
+from celery_agents.contracts.base import Contract, Name, Tenant, Version, wrong_option
 from celery_agents.contracts.flows.subscriptions import Kind, StreamSet, SubscriptionRule
 from celery_agents.errors import ConfigurationError, InvalidPayloadError
 

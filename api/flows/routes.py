@@ -20,8 +20,16 @@ from api.tasks import check_run, order_of, problems
 from api.views import AcceptedView, ListView
 from app.access.permissions import Principal
 from celery_agents import names
-from celery_agents.contracts.base import PLACES_MAX, Contract, Id, JsonValue, Name, Whole
-from celery_agents.contracts.flows.flow import Forked, Version
+from celery_agents.contracts.base import (
+    PLACES_MAX,
+    Contract,
+    Id,
+    JsonValue,
+    Name,
+    Version,
+    Whole,
+)
+from celery_agents.contracts.flows.flow import Forked
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.wire.messages import PRIORITY
 

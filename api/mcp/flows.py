@@ -16,8 +16,7 @@ from pydantic import Field, ValidationError
 from agents.catalog.loading import read_tables
 from agents.schema import problem
 from api.mcp.waits.offered import OfferedSignal
-from celery_agents.contracts.base import Contract, JsonValue, Name, mistakes
-from celery_agents.contracts.flows.flow import Version
+from celery_agents.contracts.base import Contract, JsonValue, Name, Version, mistakes
 from celery_agents.errors import ConfigurationError, InvalidPayloadError
 
 _ANY: dict[str, Any] = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,14 +83,15 @@ class SharedTape:
     def __init__(self, client: Any) -> None:
         self._redis = client
 
-    def play(self, path: Path) -> None:
-        """Have the workers answer from it."""
+    @contextmanager
+    def played(self, path: Path) -> Iterator[None]:
+        """Have the workers answer from it, until the block ends."""
         lines = [line.model_dump(mode="json") for line in read(path)]
         self._redis.set(_PLAYED, json.dumps([path.name, lines]))
-
-    def stop(self) -> None:
-        """Have them make their calls again."""
-        self._redis.delete(_PLAYED, _TIMES)
+        try:
+            yield
+        finally:
+            self._redis.delete(_PLAYED, _TIMES)
 
     def playing(self) -> tuple[str, list[CassetteLine]] | None:
         """Its name and its lines."""

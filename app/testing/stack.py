@@ -82,13 +82,7 @@ class AgentsStack:
         self._cwd = (cwd or Path.cwd()).resolve()
         self._ends = ExitStack()
         self._app, self._modules = app, modules
-        given = {**_inherited(), **_QUICK, **(environ or {}), **_TIMELY}
-        given[CLOCK] = str((folder / "clock").resolve())
-        given["PYTHONPATH"] = os.pathsep.join([str(self._cwd), *filter(None, sys.path)])
-        given |= {"PYTHONUNBUFFERED": "1", MODELS: REAL if real_models else ""}
-        if config is not None:
-            given["AGENTS_CONFIG"] = str(config)
-        given["DATABASE_URL"] = f"sqlite:///{(folder / 'journal.db').resolve()}"
+        given = _environment(folder, self._cwd, config, environ or {}, real=real_models)
         #: The variables of the worker; after the start with all modules and the broker's address.
         self.environ = given
         #: Its worker.
@@ -98,14 +92,11 @@ class AgentsStack:
         """Start everything, and wait until the worker consumes."""
         self.worker.preload()
         from app import environment
-        from app.outward import listed
 
         self._broker.start()
         self._ends.callback(self._broker.stop)
         self._ends.callback(_guarded(self._broker.pid))
-        known = cast("list[str]", listed(self.environ.get("AGENTS_MODULES", "")))
-        named = [*known, *self._modules, qualified("app.testing.offered")]
-        self.environ["AGENTS_MODULES"] = json.dumps(list(dict.fromkeys(named)))
+        self.environ["AGENTS_MODULES"] = _with_modules(self.environ, self._modules)
         self.environ["REDIS_URL"] = self._broker.url
         environment.mount(self.environ)
         self.worker.start(self._argv, self.environ)
@@ -251,27 +242,51 @@ class AgentsStack:
         Raises:
             ConfigurationError: the file cannot be read.
         """
-        from app.journal.queries.taped import CallTapes, written
-        from app.journal.schema.engine import connect_as
         from app.testing.cassettes import SharedTape
 
         tape = SharedTape(self._redis)
-        if path.exists():
-            tape.play(path)
-            try:
-                yield
-            finally:
-                tape.stop()
-            return
-        engine = connect_as(self.settings)
-        try:
-            tapes = CallTapes(engine)
-            began = tapes.clock() + self._clock.by_s
+        known = path.exists()
+        with tape.played(path) if known else _recorded(self, path, self._clock.by_s):
             yield
-            self.settle()
-            path.write_text(written(tapes.since(began)), encoding="utf-8")
-        finally:
-            engine.dispose()
+
+
+@contextmanager
+def _recorded(stack: AgentsStack, path: Path, ahead_s: float) -> Iterator[None]:
+    """Write the calls of the block to a cassette; the journal's clock is ahead by so much."""
+    from app.journal.queries.taped import CallTapes, written
+    from app.journal.schema.engine import connect_as
+
+    engine = connect_as(stack.settings)
+    try:
+        tapes = CallTapes(engine)
+        began = tapes.clock() + ahead_s
+        yield
+        stack.settle()
+        path.write_text(written(tapes.since(began)), encoding="utf-8")
+    finally:
+        engine.dispose()
+
+
+def _environment(
+    folder: Path, cwd: Path, config: Path | None, more: Mapping[str, str], *, real: bool
+) -> dict[str, str]:
+    """The variables of a stack's worker, but its modules and the broker's address."""
+    given = {**_inherited(), **_QUICK, **more, **_TIMELY}
+    given[CLOCK] = str((folder / "clock").resolve())
+    given["PYTHONPATH"] = os.pathsep.join([str(cwd), *filter(None, sys.path)])
+    given |= {"PYTHONUNBUFFERED": "1", MODELS: REAL if real else ""}
+    if config is not None:
+        given["AGENTS_CONFIG"] = str(config)
+    given["DATABASE_URL"] = f"sqlite:///{(folder / 'journal.db').resolve()}"
+    return given
+
+
+def _with_modules(environ: Mapping[str, str], more: Sequence[str]) -> str:
+    """``AGENTS_MODULES`` with those of a stack and the one that each stack has."""
+    from app.outward import listed
+
+    known = cast("list[str]", listed(environ.get("AGENTS_MODULES", "")))
+    return json.dumps(list(dict.fromkeys([*known, *more, qualified("app.testing.offered")])))
 
 
 def _inherited() -> dict[str, str]:

@@ -90,7 +90,13 @@ def _whole(value: Any) -> Any:
 #: After the bounds of an integer: texts and booleans are none, as JSON Schema has it.
 Whole = BeforeValidator(_whole)
 
+#: Above what anybody means.
+VERSION_MAX = 1_000_000
+#: Of the code of a flow, a projection or a reducer.
+Version = Annotated[int, Field(ge=1, le=VERSION_MAX), Whole]
+
 __all__ = [
+    "VERSION_MAX",
     "Contract",
     "HttpUrl",
     "Id",
@@ -101,6 +107,7 @@ __all__ = [
     "Seconds",
     "SecretName",
     "TrustedJson",
+    "Version",
     "Whole",
     "also",
     "http_url",

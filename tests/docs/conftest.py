@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.access.permissions import Role
+from celery_agents.testing import AgentsStack, running_stack
 from deploy.local.state import ROOT
 from tests.support.api import made_key, served
 from tests.support.redis_server import RedisServer
@@ -62,6 +63,14 @@ def openai_api(documented: dict[str, str], tmp_path: Path) -> Iterator[dict[str,
     ) as at:
         base = f"{str(at.base_url).rstrip('/')}/v1"
         yield {**documented, "OPENAI_BASE_URL": base, "OPENAI_API_KEY": key}
+
+
+@pytest.fixture
+def tutorial(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of who follows the tutorial: its own file is served, and nothing else."""
+    first = ROOT / "examples" / "first"
+    with running_stack(AgentsStack(tmp_path, modules=["helpdesk"], cwd=first)) as stack:
+        yield {"REDIS_URL": stack.redis_url, "DATABASE_URL": stack.database_url}
 
 
 @pytest.fixture(autouse=True)

@@ -29,8 +29,8 @@ PAGES = pages()
 NAMES = [str(p.relative_to(ROOT)) for p in PAGES]
 #: Its one block starts a whole stack; tests/unit/deploy and tests/integration do so already.
 STARTS_A_STACK = "docs/running.md"
-#: Its code asks a process of the API.
-OVER_HTTP = "docs/openai.md"
+#: Pages whose code asks a service of their own: a process of the API; the file that the page has.
+SERVED = {ROOT / "docs" / "openai.md": "openai_api", ROOT / "docs" / "tutorial.md": "tutorial"}
 WITH_PYTHON = [p for p in PAGES if blocks(p, "python") and p != ROOT / STARTS_A_STACK]
 #: Programs of examples/ that run against a service that is up.
 PROGRAMS = ["ask.py", "concurrent.py", "decide.py", "solve.py", "team.py", "undo.py"]
@@ -54,8 +54,7 @@ def test_python_runs(
     page: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The blocks of a page run in their order, as one program; then its commands do."""
-    needs = "openai_api" if page == ROOT / OVER_HTTP else "documented"
-    documented: dict[str, str] = request.getfixturevalue(needs)
+    documented: dict[str, str] = request.getfixturevalue(SERVED.get(page, "documented"))
     for name, value in documented.items():
         monkeypatch.setenv(name, value)
     namespace: dict[str, Any] = {"__name__": "page"}

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
-
-from celery_agents.contracts.base import Contract, Id, Name, Whole
+from celery_agents.contracts.base import Contract, Id, Name, Version
 from celery_agents.contracts.patterns import Pattern
-
-#: Above what anybody means.
-VERSION_MAX = 1_000_000
-Version = Annotated[int, Field(ge=1, le=VERSION_MAX), Whole]
 
 
 class Forked(Contract):
