@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from app.concurrency.garbage import spare_garbage_collection
 from tests.support import drawn, engines, forking, forks
 from tests.support.scratch import scratch
 from tests.support.service import CHECKOUT, SERVICE
@@ -85,6 +86,5 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     options = session.config.option
     if options.at_once > 1 and not options.collectonly:
         drawn.begin()
-    gc.collect()
-    gc.freeze()
+    spare_garbage_collection()
     gc.enable()

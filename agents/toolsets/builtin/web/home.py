@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from agents.net.bounds import at_most
 from agents.net.clients import ResolveSecret, SharedClients
@@ -116,9 +116,11 @@ class Web:
             raise ToolError(f"{url[:200]!r} is no URL: {error}.") from None
         except httpx2.HTTPError as error:
             reason = str(error) or type(error).__name__
-            raise ToolFailedError(f"{url[:200]} cannot be reached: {reason[:200]}") from None
-        # Servers that say what they were sent would tell the model.
-        return replace(reply, body=reply.body.replace(value.encode(), b"...")) if value else reply
+            told = f"{url[:200]} cannot be reached: {_without(value, reason)[:200]}"
+            raise ToolFailedError(told) from None
+        except ToolError as error:
+            raise type(error)(_without(value, str(error))) from None
+        return _hidden(value, reply) if value else reply
 
     async def _follow(
         self, client: Any, method: str, url: str, headers: dict[str, str], content: bytes, most: int
@@ -170,6 +172,25 @@ class Web:
         if not (found := (self.resolve_secret(name) or "").strip()):
             raise ToolError(f"The secret {name} is not set in the worker's environment.")
         return found
+
+
+def _without(secret: str, text: str) -> str:
+    """A text without a secret, also as one is written in URLs."""
+    return text.replace(secret, "...").replace(quote(secret, safe=""), "...") if secret else text
+
+
+def _hidden(secret: str, reply: WebReply) -> WebReply:
+    """An answer without a secret: servers that say what they were sent would tell the model."""
+    body = reply.body
+    for written in (secret, quote(secret, safe="")):
+        body = body.replace(written.encode(), b"...")
+    return replace(
+        reply,
+        body=body,
+        url=_without(secret, reply.url),
+        headers={name: _without(secret, told) for name, told in reply.headers.items()},
+        hops=tuple(_without(secret, hop) for hop in reply.hops),
+    )
 
 
 async def _read(answer: Any, url: str, hops: tuple[str, ...], most: int) -> WebReply:

@@ -167,6 +167,15 @@ def test_a_secret_goes_to_its_host_alone(heard: Site) -> None:
     told = asked(way, f"{heard.url}/echo", secret="TOKEN", headers={"X-Mine": "1"})
     assert heard.heard[0][2]["authorization"] == "Bearer s3cret-value"
     assert "s3cret-value" not in str(told)  # though the server says it
+    for said in (
+        "302?/page?t=s3cret-value",
+        "404?https://x.org/?t=s3cret-value",
+        "302?/s3cret-value",
+    ):
+        assert "s3cret-value" not in str(asked(way, f"{heard.url}/to{said}", secret="TOKEN"))
+    to = "https://x.org/?t=s3cret-value"
+    with pytest.raises(ToolError, match=r"sent on to https://x.org/\?t=\.\.\."):
+        asked(way, f"{heard.url}/to307?{to}", secret="TOKEN", body={"a": 1})
     assert heard.heard[0][2]["idempotency-key"] == "key"
     for secret, url in (("OTHER", heard.url), ("TOKEN", "https://x.org")):
         with pytest.raises(ToolError, match="no secret of that host: TOKEN of 127"):
