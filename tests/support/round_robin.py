@@ -18,6 +18,8 @@ from tests.support.ports import free_port
 #: Headers that are of a connection, and not of a message.
 _OWN = {b"connection", b"transfer-encoding", b"content-length", b"keep-alive"}
 _STARTS_S = 60.0
+#: Streams that nobody ends are broken off: a client that is gone is not noticed here.
+_ENDS_S = 2
 
 
 class RoundRobin:
@@ -56,7 +58,14 @@ class RoundRobin:
 def balanced(places: Sequence[str]) -> Iterator[tuple[str, RoundRobin]]:
     """One in front of these servers; gives its URL, and itself."""
     app, port = RoundRobin(places), free_port()
-    config = uvicorn.Config(app, host=LOOPBACK, port=port, log_level="warning", lifespan="off")
+    config = uvicorn.Config(
+        app,
+        host=LOOPBACK,
+        port=port,
+        log_level="warning",
+        lifespan="off",
+        timeout_graceful_shutdown=_ENDS_S,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
