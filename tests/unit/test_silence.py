@@ -36,7 +36,7 @@ EXPLAINED = {
     ("agents/frameworks/requests.py", "_told"): "its SDK tells its user what is wrong with it",
     ("agents/catalog/kinds.py", "_has_endpoint"): "the answer to the question",
     ("agents/plugins/found.py", "_in_folders"): "reading the file says what is wrong with it",
-    ("agents/plugins/found.py", "_told"): "a plug-in without a version is told with its problem",
+    ("agents/plugins/found.py", "_told"): "what is left of a package says so as its problem",
     ("agents/plugins/loading.py", "error_text"): "the error that is told is the first one",
     ("api/mcp/asking.py", "_piped"): "a client that refuses to be asked has said so",
     (
