@@ -97,7 +97,11 @@ def test_what_goes_in_one_write_is_as_one_by_one(
         now += sum(pause for pause, _, _ in acts)
         redis.set("now", now)
         calls = [f"c{next(asked)}" for _, act, _ in acts if act == "ask"]
-        ends = [(out.pop(n % len(out)), act) for _, act, n in acts if act != "ask" and out]
+        ends = [
+            (out.pop(n % len(out)) if out else f"unknown {next(asked)}", act)
+            for _, act, n in acts
+            if act != "ask"
+        ]
 
         def questions(one: Switch, ends: Any = ends, calls: Any = calls) -> list[Query]:
             told = [stopped.telling([one], call, [act]) for call, act in ends]
