@@ -30,15 +30,6 @@ echo x >>"$0.calls"
 PYTHON = """#!/bin/sh
 case "$*" in *version_info*) echo "$0";; *) echo 'no pip here' >&2; exit 1;; esac
 """
-# A Python 3.13 that is not what is asked with this word.
-LACKING = """#!/bin/sh
-case "$*" in
-*"{word}"*) exit 1 ;;
-*_base_executable*) echo "$0" ;;
-*version_info*) echo 3.13 ;;
-*) exit 1 ;;
-esac
-"""
 
 
 class Checkout:
@@ -192,36 +183,6 @@ def test_old_pythons_are_one_error(ready: Checkout) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("run: Python 3.11 or newer is needed")
     assert ready.set_ups == 0
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "taken"),
-    [
-        ("PGO_PROF", "nothing", "second"),
-        ("nothing", "nothing", "bin"),
-        ("PGO_PROF", "PGO_PROF", "bin"),
-        ("PGO_PROF", "sqlite3", "bin"),
-        ("PGO_PROF", "== '3.13'", "bin"),  # its name says another version than it has
-    ],
-)
-def test_of_one_version_a_build_with_profiles_is_taken(
-    ready: Checkout, tmp_path: Path, first: str, second: str, taken: str
-) -> None:
-    (tmp_path / "second").mkdir()
-    for folder, word in (("bin", first), ("second", second)):
-        (found := tmp_path / folder / "python3.13").write_text(LACKING.format(word=word))
-        found.chmod(0o755)
-    path = f"{ready.bin}:{tmp_path}/second:{BARE}"
-    assert ready.run("test", PATH=path, PYTHON="").returncode == 0
-    log = (ready.root / ".local" / "setup.log").read_text()
-    assert f"--python {tmp_path}/{taken}/python3.13\n" in log
-
-
-def test_a_python_that_is_named_is_taken_however_it_was_built(ready: Checkout) -> None:
-    named = ready.program("python3.12", LACKING.format(word="PGO_PROF"))
-    ready.program("python3.13", LACKING.format(word="nothing"))
-    assert ready.run("test", PYTHON=str(named)).returncode == 0
-    assert f"--python {named}\n" in (ready.root / ".local" / "setup.log").read_text()
 
 
 def test_set_up_lock_of_a_dead_process_is_taken_over(ready: Checkout) -> None:
