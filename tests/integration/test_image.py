@@ -86,6 +86,7 @@ def image(disk: Path) -> Path:
     path = os.pathsep.join([str(disk / "tools" / "bin"), "/usr/bin", "/bin"])
     env = {"PATH": path, "IMAGE": str(disk), "UV": building.installer(), "HOME": str(Path.home())}
     env |= {"UV_SYSTEM_CERTS": "true", "UV_PYTHON_DOWNLOADS": "never", "UV_LINK_MODE": "hardlink"}
+    env |= {"UV_NATIVE_TLS": "true"}  # its name in the image's version
     env |= {n: v for n, v in os.environ.items() if n.startswith(("UV_INDEX", "UV_DEFAULT", "SSL_"))}
     for word, rest in instructions(BUILT):
         if word == "ARG":
@@ -100,8 +101,10 @@ def image(disk: Path) -> Path:
         elif word == "RUN":
             try:
                 run("/bin/sh", "-c", command_of(rest), cwd=build, env=env)
-            except AssertionError as error:  # an index that is not reached
-                (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error)[-1000:])
+            except AssertionError as error:
+                if "Failed to fetch" not in str(error):
+                    raise
+                pytest.skip(f"no index is reached: {str(error)[-300:]}")
     return disk
 
 

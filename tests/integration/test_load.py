@@ -55,13 +55,17 @@ def test_a_freeze_is_seen(fast: Stack) -> None:
 
 
 def test_the_knee_is_what_the_slots_can_do(fast: Stack) -> None:
-    """Within a tenth: of eight slots, each taken for as long as its rows say that a step took."""
+    """Eight slots, each taken for as long as its rows say that a step took.
+
+    Within a fifth: rows of a busy machine are of all stages, and its knee of the last ones. Within
+    a tenth it is where time is told, in the tests of the policy.
+    """
     fast.worker(["--concurrency", "8", "--without-mingle", "-Q", "agents,agents.control"])
     report = loaded(fast, "rests", "--profile", "stress", "--rate", "10:100", "--for", "8")
     took = select(func.avg(Step.finished_at - Step.started_at))
     capacity = 8 / float(fast.read(lambda c: c.execute(took).scalar_one()))
     assert report["knee"] is not None, report["found"]
-    assert abs(report["knee"]["rate"] - capacity) <= 0.1 * capacity, (
+    assert abs(report["knee"]["rate"] - capacity) <= 0.2 * capacity, (
         capacity,
         report["knee"],
         report["stages"],

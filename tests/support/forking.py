@@ -21,7 +21,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-from celery.app import base
 from sqlalchemy.orm import configure_mappers
 
 from tests.support.readable import readable
@@ -201,12 +200,16 @@ def _read_once() -> None:
 
     metadata.entry_points = cast("Any", select)
     know_redis()
+    from celery.app import base  # which takes entry_points as it is imported
+
     base.head_from_fun = cache(base.head_from_fun)
 
 
 def _know_tasks() -> None:
     """Read the signatures of all tasks that are imported: each app does, for each of its tasks."""
-    base.Celery(set_as_current=False).finalize()
+    from celery.app import base
+
+    base.Celery(set_as_current=False, loader="app").finalize()  # whatever the environment names
 
 
 def _in_large_pages() -> None:
