@@ -80,12 +80,12 @@ def no_slots() -> None:
 
 def no_reservations() -> None:
     """Money is counted when it is spent, and nothing is reserved before."""
-    plain = SharedBudgets.ask
+    plain = SharedBudgets.asking
 
-    def ask(self: SharedBudgets, who: str, accounts: Any, amount: Amount) -> Any:
+    def asking(self: SharedBudgets, who: str, accounts: Any, amount: Amount) -> Any:
         return plain(self, who, accounts, Amount(min(amount.nano_usd, 1), 0, 0))
 
-    _put(SharedBudgets, "ask", ask)
+    _put(SharedBudgets, "asking", asking)
 
 
 def no_claims() -> None:

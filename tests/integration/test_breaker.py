@@ -86,9 +86,13 @@ def test_the_script_and_the_rules_agree(
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(policies, st.lists(happenings, max_size=6))
+@given(policies, policies, st.lists(happenings, max_size=6))
 def test_what_goes_in_one_write_is_as_one_by_one(
-    redis: Redis, stopped: Breakers, policy: BreakerPolicy, parts: list[list[Any]]
+    redis: Redis,
+    stopped: Breakers,
+    policy: BreakerPolicy,
+    other: BreakerPolicy,
+    parts: list[list[Any]],
 ) -> None:
     redis.flushdb()
     now, asked = 1_700_000_000_000, count()
@@ -98,19 +102,24 @@ def test_what_goes_in_one_write_is_as_one_by_one(
         redis.set("now", now)
         calls = [f"c{next(asked)}" for _, act, _ in acts if act == "ask"]
         ends = [
-            (out.pop(n % len(out)) if out else f"unknown {next(asked)}", act)
+            (
+                out.pop(n % len(out)) if out else f"unknown {next(asked)}",
+                [act, list(Verdict)[n % 3]],
+            )
             for _, act, n in acts
             if act != "ask"
         ]
 
-        def questions(one: Switch, ends: Any = ends, calls: Any = calls) -> list[Query]:
-            told = [stopped.telling([one], call, [act]) for call, act in ends]
-            return told + [stopped.asking([one], call) for call in calls]
+        def questions(name: str, ends: Any = ends, calls: Any = calls) -> list[Query]:
+            both = [Switch(f"{name}1", policy), Switch(f"{name}2", other)]
+            told = [stopped.telling(both, call, said) for call, said in ends]
+            return told + [stopped.asking(both, call) for call in calls]
 
-        together = stopped.scripts.run_all(questions(Switch("x", policy))).result()
-        alone = [stopped.scripts.run(q).result() for q in questions(Switch("y", policy))]
-        assert str(together).replace("'x'", "'y'") == str(alone)
-        assert _record(redis, "x") == _record(redis, "y")
+        together = stopped.scripts.run_all(questions("x")).result()
+        alone = [stopped.scripts.run(q).result() for q in questions("y")]
+        assert str(together).replace("'x", "'y") == str(alone)
+        for place in "12":
+            assert _record(redis, f"x{place}") == _record(redis, f"y{place}")
         out += [
             call for call, one in zip(calls, alone[len(ends) :], strict=True) if not one.refused_by
         ]

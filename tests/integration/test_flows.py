@@ -187,13 +187,15 @@ def test_one_after_the_other_through_kills_and_an_emptied_redis(
     path, steps = tmp_path / "lines", 120
     workers = [lasting.worker(), lasting.worker()]
     run = lasting.client.start("in_a_row", {"lines": str(path), "steps": steps})
-    for n in (10, 45, 80):
+    for n in (10, 30, 55, 80):
         eventually(lambda n=n: path.exists() and len(lines(path)) >= n)  # type: ignore[misc]
-        if n == 45:
+        if n == 30:
             lasting.redis.flushall()
-        workers.append(lasting.worker())
-        for worker in workers[:-1]:
+            continue
+        for worker in workers:  # all of them: one that lives would end it while others start
             worker.kill()
+        assert lasting.state(run.id) != "succeeded", "it had ended before the kill"
+        workers = [lasting.worker()]
     assert run.get(timeout=2 * SOON_S) == [*range(steps)]
     made = lines(path)
     assert sorted(map(int, dict.fromkeys(made))) == [*range(steps)]
@@ -213,6 +215,7 @@ def test_each_step_is_taken_once_through_kills_and_an_emptied_redis(
         enough = 16 * (kill + 1)
         eventually(lambda: len(lines(path)) > enough)  # noqa: B023 - at once
         worker.kill()
+        assert any(lasting.state(run.id) != "succeeded" for run in runs), "all had ended"
         if kill == 1:
             lasting.redis.flushdb()
     lasting.worker()

@@ -134,7 +134,7 @@ def _postgres(url: URL, timeout_s: float, idle_s: float | None) -> Engine:
     engine = create_engine(
         url.difference_update_query([POOLED]),
         pool_size=4,
-        max_overflow=9,  # three are kept: the writer's two and the heartbeat's
+        max_overflow=9,  # four are kept: the writer's two, heartbeat's, recovery's
         pool_pre_ping=True,  # a restarted server costs a ping, not a failed step (_ping_seldom)
         connect_args={"connect_timeout": url.query.get("connect_timeout", max(2, int(timeout_s)))},
         json_serializer=as_json,
