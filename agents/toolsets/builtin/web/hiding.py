@@ -15,7 +15,7 @@ _HIDDEN = "..."
 _ENCODED_MIN = 8
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
 #: What some write in JSON by its number.
-_NUMBERED = re.compile(r"""["&'+<>`\\]""")
+_NUMBERED, _NUMBER = re.compile(r"""["&'+<>`\\]"""), re.compile(r"\\u([0-9a-f]{4})")
 
 
 def hide(secret: str, text: str) -> str:
@@ -49,8 +49,8 @@ def _of_texts(secret: str) -> Iterator[str]:
     """As JSON and HTML have it."""
     written = json.dumps(secret)[1:-1]
     yield from (written, written.replace("/", "\\/"), html.escape(secret))
-    for form in ("\\u{:04x}", "\\u{:04X}"):
-        yield _NUMBERED.sub(lambda found, form=form: form.format(ord(found[0])), secret)
+    numbered = _NUMBERED.sub(lambda found: f"\\u{ord(found[0]):04x}", secret)
+    yield from (numbered, _NUMBER.sub(lambda found: f"\\u{found[1].upper()}", numbered))
 
 
 def _encoded(secret: str) -> Iterator[str]:
