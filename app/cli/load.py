@@ -12,7 +12,7 @@ import click
 
 from app.cli.opened import journal
 from app.load.arrivals import PROFILES, STRESS, due, endurance
-from app.load.knee import REQUESTS_MIN, Ask, Stage, find_knee, judged
+from app.load.knee import REQUESTS_MIN, WRONG, Ask, Stage, find_knee, judged
 from app.load.page import page
 from app.load.report import LoadReport, Tolerance, reported
 from app.load.trial import Send, Tell, Trial
@@ -94,7 +94,7 @@ def load(
         with trial.watched():
             if profile == STRESS:
                 top = rate[1] if rate[1] > rate[0] else _RATE_MAX
-                knee = find_knee(_staged(trial, seconds, stages), rate[0], top)
+                knee = find_knee(_staged(trial, seconds, max(errors, WRONG), stages), rate[0], top)
             else:
                 trial.arrive(due(PROFILES[profile](rate, seconds)))
                 trial.drain()
@@ -112,17 +112,18 @@ def _sending(client: Client, agent: str, input_: str) -> Send:
     return send
 
 
-def _staged(trial: Trial, seconds: float, stages: list[Stage]) -> Ask:
+def _staged(trial: Trial, seconds: float, wrong: float, stages: list[Stage]) -> Ask:
     """Stages of a rate each, with an empty queue between them."""
 
     def stage(rate: float, share: float) -> Stage | None:
-        before = len(trial.requests.all())
+        before, refused = len(trial.requests.all()), trial.requests.refused
         lasting = max(share * seconds, REQUESTS_MIN / rate)
         trial.arrive(due(endurance((rate, rate), lasting)))
         trial.drain()
         if trial.stopped or trial.requests.open(1):
             return None
-        stages.append(judged(rate, lasting, trial.requests.all()[before:]))
+        of = trial.requests.all()[before:], trial.requests.refused - refused
+        stages.append(judged(rate, lasting, of[0], refused=of[1], wrong=wrong))
         return stages[-1]
 
     return stage

@@ -16,6 +16,8 @@ _GROWTH = 1 / 30
 _CHANCE = 2.0
 #: A normal distribution's standard deviation by its quartiles, and the error of its median by that.
 _BY_QUARTILES, _OF_MEDIAN = 0.741, 1.253
+#: Of a stage's requests, what may go wrong by itself; where more does, it does not hold so many.
+WRONG = 0.05
 #: Requests of a stage at the least, however long it takes until they are due.
 REQUESTS_MIN = 40
 #: The share of a stage that it takes to see the double of what can be done.
@@ -56,8 +58,21 @@ class Knee:
 Ask = Callable[[float, float], Stage | None]
 
 
-def judged(rate: float, seconds: float, requests: Sequence[TimedRequest]) -> Stage:
-    """Judge what became of the requests of a stage, in their order; they have had time to end."""
+def judged(
+    rate: float,
+    seconds: float,
+    requests: Sequence[TimedRequest],
+    *,
+    refused: int = 0,
+    wrong: float = WRONG,
+) -> Stage:
+    """Judge what became of the requests of a stage, in their order; they have had time to end.
+
+    What failed is not done, however quickly it did, and what was refused was not even begun. Up to
+    a share of ``wrong`` that is the agent's own affair.
+    """
+    done = [sent for sent in requests if sent.state == "succeeded"]
+    asked = len(requests) + refused
     latencies = [math.inf if sent.ended is None else sent.ended - sent.due for sent in requests]
     known = sorted(latency for latency in latencies if latency < math.inf)
     third = max(1, len(latencies) // 3)
@@ -65,10 +80,11 @@ def judged(rate: float, seconds: float, requests: Sequence[TimedRequest]) -> Sta
     return Stage(
         rate=rate,
         seconds=seconds,
-        done_rate=_done_rate(sorted(sent.ended for sent in requests if sent.ended is not None)),
+        done_rate=_done_rate(sorted(sent.ended for sent in done if sent.ended is not None)),
         p50_s=quantile(known, 0.5),
         p99_s=quantile(known, 0.99),
-        held=last[0] - first[0] <= seconds * _GROWTH + _CHANCE * math.hypot(first[1], last[1]),
+        held=asked - len(done) <= wrong * asked
+        and last[0] - first[0] <= seconds * _GROWTH + _CHANCE * math.hypot(first[1], last[1]),
     )
 
 
@@ -108,7 +124,8 @@ def find_knee(ask: Ask, first: float, most: float) -> Knee | None:
         rate = min(2 * rate, most)
     if found is None or found.held:
         return None if held is None else Knee(held, held, None)
-    return _around(ask, max(min(found.done_rate, rate), held or 0.0), most)
+    knee = max(min(found.done_rate, rate), held or 0.0)
+    return _around(ask, knee, most) if knee > 0 else None
 
 
 def _asked(ask: Ask, rate: float, share: float) -> Stage | None:
@@ -119,10 +136,11 @@ def _asked(ask: Ask, rate: float, share: float) -> Stage | None:
     return found
 
 
-def _around(ask: Ask, knee: float, most: float) -> Knee:
+def _around(ask: Ask, knee: float, most: float) -> Knee | None:
     """Look for a rate that is held and one that is not, near to each other.
 
-    Of two stages that contradict each other the later one counts.
+    Of two stages that contradict each other the later one counts. None: it holds none, however few
+    it is asked for.
     """
     held: float | None = None
     not_held: float | None = None
@@ -145,4 +163,6 @@ def _around(ask: Ask, knee: float, most: float) -> Knee:
             not_held, step = rate, _ABOVE - 1
             held = None if held is not None and held >= rate else held
             knee = max(min(found.done_rate, rate), held or 0.0)
+    else:
+        return None if held is None else Knee(knee, held, not_held)
     return Knee(knee, held, not_held)

@@ -48,16 +48,31 @@ def main() -> None:
         import_module(name)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that none stays as a zombie
-    told, workers = int(sys.argv[1]), []
-    while line := sys.stdin.readline():
-        if (pid := os.fork()) == 0:
-            os.close(told)
-            _work(*json.loads(line))
-            return
-        workers.append(pid)
-        os.write(told, f"{pid}\n".encode())
-    for pid in workers:
-        with suppress(ProcessLookupError):
+    _fork(int(sys.argv[1]))
+
+
+def _fork(told: int) -> None:
+    """Fork a worker for each line, and end with them all, also where nobody is told any more."""
+    workers: list[int] = []
+    try:
+        while line := sys.stdin.readline():
+            if (pid := os.fork()) == 0:
+                workers.clear()  # whose end is the parent's
+                os.close(told)
+                _work(*json.loads(line))
+                return
+            workers.append(pid)
+            with suppress(BrokenPipeError):  # who started us is gone: there is no more to read
+                os.write(told, f"{pid}\n".encode())
+    finally:
+        for pid in workers:
+            _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    """Kill a worker, if it still is one: the id of one that has ended may be somebody else's."""
+    with suppress(ChildProcessError, ProcessLookupError):
+        if os.waitpid(pid, os.WNOHANG) == (0, 0):
             os.kill(pid, signal.SIGKILL)
 
 

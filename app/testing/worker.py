@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from app.layout import qualified
@@ -32,6 +33,7 @@ class StackWorker:
         self._pids = -1  # where the process that forks tells of workers
         self._pid: int | None = None
         self._began = 0  # where the log of this life begins
+        self._lived = False  # whether the process that forks has been told to
 
     @property
     def pid(self) -> int | None:
@@ -43,16 +45,20 @@ class StackWorker:
     def preload(self) -> None:
         """Begin to import what it needs; that takes longer than all else of its start."""
         if self._forking is None:
+            self._lived, self._began = False, self._log_size()
             self._forking = self._preloading()
 
     def start(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Start it with these variables; :meth:`wait_ready` waits until it consumes."""
         self.preload()
-        self._began = self.log.stat().st_size if self.log.exists() else 0
+        if self._lived:  # the log of the first life begins with what is imported for it
+            self._began = self._log_size()
+        self._lived = True
         assert self._forking is not None
         assert self._forking.stdin is not None
-        self._forking.stdin.write(json.dumps([[*argv], dict(env)]).encode() + b"\n")
-        self._forking.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended already: whoever waits reads why
+            self._forking.stdin.write(json.dumps([[*argv], dict(env)]).encode() + b"\n")
+            self._forking.stdin.flush()
 
     def wait_ready(self) -> None:
         """Wait until it consumes.
@@ -80,7 +86,8 @@ class StackWorker:
         if (forking := self._forking) is None:
             return
         assert forking.stdin is not None
-        forking.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended already, and has not read all
+            forking.stdin.close()
         forking.wait()
         os.close(self._pids)
         self._forking = None
@@ -109,6 +116,9 @@ class StackWorker:
             os.kill(pid, number)
         while self.pid is not None and time.monotonic() < until:
             time.sleep(_POLL_S)
+
+    def _log_size(self) -> int:
+        return self.log.stat().st_size if self.log.exists() else 0
 
     def _life(self) -> str:
         with self.log.open("rb") as file:

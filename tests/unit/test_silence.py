@@ -27,6 +27,10 @@ ANSWERS = {
 }
 #: What may not be noted, by file and function, and why.
 EXPLAINED = {
+    ("app/testing/process.py", "_fork"): "who started it is gone: it ends, too",
+    ("app/testing/process.py", "_kill"): "it has ended already: what was wanted",
+    ("app/testing/worker.py", "start"): "whoever waits for the worker is told of its end",
+    ("app/testing/worker.py", "stop"): "it has ended already: what was wanted",
     ("agents/flows/instance.py", "_close"): "what code does that nobody runs any more is nobody's",
     ("agents/flows/loop.py", "_turn"): "the task has the error, and ends by it",
     ("agents/flows/pattern.py", "dropped"): "it is let go of, and was refused before",

@@ -20,7 +20,8 @@ _MAX_MEMBERS, _MAX_INDEX_BYTES = 5_000, 1_000_000
 _END, _END_BYTES = b"PK\x05\x06", 22 + 65_535
 #: ZIP64's own record, with what says where it is; both stand just before the other.
 _END64, _END64_BYTES, _LOCATOR, _LOCATOR_BYTES = b"PK\x06\x06", 56, b"PK\x06\x07", 20
-
+#: Of these: the place of the record, and its members with the bytes of their index.
+_LED, _SIZES = struct.Struct("<Q"), struct.Struct("<QQ")
 
 _BROKEN = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ValueError),
@@ -40,11 +41,15 @@ def opened(data: bytes) -> Iterator[zipfile.ZipFile]:
         raise ToolError("This is no ZIP file.")
     members, index_bytes = struct.unpack_from("<HI", data, end + 10)
     if data[max(0, end - _LOCATOR_BYTES) : end].startswith(_LOCATOR):
-        # What ZIP64's record says counts, whatever the other one does.
-        at = end - _LOCATOR_BYTES - _END64_BYTES
-        if at < 0 or not data.startswith(_END64, at):
+        # What ZIP64's record says counts, whatever the other one does. Some of Python's versions
+        # read the one just before, or none, others that to which the locator leads.
+        before, led = end - _LOCATOR_BYTES - _END64_BYTES, _LED.unpack_from(data, end - 12)[0]
+        told = [_SIZES.unpack_from(data, at + 32) for at in (before, led) if _is_end64(data, at)]
+        if not told:
             raise ToolError("The ZIP file cannot be read: its end is broken.")
-        members, index_bytes = struct.unpack_from("<QQ", data, at + 32)
+        if not _is_end64(data, before):
+            told.append((members, index_bytes))
+        members, index_bytes = map(max, zip(*told, strict=True))
     if members > _MAX_MEMBERS or index_bytes > _MAX_INDEX_BYTES:
         raise ToolError(f"The ZIP file has more than {_MAX_MEMBERS:,} members.")
     try:
@@ -52,6 +57,10 @@ def opened(data: bytes) -> Iterator[zipfile.ZipFile]:
             yield pack
     except _BROKEN as error:
         raise ToolError(f"The ZIP file cannot be read: {error}.") from None
+
+
+def _is_end64(data: bytes, at: int) -> bool:
+    return 0 <= at <= len(data) - _END64_BYTES and data.startswith(_END64, at)
 
 
 def members_of(pack: zipfile.ZipFile, most: int = MAX_ARCHIVE_BYTES) -> list[zipfile.ZipInfo]:

@@ -7,18 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from agents.net.bounds import at_most
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.net.outside import PrivateHosts, Resolve, outside_client, resolved
 from agents.tools.calls import ToolError, ToolFailedError
+from agents.toolsets.builtin.web.hiding import hide, hide_in
 from celery_agents.errors import AddressRefusedError, BadAnswerError
 
 MAX_BYTES = 5_000_000
 #: Seconds of a request with all its hops and its body.
 LIMIT_S = 30.0
 _MAX_HOPS = 5
+#: Characters of an error.
+_ERROR_MAX = 1_000
 _REDIRECTS = {301, 302, 303, 307, 308}
 _SAME_METHOD = {307, 308}
 #: Servers that are asked in other languages, of which HTTP may be taken for a command.
@@ -88,23 +91,37 @@ class Web:
         content: bytes = b"",
         most: int = MAX_BYTES,
         secret: str | None = None,
+        sent: str = "",
     ) -> WebReply:
         """The answer to a request, at the end of its redirects.
+
+        Neither it nor an error has the secret in it: servers that say what they were sent would
+        tell the model. ``sent`` is one that the headers have already.
 
         Raises:
             ToolError: the URL leads where it may not, or the answer is too long.
             ToolFailedError: nobody answered, or not in time.
         """
+        given = {"User-Agent": _AGENT, **(headers or {})}
+        if secret:
+            sent = self._secret(url, secret)
+            given["Authorization"] = f"Bearer {sent}"
+        try:
+            reply = await self._answer(method, url, given, content, most)
+        except ToolError as error:
+            raise type(error)(hide(sent, str(error))[:_ERROR_MAX]) from None
+        return _hidden(sent, reply) if sent else reply
+
+    async def _answer(
+        self, method: str, url: str, headers: dict[str, str], content: bytes, most: int
+    ) -> WebReply:
+        """The same, without a thought of secrets."""
         httpx2 = await self.clients.load("httpx2", extra="http")
         key = ("tools", self.private, self.resolve)
         client = self.clients.get(key, lambda: outside_client(httpx2, self.private, self.resolve))
-        value = self._secret(url, secret) if secret else ""
-        sent = {"User-Agent": _AGENT, **(headers or {})}
-        if value:
-            sent["Authorization"] = f"Bearer {value}"
         try:
             async with asyncio.timeout(self.limit_s):
-                reply = await self._follow(client, method, url, sent, content, most)
+                return await self._follow(client, method, url, headers, content, most)
         except AddressRefusedError as error:
             raise ToolError(f"{url[:200]}: {error.message}") from None
         except BadAnswerError as error:
@@ -115,12 +132,8 @@ class Web:
         except httpx2.InvalidURL as error:
             raise ToolError(f"{url[:200]!r} is no URL: {error}.") from None
         except httpx2.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            told = f"{url[:200]} cannot be reached: {_without(value, reason)[:200]}"
+            told = f"{url[:200]} cannot be reached: {str(error) or type(error).__name__}"
             raise ToolFailedError(told) from None
-        except ToolError as error:
-            raise type(error)(_without(value, str(error))) from None
-        return _hidden(value, reply) if value else reply
 
     async def _follow(
         self, client: Any, method: str, url: str, headers: dict[str, str], content: bytes, most: int
@@ -140,7 +153,8 @@ class Web:
                 method, content = "GET", b""
             if _origin(to) != _origin(url):
                 if content:
-                    raise ToolError(f"The body was not sent on to {to[:200]}. Ask there yourself.")
+                    # Whole, for now: a part of a secret would not be known as one.
+                    raise ToolError(f"Ask there yourself: the body was not sent on to {to}")
                 headers = {"User-Agent": _AGENT}  # what was for one server is not for another
             url = to
 
@@ -174,22 +188,13 @@ class Web:
         return found
 
 
-def _without(secret: str, text: str) -> str:
-    """A text without a secret, also as one is written in URLs."""
-    return text.replace(secret, "...").replace(quote(secret, safe=""), "...") if secret else text
-
-
 def _hidden(secret: str, reply: WebReply) -> WebReply:
-    """An answer without a secret: servers that say what they were sent would tell the model."""
-    body = reply.body
-    for written in (secret, quote(secret, safe="")):
-        body = body.replace(written.encode(), b"...")
     return replace(
         reply,
-        body=body,
-        url=_without(secret, reply.url),
-        headers={name: _without(secret, told) for name, told in reply.headers.items()},
-        hops=tuple(_without(secret, hop) for hop in reply.hops),
+        body=hide_in(secret, reply.body),
+        url=hide(secret, reply.url),
+        headers={name: hide(secret, told) for name, told in reply.headers.items()},
+        hops=tuple(hide(secret, hop) for hop in reply.hops),
     )
 
 

@@ -78,17 +78,17 @@ async def _searxng(home: Search, query: str, _most: int) -> WebReply:
 
 async def _brave(home: Search, query: str, most: int) -> WebReply:
     url = home.engine.url or "https://api.search.brave.com/res/v1/web/search"
-    headers = {"X-Subscription-Token": home.key(), "Accept": "application/json"}
-    return await home.web.ask(
-        "GET", f"{url}?{urlencode({'q': query, 'count': most})}", headers=headers
-    )
+    asked, key = urlencode({"q": query, "count": most}), home.key()
+    headers = {"X-Subscription-Token": key, "Accept": "application/json"}
+    return await home.web.ask("GET", f"{url}?{asked}", headers=headers, sent=key)
 
 
 async def _tavily(home: Search, query: str, most: int) -> WebReply:
-    headers = {"Authorization": f"Bearer {home.key()}", "Content-Type": "application/json"}
+    key = home.key()
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     content = json.dumps({"query": query, "max_results": most}).encode()
     url = home.engine.url or "https://api.tavily.com/search"
-    return await home.web.ask("POST", url, headers=headers, content=content)
+    return await home.web.ask("POST", url, headers=headers, content=content, sent=key)
 
 
 def _told(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,6 +114,48 @@ def test_what_does_not_end_in_time_is_not_held() -> None:
     assert not judged(10, 10, requests).held
 
 
+def refusing(rate: float, seconds: float, slots: int, takes_s: float) -> list[TimedRequest]:
+    """A service whose requests fail at once while no slot is free, as a limit has it."""
+    free = [0.0] * slots
+    found = []
+    for number, at in enumerate(due(endurance((rate, rate), seconds))):
+        if min(free) <= at:
+            free[free.index(min(free))] = at + takes_s
+            found.append(TimedRequest(str(number), at, at + takes_s, "succeeded"))
+        else:
+            found.append(TimedRequest(str(number), at, at + 0.001, "failed"))
+    return found
+
+
+def test_what_fails_quickly_is_not_done() -> None:
+    def ask(rate: float, share: float) -> Stage:
+        seconds = max(share * STAGE_S, REQUESTS_MIN / rate)
+        return judged(rate, seconds, refusing(rate, seconds, 8, 0.1))
+
+    knee = find_knee(ask, 5, 10_000)
+    assert knee is not None
+    assert abs(knee.rate - 80) <= 8
+    assert knee.not_held is not None
+
+
+def failing(rate: float, every: int) -> list[TimedRequest]:
+    found = served(rate, 10, 50, 0.1)
+    return [TimedRequest(r.run_id, r.due, r.ended, "failed") if not n % every else r
+            for n, r in enumerate(found)]  # fmt: skip
+
+
+def test_a_share_of_failures_may_be_the_agents_own() -> None:
+    assert judged(10, 10, failing(10, 25)).held
+    assert not judged(10, 10, failing(10, 3)).held
+    assert judged(10, 10, failing(10, 3), wrong=0.4).held
+    assert find_knee(lambda rate, _: judged(rate, 10, failing(rate, 3)), 10, 10_000) is None
+
+
+def test_what_no_broker_takes_is_not_done() -> None:
+    assert not judged(10, 10, [], refused=100).held
+    assert find_knee(lambda rate, _: judged(rate, 10, [], refused=100), 10, 10_000) is None
+
+
 def test_a_service_that_holds_all_has_none_below() -> None:
     knee = find_knee(Service(100, 0.01).ask, 10, 40)
     assert knee is not None

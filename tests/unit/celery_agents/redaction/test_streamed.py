@@ -38,6 +38,20 @@ def test_no_cut_lets_a_secret_through(shape: Shape, length: int) -> None:
     assert left(shape, "".join(streamed(BEFORE + shape.text + AFTER, [length]))) == []
 
 
+@pytest.mark.parametrize("length", [7, 50, 500])
+@pytest.mark.parametrize("lines", [30, 50, 100])
+def test_a_key_that_is_longer_than_the_window_is_hidden_to_its_end(lines: int, length: int) -> None:
+    """The front is let go of in its middle, behind which nothing says that it is one."""
+    body = [f"{n:04}" + "MIIEpAIBAAKCAQEAt7" * 3 for n in range(lines)]
+    fence = "-" * 5
+    key = "\n".join([f"{fence}BEGIN PRIVATE KEY{fence}", *body, f"{fence}END PRIVATE KEY{fence}"])
+    assert WINDOW // 2 < len(key) < LONGEST
+    text = "word " * 300 + "\n" + key + "\n" + "more " * 600
+    told = "".join(streamed(text, [length]))
+    assert [line for line in body if line in told] == []
+    assert told == redact(text, limit=MOST)
+
+
 @settings(max_examples=costly(30, part=3))
 @given(
     st.lists(st.sampled_from([*ORDINARY, *(s.text for s in SHAPES)]), max_size=60).map("\n".join),

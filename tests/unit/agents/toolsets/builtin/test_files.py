@@ -324,6 +324,14 @@ def of_zip64(data: bytes, *, members: int) -> bytes:
     return data[:end] + record + locator + told
 
 
+def of_two_ends(data: bytes) -> bytes:
+    """The same; before its locator stands another record, which tells of one member alone."""
+    whole = of_zip64(data, members=1)
+    at = whole.rindex(b"PK\x06\x07")
+    about = (44, 45, 45, 0, 0, 1, 1, 46, 0)
+    return whole[:at] + struct.pack("<4sQHHLLQQQQ", b"PK\x06\x06", *about) + whole[at:]
+
+
 BOMBS = {
     "leads out": (packed({"../out.txt": b"x"}), "leads out"),
     "absolute": (packed({"/out.txt": b"x"}), "relative"),
@@ -332,6 +340,10 @@ BOMBS = {
     "one big": (packed({"a": b"\0" * 11_000_000}), "10,000,000"),
     "many": (packed({str(n): b"" for n in range(5_001)}), "5,000"),
     "many, hidden": (of_zip64(packed({str(n): b"" for n in range(5_001)}), members=1), "5,000"),
+    "many, behind another end": (
+        of_two_ends(packed({str(n): b"" for n in range(5_001)})),
+        "5,000",
+    ),
     "half of a ZIP64": (
         of_zip64(packed({"a": b"x"}), members=1).replace(b"PK\6\6", b"PK\0\0"),
         "end",

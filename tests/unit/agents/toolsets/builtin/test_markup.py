@@ -35,3 +35,10 @@ def test_it_is_what_the_library_writes(*, links: bool) -> None:
 def test_names_that_others_make_up_are_not_kept() -> None:
     as_markdown("<made-up>a</made-up>", links=True)
     assert not _converter(True)[1].convert_fn_cache
+
+
+def test_other_searches_are_the_librarys_own() -> None:
+    """Of a version of Markdown's writer that looks for more than an element's name."""
+    bold = _converter(True)[0]("<ul class=c><li><b>x</b></li></ul>").b
+    assert bold.find_parent("ul") is bold.find_parent(["ol", "ul"]) is bold.parent.parent
+    assert bold.find_parent("ul", class_="d") is None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -195,6 +199,37 @@ def test_a_secret_goes_to_its_host_alone(heard: Site) -> None:
         other.server_close()
 
 
+SECRET = 's3cret/va+lue&"more'
+WRITTEN = {
+    "of a path": quote(SECRET),
+    "in small letters": quote(SECRET, safe="").lower(),
+    "JSON": json.dumps(SECRET)[1:-1],
+    "JSON of PHP": json.dumps(SECRET)[1:-1].replace("/", "\\/"),
+    "JSON of .NET": r"s3cret/va\u002Blue\u0026\u0022more",
+    "HTML": html.escape(SECRET),
+    **{f"Base64 {n}": base64.b64encode(b"x" * n + SECRET.encode()).decode() for n in range(3)},
+    "Base64 of URLs": base64.urlsafe_b64encode(SECRET.encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_secret_is_hidden_however_a_server_writes_it(heard: Site, written: str) -> None:
+    way = web(secrets={"TOKEN": LOOPBACK}, resolve_secret=lambda _: SECRET)
+    heard.pages["/said"] = (200, {"X-Said": WRITTEN[written]}, WRITTEN[written].encode())
+    told = str(asked(way, f"{heard.url}/said", secret="TOKEN"))
+    assert "..." in told
+    for part in (WRITTEN[written][4:-4], WRITTEN[written][4:12]):
+        assert part not in told
+
+
+def test_no_part_of_a_secret_is_told_where_a_url_is_cut(heard: Site) -> None:
+    way = web(secrets={"TOKEN": LOOPBACK})
+    to = f"https://x.org/{'a' * 178}s3cret-value"
+    with pytest.raises(ToolError) as told:
+        asked(way, f"{heard.url}/to307?{to}", secret="TOKEN", body={"a": 1})
+    assert "s3cret" not in str(told.value)
+
+
 @pytest.mark.parametrize("name", ["Host", "Authorization", "Cookie", "Content-Length"])
 def test_headers_that_are_not_the_models(heard: Site, name: str) -> None:
     with pytest.raises(ToolError, match="not for you"):
@@ -272,6 +307,12 @@ def test_engines_that_are_asked(heard: Site, engine: Any, header: str) -> None:
     found = called_at({"search": search}, "web.web_search", query="durable agents")
     assert found == [{"title": "T", "url": "https://x.org/", "text": "C", "date": "2026"}]
     assert "s3cret-value" in heard.heard[0][2][header]
+    heard.pages[f"/{engine}"] = heard.pages[f"/{engine}?q=durable+agents&count=8"] = (
+        *(401, {}),
+        b"s3cret-value is no key",
+    )
+    with pytest.raises(ToolError, match=r"status 401: \.\.\. is no key"):
+        called_at({"search": search}, "web.web_search", query="durable agents")
     lacking = Search.of(entry, web(resolve_secret=lambda _: None))
     with pytest.raises(ToolError, match="TOKEN is not set"):
         called_at({"search": lacking}, "web.web_search", query="durable agents")
