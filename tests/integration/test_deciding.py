@@ -279,12 +279,12 @@ def _votes_through_faults(stack: Stack, broker: RedisServer, *, votes: int) -> N
     runs = stack.client.vote.many(voters, range(votes))
     steps = 6 * votes
     for fault in range(1, 6):
-        eventually(lambda n=fault: _ended(stack) >= n * steps // 8, timeout_s=60)  # type: ignore[misc]
+        eventually(lambda n=fault: _ends(stack) >= n * steps // 8, timeout_s=60)  # type: ignore[misc]
         if fault in {2, 4}:
             broker.wipe()
             stack.client.publish(r.message for r in runs if stack.row(r.id) is None)
         worker.kill()
-        assert _ended(stack) < steps, "all had ended before the last fault"
+        assert _ends(stack) < steps, "all had ended before the last fault"
         worker.start()
     eventually(lambda: all(stack.state(r.id) == "succeeded" for r in runs), timeout_s=120)
     assert [stack.row(r.id).outcome["value"]["option"] for r in runs] == [
@@ -296,7 +296,7 @@ def _votes_through_faults(stack: Stack, broker: RedisServer, *, votes: int) -> N
     assert decided == 6 * votes  # no member was made twice, whatever was expanded twice
 
 
-def _ended(stack: Stack) -> int:
+def _ends(stack: Stack) -> int:
     query = select(func.count()).where(Step.finished_at.is_not(None))
     return int(stack.read(lambda c: c.execute(query).scalar_one()))
 
