@@ -80,6 +80,8 @@ def cut(text: str, cuts: Iterable[int]) -> list[str]:
 @example("project blue moon", range(20))
 @example("客" * 16_000, range(0, 16_000, 48))
 @example("see eve@example.org", range(30))
+# What says what stands at a place is far before it, in what was told long ago.
+@example(f"{'word ' * 200}see https://{'ab!' * 60}eve@example.org and so on.", range(0, 1_260, 7))
 @settings(max_examples=costly(150, part=3), deadline=None)
 def test_it_is_the_same_however_it_is_cut(text: str, cuts: list[int]) -> None:
     assert streamed(cut(text, cuts), *MASKS) == whole(text, *MASKS)
