@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.testing.worker import StackWorker
@@ -50,14 +51,6 @@ def forked(code: str, line: str) -> None:
         os.close(told)
 
 
-def is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def test_a_worker_that_nobody_hears_of_any_more_ends_too(tmp_path: Path) -> None:
     """Who asked for it was killed while modules were imported."""
     place = tmp_path / "pid"
@@ -72,9 +65,9 @@ process.main()
 """
     forked(waits, json.dumps([[str(place)], {}]) + "\n")
     until = time.monotonic() + 10
-    while is_there(int(place.read_text())) and time.monotonic() < until:
+    while psutil.pid_exists(int(place.read_text())) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not is_there(int(place.read_text()))
+    assert not psutil.pid_exists(int(place.read_text()))
 
 
 def test_who_has_the_id_of_a_worker_that_has_ended_is_left_alone(

@@ -251,14 +251,18 @@ async def test_an_issuer_that_the_entry_names_may_be_private(server: OAuthServer
     assert "/register" not in server.asked
 
 
-@on_loop
-async def test_another_issuer_than_that_of_the_entry_is_refused(server: OAuthServer) -> None:
+async def another_issuer_is_refused(server: OAuthServer) -> None:
     auth = {**LOGIN, "client_id": "us", "secret_env": "S", "issuer": "https://right.example.com"}
     async with listening(0, Browser().open) as person:
         logins = Kept(person)
         async with worker(server, logins, auth, secrets={"S": "a-secret"}) as desk:
             with pytest.raises(ProviderUnavailableError, match="does not name the issuer"):
                 await names(desk)
+
+
+@on_loop
+async def test_another_issuer_than_that_of_the_entry_is_refused(server: OAuthServer) -> None:
+    await another_issuer_is_refused(server)
     assert not server.asked
 
 
@@ -267,12 +271,7 @@ async def test_a_server_that_is_its_own_issuer_gets_no_secret_of_anothers(
     server: OAuthServer,
 ) -> None:
     server.alone, server.issuer = True, server.url
-    auth = {**LOGIN, "client_id": "us", "secret_env": "S", "issuer": "https://right.example.com"}
-    async with listening(0, Browser().open) as person:
-        logins = Kept(person)
-        async with worker(server, logins, auth, secrets={"S": "a-secret"}) as desk:
-            with pytest.raises(ProviderUnavailableError, match="does not name the issuer"):
-                await names(desk)
+    await another_issuer_is_refused(server)
     assert "/authorize" not in server.asked
     assert not server.forms
 
