@@ -6,7 +6,7 @@ run on ``both``: how steps are claimed, joined, woken, recovered, counted, bille
 cleaned; and how it goes on after a kill. What stands before the journal or beside it (HTTP,
 commands, pages, protocols, SDKs, tools, traces) reads and writes by the same functions on either:
 such a file names ``sqlite`` or ``postgres``, so that each has a share of them that does not change.
-``./run test --both`` has those of its tests run on the other one as well that ask for ``database``,
+``./run test --full`` has those of its tests run on the other one as well that ask for ``database``,
 themselves or by a fixture. Those that have a database's own fixture (``sqlite_journal_url``,
 ``postgres_journal_url``), or the stacks ``stack`` and ``fast``, which are on SQLite, run there
 alone. ``none``: they have no journal, or one of their own making.
@@ -28,24 +28,15 @@ DATABASES = ("sqlite", "postgres")
 KINDS = {"both": DATABASES, "sqlite": ("sqlite",), "postgres": ("postgres",), "none": ()}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Know the option."""
-    parser.addoption(
-        "--both",
-        action="store_true",
-        help="run tests on both databases where one is enough by default",
-    )
-
-
-def chosen(kind: str, *, both: bool) -> tuple[str, ...]:
+def chosen(kind: str, *, full: bool) -> tuple[str, ...]:
     """Return the databases on which tests of a kind run.
 
     Args:
         kind: one of :data:`KINDS`.
-        both: all that have a journal run on either.
+        full: all that have a journal run on either.
     """
     one = KINDS[kind]
-    return DATABASES if one and both else one
+    return DATABASES if one and full else one
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -57,7 +48,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("databases")
-    databases = chosen(marker.args[0], both=metafunc.config.option.both) if marker else ()
+    databases = chosen(marker.args[0], full=metafunc.config.option.full) if marker else ()
     if not databases:
         raise pytest.UsageError(f"{metafunc.definition.nodeid} names no database: {__name__}")
     marks = {"sqlite": [], "postgres": [pytest.mark.postgres]}

@@ -99,7 +99,7 @@ def test_each_database_has_its_share() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "both", "runs_on"),
+    ("kind", "full", "runs_on"),
     [
         ("both", False, ["sqlite", "postgres"]),
         ("both", True, ["sqlite", "postgres"]),
@@ -110,8 +110,8 @@ def test_each_database_has_its_share() -> None:
         ("none", True, []),
     ],
 )
-def test_which_are_chosen(kind: str, both: bool, runs_on: list[str]) -> None:
-    assert list(chosen(kind, both=both)) == runs_on
+def test_which_are_chosen(kind: str, full: bool, runs_on: list[str]) -> None:
+    assert list(chosen(kind, full=full)) == runs_on
 
 
 def test_a_test_whose_file_says_nothing_is_refused() -> None:
