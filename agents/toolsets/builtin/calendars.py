@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from itertools import islice
 from typing import Annotated, Any
 
@@ -32,6 +33,8 @@ _RULE_PARTS = {
 }
 _EVERY_MONTH_HAS = 28
 _WAITS_MOST = timedelta(days=31)
+#: Years in which cronsim looks for a time.
+_YEARS_MOST = 50
 
 
 class TakenTime(BaseModel):
@@ -167,12 +170,53 @@ _CLOCK = {"H": "hour", "M": "minute", "S": "second"}
 
 
 def _by_cron(rule: str, start: datetime) -> Iterator[datetime]:
-    from cronsim import CronSim, CronSimError
+    from cronsim import CronSimError
 
     try:
-        yield from CronSim(rule, start)
+        yield from _leaping()(rule, start)
     except CronSimError as error:
         raise ToolError(f"{rule!r} is no cron line: {error}. Write e.g. 0 9 * * MON") from None
+
+
+@cache
+def _leaping() -> type[Iterator[datetime]]:
+    """Cronsim's times, found day by day where no clock is changed on the way."""
+    from cronsim import CronSim
+
+    class Leaping(CronSim):
+        def advance(self) -> None:
+            at = self.dt
+            if at.tzinfo not in {None, UTC}:
+                super().advance()
+                return
+            day, clock = at.date(), at.time()
+            while (found := self._first(day, clock)) is None:
+                if day.month in self.months:
+                    day += timedelta(days=1)
+                else:  # on to the next month
+                    day = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+                clock = time.min
+                if day.year > at.year + _YEARS_MOST:
+                    raise StopIteration
+            self.dt = datetime.combine(day, found, at.tzinfo)
+
+        def _first(self, day: date, clock: time) -> time | None:
+            """The first time of a day from that one."""
+            if day.month not in self.months or not self.match_day(day):
+                return None
+            hour, minute, second = clock.hour, clock.minute, clock.second
+            found = (
+                time(h, m, s)
+                for h in sorted(self.hours)
+                if h >= hour
+                for m in sorted(self.minutes)
+                if (h, m) >= (hour, minute)
+                for s in sorted(self.seconds)
+                if (h, m, s) >= (hour, minute, second)
+            )
+            return next(found, None)
+
+    return Leaping
 
 
 def _by_rrule(rule: str, start: datetime) -> Iterator[datetime]:

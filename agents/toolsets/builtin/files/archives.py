@@ -52,9 +52,27 @@ def opened(data: bytes) -> Iterator[zipfile.ZipFile]:
         members, index_bytes = map(max, zip(*told, strict=True))
     if members > _MAX_MEMBERS or index_bytes > _MAX_INDEX_BYTES:
         raise ToolError(f"The ZIP file has more than {_MAX_MEMBERS:,} members.")
+    with _read():
+        pack = zipfile.ZipFile(io.BytesIO(data))
+    with pack:
+        yield pack
+
+
+def content(pack: zipfile.ZipFile, member: zipfile.ZipInfo | str) -> bytes:
+    """The bytes of a file in a ZIP file.
+
+    Raises:
+        ToolError: it is broken.
+    """
+    with _read():
+        return pack.read(member)
+
+
+@contextmanager
+def _read() -> Iterator[None]:
+    """Tell of errors of reading alone: what others do with what was read fails on its own."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as pack:
-            yield pack
+        yield
     except _BROKEN as error:
         raise ToolError(f"The ZIP file cannot be read: {error}.") from None
 

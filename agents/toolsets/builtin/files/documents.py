@@ -14,7 +14,7 @@ from pydantic import Field
 
 from agents.tools.calls import ToolError
 from agents.toolsets.builtin.deadlines import TooLateError, deadline
-from agents.toolsets.builtin.files.archives import members_of, opened
+from agents.toolsets.builtin.files.archives import content, members_of, opened
 from agents.toolsets.builtin.files.reading import Path
 from agents.toolsets.builtin.files.root import Root
 from agents.toolsets.builtin.offer import offer
@@ -95,7 +95,7 @@ def _docx(data: bytes, page: int) -> Paged:
 
     with opened(data) as pack:
         members_of(pack, _MAX_UNPACKED)
-        tree = ET.fromstring(pack.read("word/document.xml"), forbid_dtd=True)
+        tree = ET.fromstring(content(pack, "word/document.xml"), forbid_dtd=True)
     told = ["".join(_word_text(one)) for one in tree.iter(f"{_WORD}p")]
     pages = max(1, -(-len(told) // _PARAGRAPHS))
     return "\n".join(told[(page - 1) * _PARAGRAPHS : page * _PARAGRAPHS]), pages

@@ -13,7 +13,12 @@ from pydantic import Field
 
 from agents.tools.base import CallContext
 from agents.tools.calls import ToolError
-from agents.toolsets.builtin.files.archives import MAX_ARCHIVE_BYTES, members_of, opened
+from agents.toolsets.builtin.files.archives import (
+    MAX_ARCHIVE_BYTES,
+    content,
+    members_of,
+    opened,
+)
 from agents.toolsets.builtin.files.reading import Path
 from agents.toolsets.builtin.files.root import MAX_FILE_BYTES, TRASH, Root, Spot, parts_of
 from agents.toolsets.builtin.files.trees import Walk, within
@@ -65,8 +70,9 @@ def archive_files(
         root.check_room(sum(one.file_size for one in members))
         for one in members:
             where = "/".join([*parts_of(path), one.filename])
+            data = content(pack, one)
             with root.locked(where, make=True) as spot:
-                put(root, spot, pack.read(one))
+                put(root, spot, data)
     return {"path": path, "files": len(members)}
 
 

@@ -167,7 +167,7 @@ def told(path: str) -> Iterator[None]:
             errno.EACCES: f"The worker may not open {shown}.",
             errno.ENXIO: f"{shown} is no usual file.",
         }
-        text = known.get(error.errno or 0, f"{shown}: {error.strerror}.")
+        text = known.get(error.errno or 0, f"{shown}: {error.strerror or error}.")
         raise ToolError(text) from None
 
 

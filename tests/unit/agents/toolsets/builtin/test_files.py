@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -295,9 +296,11 @@ def test_a_file_in_another_encoding(top: Path, root: Root) -> None:
         read_file(root, "binary")
 
 
-def packed(files: dict[str, bytes], *, link: str = "") -> bytes:
+def packed(
+    files: dict[str, bytes], *, link: str = "", compression: int = zipfile.ZIP_DEFLATED
+) -> bytes:
     made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as pack:
+    with zipfile.ZipFile(made, "w", compression) as pack:
         for name, data in files.items():
             pack.writestr(name, data)
         if link:
@@ -349,6 +352,11 @@ BOMBS = {
         "end",
     ),
     "garbled": (packed({"a": b"x" * 999}).replace(b"a\xab", b"a\xff", 1), "cannot be read"),
+    # Of these bytes, bzip2's reader raises an OSError, as a disk does.
+    "garbled bzip2": (
+        packed({"a": b"x" * 999}, compression=zipfile.ZIP_BZIP2).replace(b"1AY&SY", b"1AY&SX"),
+        "cannot be read: Invalid data",
+    ),
     "a lie": (lying(packed({"a": b"\0" * 9_000_000}), 10), "cannot be read"),
     "broken": (packed({"a": b"x" * 99})[:-40], "no ZIP"),
     "no zip": (b"PK\x05\x06", "no ZIP"),
@@ -374,6 +382,22 @@ def test_packing_and_unpacking(top: Path, root: Root) -> None:
     assert archive_files(root, "list", "docs.zip")["files"][0] == "a.txt 12"
     (top / "64.zip").write_bytes(of_zip64((top / "docs.zip").read_bytes(), members=2))
     assert archive_files(root, "unzip", "64.zip", "copy64")["files"] == 2
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "Input/output error"), OSError("a broken disk")]
+)
+def test_what_fails_beside_reading_the_archive_is_told_as_that(
+    top: Path, root: Root, error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (top / "a.zip").write_bytes(packed({"a.txt": b"x"}))
+
+    def broken(_file: int) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(ToolError, match=rf"^out/a\.txt: {error.strerror or error}\.$"):
+        archive_files(root, "unzip", "a.zip", "out")
 
 
 def workbook() -> bytes:

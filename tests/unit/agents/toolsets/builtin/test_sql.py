@@ -1,0 +1,46 @@
+"""Functions of SQLite of which one call may take long."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.toolsets.builtin.data import sql as tool
+from tests.unit.agents.toolsets.builtin.support import called
+
+VALUES = st.one_of(
+    st.none(),
+    st.integers(-(2**62), 2**62),
+    st.floats(allow_nan=False),
+    st.text("ab .05e+é𝄞", max_size=8),
+)
+
+
+@given(VALUES, st.text(" .05e+é𝄞", max_size=4) | st.none() | st.integers(0, 50))
+def test_a_text_is_stripped_of_characters_as_by_sqlite(
+    value: float | str | None, characters: int | str | None
+) -> None:
+    sql = "SELECT trim(a, b), ltrim(a, b), rtrim(a, b), trim(CAST(a AS BLOB), b), trim(a) FROM t"
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("CREATE TABLE t (a, b)")
+        database.execute("INSERT INTO t VALUES (?, ?)", (value, characters))
+        wanted = database.execute(sql).fetchone()
+    found = called("data.query_table", tables={"t": [{"a": value, "b": characters}]}, sql=sql)
+    assert found["rows"] == [[*wanted]]
+
+
+@pytest.mark.parametrize("call", ["instr(a, 'x')", "RePlace(a, 'x', '')", '"instr"(a, 1)'])
+def test_the_clock_is_looked_at_beside_each_call_that_takes_long(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[None] = []
+    monkeypatch.setattr(tool, "time", SimpleNamespace(monotonic=lambda: looks.append(None) or 0.0))
+    calls = 60
+    query = f"SELECT {' || '.join([call] * calls)} FROM t"
+    called("data.query_table", tables={"t": "a\nb\n"}, sql=query)
+    assert len(looks) > calls
