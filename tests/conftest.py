@@ -32,7 +32,7 @@ settings.load_profile("tests")
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch()))
 
 engines.share()
-forks.nursery = forks.Nursery()
+forks.nursery = forks.nursery or forks.Nursery()  # a nested run has the one of the outer run
 forking.know_redis()
 if SERVICE is not CHECKOUT:
     forks.nursery.know(SERVICE.python, forks.Wheel(SERVICE.folder, SERVICE.app))
