@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
-#: Runs before the import: whoever connects, or asks for one of our settings, is named.
+#: Runs before the imports: whoever connects, or asks for one of our settings, is named. Packages
+#: that are there after each of them are left in a file.
 WATCH = """
-import os, socket, sys, threading
+import json, os, socket, sys, threading
 
 def refuse(self, address, *_):
     raise SystemExit(f"{name} connects to {address}")
@@ -26,12 +31,17 @@ def watched(self, key):
     return plain(self, key)
 
 os.environ.__class__.__getitem__ = watched
-for name in sys.argv[1:]:
+left, *names = sys.argv[1:]
+packages = {}
+for name in names:
     __import__(name)
     if asked:
         raise SystemExit(f"{name} reads {asked}")
     if threading.active_count() > 1:
         raise SystemExit(f"{name} starts {threading.enumerate()}")
+    packages[name] = sorted({module.partition(".")[0] for module in sys.modules})
+with open(left, "w") as file:
+    json.dump(packages, file)
 """
 
 
@@ -56,36 +66,44 @@ IMPORTED = (
     "beat_schedules",
     "api.application",
 )
+SDKS = {"openai", "anthropic", "google", "httpx2"}
+#: What the client alone does not need.
+EXTRAS = SDKS | {
+    *("sqlalchemy", "alembic", "structlog", "pydantic_settings", "tenacity", "pyarrow"),
+    *("app", "agents", "tasks"),
+}
 
 
-def test_importing_connects_prints_and_reads_nothing() -> None:
+class Imported(NamedTuple):
+    """How the process that imports them ended, and the packages that there were after each."""
+
+    done: subprocess.CompletedProcess[str]
+    packages: dict[str, set[str]]
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
+    left = tmp_path_factory.mktemp("imported") / "packages.json"
     done = subprocess.run(
-        [sys.executable, "-c", WATCH, *IMPORTED],
+        [sys.executable, "-c", WATCH, str(left), *IMPORTED],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
+    found = json.loads(left.read_text()) if left.exists() else {}
+    return Imported(done, {name: set(packages) for name, packages in found.items()})
+
+
+def test_importing_connects_prints_and_reads_nothing(imported: Imported) -> None:
+    done = imported.done
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_client_needs_celery_and_pydantic_alone() -> None:
-    code = (
-        "import sys, celery_agents.client; top = {m.split('.')[0] for m in sys.modules};"
-        "extras = {'sqlalchemy', 'alembic', 'openai', 'anthropic', 'google', 'httpx2', 'structlog',"
-        "'pydantic_settings', 'tenacity', 'pyarrow', 'app', 'agents', 'tasks'};"
-        "print(sorted(top & extras))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+def test_the_client_needs_celery_and_pydantic_alone(imported: Imported) -> None:
+    assert imported.packages["celery_agents.client"] & EXTRAS == set()
 
 
-def test_agents_know_no_sdk_before_one_is_used() -> None:
-    code = "import sys, tasks; print(sorted({'openai', 'anthropic', 'httpx2'} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+def test_agents_know_no_sdk_before_one_is_used(imported: Imported) -> None:
+    assert imported.packages["tasks"] & SDKS == set()

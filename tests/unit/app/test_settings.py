@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,9 @@ from app.settings import Settings, read_settings
 from celery_agents.errors import ConfigurationError
 from celery_agents.sealing import key_id
 from deploy.local.state import ROOT
+from tests.support import forks
 from tests.support.fernet import fernet_key
+from tests.support.service import CHECKOUT
 
 
 @pytest.fixture(autouse=True)
@@ -191,11 +191,8 @@ def test_settings_and_keys_of_agents_are_not_warned_of(
 
 
 def test_commands_say_so_without_a_traceback() -> None:
-    env = {**os.environ, "AGENTS_LEASE_S": "soon"}
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "app", "report"],
-        cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    env = CHECKOUT.environment({"AGENTS_LEASE_S": "soon"})
+    done = forks.run(CHECKOUT.celery("-A", "app", "report"), env, ROOT, 60)
     assert done.returncode == 1
     told = "AGENTS_LEASE_S cannot be read: it has to be a number, and not 'soon'."
     assert done.stderr.strip() == f"configuration: {told}"

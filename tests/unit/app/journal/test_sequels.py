@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,6 @@ from app.journal.writing.connection import Held
 from celery_agents import names
 from celery_agents.contracts.outcome import State
 from celery_agents.sealing import Seals
-from deploy.local.state import ROOT
 from tests.support.fernet import fernet_key
 from tests.unit.app.journal.support import DONE, SOON, World, claimed, member, step
 
@@ -278,10 +276,10 @@ def dies(url: str, statements: int) -> None:
 
 @pytest.mark.parametrize("statements", [1, 2, 3])
 def test_killed_amid_its_statements_it_has_written_nothing(world: World, statements: int) -> None:
-    code = f"from {__name__} import dies; dies({world.url!r}, {statements})"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    process = multiprocessing.get_context("fork").Process(target=dies, args=(world.url, statements))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     a = world.row(derived_id(FLOW, "a"))
     nothing_of_it(world, a)
     # Whoever takes it over ends it as any member, and the flow goes on by that.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from typing import Any
+import multiprocessing
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 
 import pytest
 
@@ -130,18 +130,11 @@ def test_known_secrets_go_on_while_the_journal_is_away(memos: KeptMemos) -> None
     asyncio.run(scene())
 
 
-PROCESS = """
-import asyncio, sys
-from api.mcp.sealing.secrets import SharedSecrets
-from app.journal.schema.engine import connect
-from app.journal.stores.memos import Memos
-async def at_once(work, *args):
-    return work(*args)
-memos = Memos(connect(sys.argv[1]))
-print("r", end="", flush=True)
-sys.stdin.read(1)
-print(asyncio.run(SharedSecrets(memos, at_once).seal("x")))
-"""
+def seals(url: str, begin: Barrier, told: SimpleQueue[str]) -> None:
+    """Seal as one of several processes that begin at once."""
+    memos = Memos(connect(url))
+    begin.wait()
+    told.put(asyncio.run(SharedSecrets(memos, at_once).seal("x")))
 
 
 @pytest.mark.parametrize("of", ["sqlite_journal_url", "postgres_journal_url"])
@@ -149,21 +142,18 @@ def test_processes_that_begin_at_once_make_one_secret(
     request: pytest.FixtureRequest, of: str
 ) -> None:
     url = request.getfixturevalue(of)
-    argv = [sys.executable, "-c", PROCESS, url]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(argv, **pipes) for _ in range(3)]
+    fork = multiprocessing.get_context("fork")
+    begin, told = fork.Barrier(3), fork.SimpleQueue()
+    processes = [fork.Process(target=seals, args=(url, begin, told)) for _ in range(3)]
     for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.read(1) == "r"
+        process.start()
     for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("x")
-        process.stdin.flush()
-    seals = {process.communicate()[0] for process in processes}
-    assert len(seals) == 1
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 3
+    made_by_them = {told.get() for _ in processes}
     engine = connect(url)
     try:
         made = SharedSecrets(Memos(engine), at_once)
-        assert {asyncio.run(made.seal("x"))} == {seal.strip() for seal in seals}
+        assert {asyncio.run(made.seal("x"))} == made_by_them
     finally:
         engine.dispose()

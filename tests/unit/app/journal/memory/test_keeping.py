@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -237,6 +238,7 @@ def test_fifty_writers_never_exceed_the_capacity(world: World) -> None:
             with world.engine.connect() as c:
                 rows = select(func.sum(MemoryRow.tokens)).where(MemoryRow.state == "live")
                 seen.append(c.execute(rows).scalar() or 0)
+            time.sleep(0.002)
 
     def write(n: int) -> None:
         for m in range(4):

@@ -16,6 +16,7 @@ from app.journal.memory import recall, weighing
 from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm
 from celery_agents.errors import UnreadableValueError
 from celery_agents.sealing import key_id, seals_of
+from tests.support.drawn import costly
 from tests.support.fernet import fernet_key
 from tests.unit.app.journal.memory.test_keeping import asked, everything, learn, new, told
 from tests.unit.app.journal.support import World, before, claimed, expand, plan, step
@@ -157,9 +158,9 @@ def test_pages_have_all(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_spaces_are_apart_whatever_is_done(world: World, journal: Journal) -> None:
-    """Ids of other spaces are given to each verb; 200 spaces of 20 tenants, against a model."""
-    chance = random.Random(11)
-    spaces = [(f"t{n % 20}", f"s{n // 20}") for n in range(200)]
+    """Ids of other spaces are given to each verb; the spaces of 20 tenants, against a model."""
+    chance, count = random.Random(11), costly(200, part=3)
+    spaces = [(f"t{n % 20}", f"s{n // 20}") for n in range(count)]
     known: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     ids: list[str] = []
 
@@ -176,9 +177,9 @@ def test_spaces_are_apart_whatever_is_done(world: World, journal: Journal) -> No
         known[place][made.id] = made.text
         ids.append(made.id)
 
-    for n in range(260):
-        place = spaces[n] if n < 200 else chance.choice(spaces)
-        if n < 200 or chance.random() < 0.6:
+    for n in range(count + 60):
+        place = spaces[n] if n < count else chance.choice(spaces)
+        if n < count or chance.random() < 0.6:
             write(place, n)
         else:
             some = chance.sample(ids, 3)

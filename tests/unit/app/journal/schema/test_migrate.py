@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import base64
+import multiprocessing
 import struct
-import subprocess
-import sys
 import threading
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -176,15 +176,21 @@ def test_two_workers_that_start_at_once_make_one_schema(tmp_path: Path) -> None:
 
 
 def test_two_processes_too(tmp_path: Path) -> None:
-    code = (
-        "import sys; from app.journal.schema import migrate; from app.journal.schema.engine import "
-        "connect;"
-        "migrate.ensure_schema(connect(sys.argv[1]))"
-    )
+    fork = multiprocessing.get_context("fork")
+
+    def ensure(url: str, begin: Barrier) -> None:
+        engine = connect(url)
+        begin.wait()
+        migrate.ensure_schema(engine)
+
     for n in range(2):
-        argv = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/{n}.db"]
-        children = [subprocess.Popen(argv) for _ in range(2)]
-        assert [child.wait(60) for child in children] == [0, 0]
+        args = (f"sqlite:///{tmp_path}/{n}.db", fork.Barrier(2))
+        children = [fork.Process(target=ensure, args=args) for _ in range(2)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(60)
+        assert [child.exitcode for child in children] == [0, 0]
 
 
 def test_rows_from_before_tenants_are_nobodys(empty: Engine) -> None:

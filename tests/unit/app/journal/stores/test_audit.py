@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import multiprocessing
 import threading
 import time
 import warnings
 from collections.abc import Iterator
 from functools import partial
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -317,40 +317,36 @@ def test_a_file_of_ends_that_is_gone_is_told(filled: AuditLog, tmp_path: Path) -
     assert found(filled) == [("unanchored", 1, ENTRIES)]
 
 
-PROCESS = """
-import sys, threading
-from app.journal.schema.engine import connect
-from app.journal.stores.audit import AuditLog
-from app.journal.tables.audit import Act
-from pathlib import Path
-from typing import Any
-url, anchor, name = sys.argv[1:]
-log = AuditLog(connect(url), Path(anchor))
-log.end()
-print("r", end="", flush=True)
-sys.stdin.read(1)
-def work(n):
-    for k in range(25):
-        log.write([Act(name, "run.create", f"r{n}-{k}-{i}") for i in range(50)])
-threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
-[t.start() for t in threads]; [t.join() for t in threads]
-log.close()
-"""
+def writes(url: str, anchor: Path, name: str, begin: Barrier) -> None:
+    """Write as one of several processes that begin at once."""
+    log = AuditLog(connect(url), anchor)
+    log.end()
+    begin.wait()
+
+    def work(n: int) -> None:
+        for k in range(25):
+            log.write([Act(name, "run.create", f"r{n}-{k}-{i}") for i in range(50)])
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.close()
 
 
 def test_four_processes_make_one_chain(log: AuditLog, journal_url: str, tmp_path: Path) -> None:
-    argv = [sys.executable, "-c", PROCESS, journal_url, str(tmp_path / "anchor")]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    processes = [subprocess.Popen([*argv, f"p{n}"], **pipes) for n in range(4)]
+    fork = multiprocessing.get_context("fork")
+    begin = fork.Barrier(5)
+    about = [(journal_url, tmp_path / "anchor", f"p{n}", begin) for n in range(4)]
+    processes = [fork.Process(target=writes, args=args) for args in about]
     for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.read(1) == b"r"
+        process.start()
+    begin.wait(60)
     began = time.monotonic()
     for process in processes:
-        assert process.stdin is not None
-        process.stdin.write(b"x")
-        process.stdin.close()
-    assert [process.wait(timeout=120) for process in processes] == [0] * 4
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * 4
     took_s = time.monotonic() - began
     end = log.end()
     assert end is not None
