@@ -26,17 +26,30 @@ gc.disable()
 
 # A busy machine is no error; what fails is shown once and does not depend on the day.
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
-settings.register_profile(drawn.FULL, settings.get_profile("tests"))
 settings.load_profile("tests")
 
 # Where pytest makes the folders of tests, unless somebody has said where.
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch()))
 
 engines.share()
-forks.nursery = forks.Nursery()
+forks.nursery = forks.nursery or forks.Nursery()  # a nested run has the one of the outer run
 forking.know_redis()
 if SERVICE is not CHECKOUT:
     forks.nursery.know(SERVICE.python, forks.Wheel(SERVICE.folder, SERVICE.app))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Know the option."""
+    parser.addoption(
+        "--full",
+        action="store_true",
+        help="run all examples, rows and rounds, and both databases where one is enough by default",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Know how much is to run before the first file of tests is imported."""
+    drawn.full = config.option.full
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -30,7 +30,7 @@ from tests.support.drawn import costly
 from tests.support.fernet import fernet_key
 from tests.support.service import APP
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 MODULES = {"AGENTS_MODULES": json.dumps(["tests.support.agents", "tests.support.acting"])}
 

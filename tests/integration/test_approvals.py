@@ -14,7 +14,7 @@ from celery_agents.errors import DeadlineExceededError
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, PREFORK, SOON_S, Location, Stack, eventually, lines
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 PROVIDERS = {"openai": "/v1", "anthropic": "", "google": ""}
 TWO_AND_ONE = Does(
@@ -94,6 +94,7 @@ def test_people_decide_on_each_call_of_a_reply(
     assert outcome.attempts == 1  # to wait for people is none
 
 
+@pytest.mark.databases("postgres")
 @pytest.mark.parametrize("dies", ["before", "in", "after"])
 def test_an_effect_happens_once_wherever_its_worker_dies(
     bank: Stack, model: ModelServer, tmp_path: Path, dies: str
@@ -123,7 +124,7 @@ def test_an_effect_happens_once_wherever_its_worker_dies(
     assert ("1" in done) is (dies != "in")
 
 
-@pytest.mark.databases("sqlite")  # what the journal does in it, those above show on both
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize("dies", ["nowhere", "before", "in", "after"])
 def test_so_it_is_where_each_step_has_a_process(
     bank: Stack, model: ModelServer, tmp_path: Path, dies: str

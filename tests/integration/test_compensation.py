@@ -28,7 +28,7 @@ from tests.integration.harness import (
     lines,
 )
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 TRIP = ["hotel", "flight", "car"]
 SAGAS = {"AGENTS_MODULES": '["tests.support.sagas"]'}

@@ -12,7 +12,7 @@ import pytest
 from celery_agents.errors import LimitReachedError
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, lines
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("postgres")
 
 MANY = ["--concurrency", "1000", *COROUTINES[2:]]
 

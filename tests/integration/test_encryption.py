@@ -28,7 +28,7 @@ from tests.integration.harness import FAST, SOON_S, Location, Stack, celery, eve
 from tests.support.api import Asked, in_process, made_key, settings
 from tests.support.fernet import fernet_key
 from tests.support.nested import run_tests
-from tests.support.postgres import binaries
+from tests.support.postgres import ENVIRONMENT, Databases, binaries
 from tests.support.receiver import SECRET as HOOK_SECRET
 from tests.support.receiver import receiving
 from tests.support.service import APP
@@ -390,12 +390,10 @@ PART = (
     "test_api.py::test_each_verb",
     "test_api.py::test_a_key_is_one_run",
     "test_api.py::test_a_wish_is_answered",
-    "test_approvals.py::test_people_decide_on_each_call_of_a_reply[sqlite-openai]",
     "test_approvals.py::test_people_decide_on_each_call_of_a_reply[postgres-anthropic]",
     "test_caches.py::test_the_same_question_is_paid_once",
     "test_caches.py::test_a_similar_question_has_the_same_answer",
     "test_compensation.py::test_what_was_done_is_undone_in_reverse_order[sqlite-prefork]",
-    "test_compensation.py::test_what_was_done_is_undone_in_reverse_order[postgres-coroutines]",
     "test_deadletters.py::TestUnknownTask::test_requeued_after_its_repair",
     "test_openai.py::test_a_response",
     "test_sessions.py::test_questions_of_a_session_remember_each_other",
@@ -408,7 +406,8 @@ PART = (
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_part_of_the_tests_with_keys() -> None:
+def test_a_part_of_the_tests_with_keys(postgres: Databases) -> None:
     """As ``AGENTS_FERNET_KEYS=… ./run test`` runs them: clients, workers, commands, the API."""
-    code, said = run_tests(*(f"tests/integration/{tests}" for tests in PART), env={KEYS: OLD})
+    env = {KEYS: OLD, ENVIRONMENT: postgres.admin.render_as_string(hide_password=False)}
+    code, said = run_tests(*(f"tests/integration/{tests}" for tests in PART), env=env)
     assert code == 0, said[-5_000:]

@@ -20,7 +20,7 @@ from tests.support.drawn import costly
 from tests.support.folding import TABLE
 from tests.support.service import APP
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 #: Events of a stream before each kill.
 EACH = costly(25, part=3)

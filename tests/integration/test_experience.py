@@ -16,7 +16,7 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Location, Stack, celery
 from tests.support.service import APP
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 CONFIG = """
 [memory.lessons]

@@ -178,6 +178,7 @@ class TestStoppedWorker:
         assert fast.counts() == 3
 
 
+@pytest.mark.databases("one")
 class TestLostMessages:
     def test_never_arrived(self, fast: Stack) -> None:
         run = fast.client.ask("shout", "intake")
@@ -253,6 +254,7 @@ class TestLostMessages:
             stack.close()
 
 
+@pytest.mark.databases("one")
 class TestCelerysOwnWays:
     """What users of Celery do to messages holds for rows too."""
 

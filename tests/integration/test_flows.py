@@ -16,7 +16,7 @@ from celery_agents.client.control import acting_as
 from celery_agents.errors import InvalidPayloadError, NotAllowedError, StreamConflictError
 from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 #: One that is frozen stays so for longer, where there is time for that: ``FROZEN_S=60``.
 FROZEN_S = float(os.environ.get("FROZEN_S", "0"))

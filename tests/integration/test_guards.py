@@ -14,7 +14,7 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack
 from tests.integration.test_canaries import _columns
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 CONFIG = """
 [agents.gpt]

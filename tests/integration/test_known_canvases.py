@@ -17,7 +17,7 @@ from celery_agents.errors import AgentFailedError
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
 from tests.integration.test_flows import MODULES
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("sqlite")
 
 #: Makes a step of a name, which takes nothing; one that begins with ``fails`` does.
 Make = Callable[[str], Any]

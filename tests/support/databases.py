@@ -1,13 +1,16 @@
 """Which database the journal of a file's tests is in: the rule, and the fixtures that follow it.
 
 SQLite and PostgreSQL differ in what the journal's own statements do: in locks, in what transactions
-see of each other, in what outlives a kill, in the types of values. A file whose subject is there is
-run on ``both``: how steps are claimed, joined, woken, recovered, counted, billed, remembered and
-cleaned; and how it goes on after a kill. What stands before the journal or beside it (HTTP,
+see of each other, in what outlives a kill, in the types of values. What a statement does is shown
+on either beside its code (tests/unit/app/journal). A file whose subject is how they go together is
+run on ``both``: how steps are claimed, joined, woken and recovered, and how they go on after a
+kill. What is made of that (flows, actors, approvals, undoing) has both in its file, and each of its
+tests has ``one``, which the test's name decides. What stands before the journal or beside it (HTTP,
 commands, pages, protocols, SDKs, tools, traces) reads and writes by the same functions on either:
 such a file names ``sqlite`` or ``postgres``, so that each has a share of them that does not change.
-``./run test --both`` has those of its tests run on the other one as well that ask for ``database``,
-themselves or by a fixture. Those that have a database's own fixture (``sqlite_journal_url``,
+
+``./run test --full`` has all tests run on both that ask for ``database``, themselves or by a
+fixture. Those that have a database's own fixture (``sqlite_journal_url``,
 ``postgres_journal_url``), or the stacks ``stack`` and ``fast``, which are on SQLite, run there
 alone. ``none``: they have no journal, or one of their own making.
 
@@ -21,31 +24,34 @@ run is no parameter of it: nothing is skipped.
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import pytest
 
 DATABASES = ("sqlite", "postgres")
-#: What files say, and on which of the databases their tests run by default.
-KINDS = {"both": DATABASES, "sqlite": ("sqlite",), "postgres": ("postgres",), "none": ()}
+#: What files say, and on which of the databases their tests run by default, or on one of which.
+KINDS = {
+    "both": DATABASES,
+    "one": DATABASES,
+    "sqlite": ("sqlite",),
+    "postgres": ("postgres",),
+    "none": (),
+}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Know the option."""
-    parser.addoption(
-        "--both",
-        action="store_true",
-        help="run tests on both databases where one is enough by default",
-    )
-
-
-def chosen(kind: str, *, both: bool) -> tuple[str, ...]:
-    """Return the databases on which tests of a kind run.
+def chosen(kind: str, test: str, *, full: bool) -> tuple[str, ...]:
+    """Return the databases on which a test runs.
 
     Args:
         kind: one of :data:`KINDS`.
-        both: all that have a journal run on either.
+        test: its name.
+        full: all that have a journal run on either.
     """
-    one = KINDS[kind]
-    return DATABASES if one and both else one
+    if full and KINDS[kind]:
+        return DATABASES
+    if kind == "one":
+        return (DATABASES[crc32(test.encode()) % len(DATABASES)],)
+    return KINDS[kind]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -57,7 +63,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("databases")
-    databases = chosen(marker.args[0], both=metafunc.config.option.both) if marker else ()
+    kind = marker.args[0] if marker else "none"
+    databases = chosen(kind, metafunc.definition.name, full=metafunc.config.option.full)
     if not databases:
         raise pytest.UsageError(f"{metafunc.definition.nodeid} names no database: {__name__}")
     marks = {"sqlite": [], "postgres": [pytest.mark.postgres]}

@@ -1,22 +1,26 @@
-"""How many examples Hypothesis draws where each is costly, and how many of a table are taken."""
+"""What ``./run test --full`` runs all of, and the suite a part: examples, rows, rounds.
+
+What the suite leaves out is more of what it has in it. Modules ask for it as they are imported, so
+it is there before the first test is collected (tests/conftest.py).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TypeVar
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-#: ``./run test --hypothesis-profile=full PATHS`` draws all of them.
-FULL = "full"
+#: Whether all of it runs; pytest's option says so.
+full = False
 _PART = 5
 T = TypeVar("T")
 
 
 def is_full() -> bool:
-    """Return whether all of them are drawn."""
-    return settings.get_current_profile_name() == FULL
+    """Return whether all of it runs."""
+    return full
 
 
 def costly(examples: int, *, part: int = _PART) -> int:

@@ -76,14 +76,15 @@ def test_each_file_says_which_it_is(path: Path) -> None:
     (kind,) = said(path)
     assert kind in KINDS
     if path.name not in OWN:
-        assert follows(path) or kind != "both", "no test of it would run on both"
+        assert follows(path) or kind not in {"both", "one"}, "no test of it would run on them"
         assert not follows(path) or kind != "none"
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.name not in OWN], ids=lambda p: p.name)
 def test_none_has_parameters_of_its_own_for_it(path: Path) -> None:
     told = [ast.unparse(decorator) for f in functions(path) for decorator in f.decorator_list]
-    assert [text for text in told if "'postgres'" in text] == []
+    marks = {f"pytest.mark.databases({kind!r})" for kind in KINDS}
+    assert [text for text in told if "'postgres'" in text and text not in marks] == []
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -99,7 +100,7 @@ def test_each_database_has_its_share() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "both", "runs_on"),
+    ("kind", "full", "runs_on"),
     [
         ("both", False, ["sqlite", "postgres"]),
         ("both", True, ["sqlite", "postgres"]),
@@ -107,15 +108,26 @@ def test_each_database_has_its_share() -> None:
         ("sqlite", True, ["sqlite", "postgres"]),
         ("postgres", False, ["postgres"]),
         ("postgres", True, ["sqlite", "postgres"]),
+        ("one", True, ["sqlite", "postgres"]),
         ("none", True, []),
     ],
 )
-def test_which_are_chosen(kind: str, both: bool, runs_on: list[str]) -> None:
-    assert list(chosen(kind, both=both)) == runs_on
+def test_which_are_chosen(kind: str, full: bool, runs_on: list[str]) -> None:
+    assert list(chosen(kind, "test_x", full=full)) == runs_on
+
+
+def test_which_one_it_is_does_not_change_and_either_has_a_share() -> None:
+    ones = [chosen("one", f"test_{n}", full=False) for n in range(100)]
+    assert ones == [chosen("one", f"test_{n}", full=False) for n in range(100)]
+    assert {len(one) for one in ones} == {1}
+    assert 25 < ones.count(("sqlite",)) < 75
 
 
 def test_a_test_whose_file_says_nothing_is_refused() -> None:
-    definition = SimpleNamespace(nodeid="test_x.py::test_x", get_closest_marker=lambda _: None)
-    metafunc: Any = SimpleNamespace(fixturenames=["database"], definition=definition)
+    definition = SimpleNamespace(
+        name="test_x", nodeid="test_x.py::test_x", get_closest_marker=lambda _: None
+    )
+    config = SimpleNamespace(option=SimpleNamespace(full=False))
+    metafunc: Any = SimpleNamespace(fixturenames=["database"], definition=definition, config=config)
     with pytest.raises(pytest.UsageError, match=r"test_x\.py::test_x names no database"):
         pytest_generate_tests(metafunc)

@@ -114,12 +114,12 @@ def test_files_of_tests_run_at_once_but_not_those_that_are_named(ready: Checkout
     assert ready.run("test", "tests/unit").stdout.endswith("args=-m pytest tests/unit\n")
 
 
-def test_all_of_them_run_on_both_databases(ready: Checkout) -> None:
-    assert ready.run("test", "--both").stdout.endswith(
-        "args=-m pytest --at-once 5 --ahead tests/unit/test_checks.py --both\n"
+def test_all_of_it_runs_by_the_same_command(ready: Checkout) -> None:
+    assert ready.run("test", "--full").stdout.endswith(
+        "args=-m pytest --at-once 5 --ahead tests/unit/test_checks.py --full\n"
     )
-    given = ready.run("test", "--both", "tests/integration").stdout
-    assert given.endswith("args=-m pytest --both tests/integration\n")
+    given = ready.run("test", "--full", "tests/integration").stdout
+    assert given.endswith("args=-m pytest --full tests/integration\n")
 
 
 @pytest.mark.parametrize(
