@@ -37,7 +37,7 @@ CENT = 10**7
 #: First words of lines that tell of something else than an act.
 BEGAN = "began"
 #: Of notes, so that their spaces are full before long.
-LENGTH = ", and so on" * 20
+LENGTH = ", and so on" * 40
 #: Names the file; each worker of a stand has it in its environment.
 CALLS_FILE = "CHAOS_CALLS_FILE"
 

@@ -12,13 +12,12 @@ import pytest
 from tests.chaos import scenarios
 from tests.chaos.scenario import SCENARIOS, Result, run_scenario
 from tests.chaos.stand import Options
+from tests.support.drawn import costly, is_full
 
 assert scenarios  # imported for what it registers
 
-BRIEF = Options(steps=180, kills=4, wipes=1, seed=1, brief=True)
-ELSEWHERE = Options(
-    steps=140, kills=4, wipes=1, seed=1, brief=True, journal="postgres", pool="prefork"
-)
+BRIEF = Options(steps=costly(600), kills=8 if is_full() else 3, wipes=1, seed=1, brief=True)
+ELSEWHERE = replace(BRIEF, journal="postgres", pool="prefork")
 #: What is run: every scenario with threads on SQLite, the main one also with processes on Postgres,
 #: that of memories, whose statements differ there, too.
 CASES = {

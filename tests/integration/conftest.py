@@ -18,7 +18,6 @@ from celery_agents import Client, names
 from tests.fakes import model_server
 from tests.fakes.model_server import ModelServer
 from tests.integration.harness import FAST, Location, Stack, watching
-from tests.support.conformance import NODE, SUITE
 from tests.support.fixtures import _broker_at
 from tests.support.ports import free_port
 from tests.support.postgres import Databases
@@ -276,18 +275,3 @@ def small_disk() -> Iterator[Path]:
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
     place.rmdir()
-
-
-@pytest.fixture(scope="session")
-def mcp_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the conformance suite of MCP is installed, with its Node."""
-    if shutil.which("npm") is None:
-        pytest.skip("there is no Node on this machine: apt-get install nodejs npm")
-    folder = tmp_path_factory.mktemp("suite")
-    command = ["npm", "install", "--no-audit", "--no-fund", SUITE, NODE]
-    done = subprocess.run(
-        command, check=False, cwd=folder, capture_output=True, text=True, timeout=240
-    )
-    if done.returncode:
-        pytest.skip(f"npm gets no suite: {done.stderr[-200:]}")
-    return folder

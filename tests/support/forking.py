@@ -66,6 +66,7 @@ PRELOADED = {
     "api.mcp": ("api.mcp.serving", "api.mcp.server", "mcp.server.stdio"),
     "tests.chaos.people": ("celery_agents",),
     "tests.chaos.racer": ("app.journal", "agents.patterns"),
+    "tests.chaos.subscriber": ("celery_agents",),
 }
 #: What a worker imports when it first asks models.
 SDKS = (

@@ -52,6 +52,7 @@ _COMMANDS = {
     ("-P", "-m", "api.mcp"): "api.mcp",
     ("-m", "tests.chaos.people"): "tests.chaos.people",
     ("-m", "tests.chaos.racer"): "tests.chaos.racer",
+    ("-m", "tests.chaos.subscriber"): "tests.chaos.subscriber",
 }
 
 

@@ -26,7 +26,7 @@ _TOLD_S = 120.0
 @scenario("actors")
 def actors(stand: Stand) -> Numbers:
     """Each message of each key is applied once, in its order, by one at a time."""
-    keys, messages = stand.size(1_000, 40), stand.size(100, 6)
+    keys, messages = stand.size(1_000, 20), stand.size(100, 6)
     faults = ["kill"] * stand.size(6, 2) + ["freeze"] * stand.size(4, 2)
     stand.rng.shuffle(faults)
     told = [("Tally", f"k{k}", "add", number) for number in range(messages) for k in range(keys)]

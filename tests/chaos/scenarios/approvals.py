@@ -108,7 +108,7 @@ def approvals(stand: Stand) -> Numbers:
     done = Counter[str]()
     faults = ["kill"] * stand.options.kills + ["wipe"] * stand.options.wipes
     stand.rng.shuffle(faults)
-    wanted = stand.size(300, 16)
+    wanted = stand.size(300, 10)
     try:
         with _working(stand, cashier) as workers, _people(stand):
             for n, fault in enumerate(faults, 1):

@@ -42,7 +42,7 @@ def beats(stand: Stand) -> Numbers:
             eventually(lambda: len(turns_of) == len(SCHEDULES), "the first turns")
             began = time.monotonic()
             every_s = stand.size(10, 5)
-            for n in range(1, stand.size(60, 20) // every_s + 1):
+            for n in range(1, stand.size(60, 10) // every_s + 1):
                 time.sleep(max(0.0, began + n * every_s - time.monotonic()))
                 _kill_after_a_tick(both)
                 kills += 1

@@ -32,7 +32,7 @@ Key = tuple[str, int, int]
 @scenario("budget")
 def budget(stand: Stand) -> Numbers:
     """Twice as many calls of a cent as there are cents, SIGKILLs among the workers, FLUSHALLs."""
-    calls, kills, wipes = (stand.size(*n) for n in ((2000, 150), (20, 3), (3, 1)))
+    calls, kills, wipes = (stand.size(*n) for n in ((2000, 100), (20, 2), (3, 1)))
     cents = calls // 2
     config = stand.stack.directory / "agents.toml"
     config.write_text(_CONFIG.format(usd=cents / 100))

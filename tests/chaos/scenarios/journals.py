@@ -30,7 +30,7 @@ def postgres_restarted(stand: Stand) -> Numbers:
     """Restarted in order, then killed with all its backends, each time with work under way."""
     assert stand.postgres is not None
     stand.workers(2, slots=4)
-    runs = ask(stand, stand.size(150, 60))
+    runs = ask(stand, stand.size(150, 30))
     under_way(stand)
     stand.postgres.restart()
     time.sleep(1)
@@ -47,7 +47,7 @@ def postgres_cut(stand: Stand) -> Numbers:
     """Every connection to the journal is ended, again and again."""
     assert stand.postgres is not None
     stand.workers(2, slots=4)
-    runs = ask(stand, stand.size(150, 60))
+    runs = ask(stand, stand.size(150, 30))
     under_way(stand)
     name = make_url(stand.stack.database_url).database
     cut = 0

@@ -26,12 +26,12 @@ STEPS = 10
 def flows(stand: Stand) -> Numbers:
     """Faults come evenly over the work: each flow ends once, as if nothing had been."""
     workers = stand.workers(2)
-    faults = ["kill"] * stand.size(20, 4) + ["wipe"] * stand.size(3, 1)
+    faults = ["kill"] * stand.size(20, 3) + ["wipe"] * stand.size(3, 1)
     stand.rng.shuffle(faults)
     done, given = Counter[str](), {"retry": PATIENT.model_dump(mode="json")}
     began, sent_again = time.monotonic(), 0
     with kept_running(workers):
-        count = stand.size(300, 24)
+        count = stand.size(300, 12)
         start = partial(stand.client.start, "journeys", retry=PATIENT)
         runs = [start(given | {"n": n}) for n in range(count)]
         for place, fault in enumerate(faults, 1):

@@ -39,10 +39,10 @@ def memory(stand: Stand) -> Numbers:
     config = stand.stack.directory / "agents.toml"
     config.write_text(_CONFIG)
     stand.stack.env |= {"AGENTS_CONFIG": str(config)}
-    faults = ["kill"] * stand.size(40, 3) + ["wipe"] * stand.size(3, 1)
+    faults = ["kill"] * stand.size(40, 2) + ["wipe"] * stand.size(3, 1)
     stand.rng.shuffle(faults)
     workers, done, began = stand.workers(WORKERS), Counter[str](), time.monotonic()
-    steps = stand.size(2_000, 120)
+    steps = stand.size(2_000, 60)
     with kept_running(workers):
         runs, right = _asked(stand, steps)
         for place, fault in enumerate(faults, 1):

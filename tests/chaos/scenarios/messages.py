@@ -26,10 +26,8 @@ REDELIVERIES = 100
 STOLEN_FOR_S = 4.0
 #: Malformed messages that are pushed at once, with one that is not.
 BATCH = 200
-DYING = """
-from tests.support import killed_at_take
-killed_at_take.install()
-"""
+#: What its workers import.
+DYING = '["tests.chaos.agents", "tests.chaos.dying"]'
 
 
 @scenario("gap", settings={**FAST, "AGENTS_VISIBILITY_TIMEOUT_S": "3"})
@@ -37,8 +35,8 @@ def gap(stand: Stand) -> Numbers:
     """Workers die when Redis has just given them a message. A plain producer's has no record."""
     deaths = stand.stack.directory / "deaths"
     deaths.mkdir()
-    times = stand.size(20, 5)
-    env = stand.patched("dying", DYING) | {DIRECTORY: str(deaths), TIMES: str(times)}
+    times = stand.size(20, 3)
+    env = {"AGENTS_MODULES": DYING, DIRECTORY: str(deaths), TIMES: str(times)}
     workers = stand.workers(2, slots=4, env=env)
     with Celery(broker=stand.stack.redis_url) as plain, kept_running(workers):
         options = {"agent": "calls", "retry": PATIENT.model_dump(mode="json")}

@@ -17,11 +17,11 @@ from tests.chaos.stand import PATIENT, Stand, kept_running
 def undone(stand: Stand) -> Numbers:
     """Workers are killed while runs fail and are undone: each step once, the last first."""
     workers = stand.workers(2, slots=4)
-    kills = stand.size(10, 3)
+    kills = stand.size(10, 2)
     with kept_running(workers):
         runs = [
             stand.client.gather(["keeps", "keeps", "refuses"], n, at_least=3, retry=PATIENT)
-            for n in range(stand.size(60, 20))
+            for n in range(stand.size(60, 12))
         ]
         for _ in range(kills):
             time.sleep(stand.rng.uniform(0.2, 0.8))

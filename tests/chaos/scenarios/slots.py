@@ -114,7 +114,7 @@ def slots(stand: Stand) -> Numbers:
     config = stand.stack.directory / "agents.toml"
     config.write_text(_CONFIG.format(url=service.url, at_once=AT_ONCE))
     stand.stack.env |= {"AGENTS_CONFIG": str(config)}
-    steps, kills = stand.size(500, 150), stand.size(10, 3)
+    steps, kills = stand.size(500, 80), stand.size(10, 2)
     workers = stand.workers(WORKERS)
     runs = stand.client.ask.many("service", list(range(steps)), retry=PATIENT)
     with kept_running(workers):

@@ -72,7 +72,7 @@ def followers(stand: Stand) -> Numbers:
 @scenario("topics")
 def topics(stand: Stand) -> Numbers:
     """A subscriber is killed amid messages, and comes back: none is lost, the urgent come first."""
-    count, kills = stand.size(10_000, 600), stand.size(10, 3)
+    count, kills = stand.size(10_000, 300), stand.size(10, 3)
     workers, began = stand.workers(2), time.monotonic()
     file, faults = stand.stack.directory / "heard", Counter[str]()
     with kept_running(workers):

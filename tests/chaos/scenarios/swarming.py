@@ -19,8 +19,8 @@ MEMBERS = 50
 @scenario("swarm")
 def swarm(stand: Stand) -> Numbers:
     """Fifty members share a thousand units: each has one step, which ends once."""
-    count, done = stand.size(1_000, 200), Counter[str]()
-    faults = ["kill"] * stand.size(10, 3) + ["wipe"]
+    count, done = stand.size(1_000, 100), Counter[str]()
+    faults = ["kill"] * stand.size(10, 2) + ["wipe"]
     stand.rng.shuffle(faults)
     workers, began = stand.workers(2, slots=stand.size(64, 16)), time.monotonic()
     members = {f"m{n}": "hears" for n in range(MEMBERS)}

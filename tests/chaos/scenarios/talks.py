@@ -28,7 +28,8 @@ _WAIT_S = 300.0
 def session(stand: Stand) -> Numbers:
     """Writers ask in turn; whatever is killed, each exchange stands whole in its own place."""
     workers = stand.workers(3)
-    writers, kills = stand.size(50, 8), stand.options.kills
+    kills = stand.options.kills
+    writers = stand.size(50, 2 * kills)
     began = time.monotonic()
     with kept_running(workers), ThreadPoolExecutor(writers) as pool:
         writing = [pool.submit(_write, stand, n) for n in range(writers)]

@@ -34,7 +34,7 @@ def waiting(stand: Stand) -> Numbers:
     cashier = Cashier()
     books = stand.stack.directory / "books"
     stand.stack.env[BOOKS] = str(books)
-    count = stand.size(1000, 30)
+    count = stand.size(1000, 12)
     with offered(stand, cashier, cashier=["tests.chaos.bank:pays"]):
         worker = stand.worker(slots=SLOTS)
         began = time.monotonic()

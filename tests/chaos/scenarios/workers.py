@@ -35,7 +35,7 @@ def memory_hog(stand: Stand) -> Numbers:
     """A step that takes all memory each time ends dead; its neighbours do not."""
     worker = stand.worker(slots=4)
     with kept_running([worker]), _memory_killer(worker) as killed:
-        neighbours = ask(stand, 20)
+        neighbours = ask(stand, stand.size(20, 8))
         policy = RetryPolicy(max_attempts=ATTEMPTS, base_delay_s=0.1)
         hog = stand.client.ask("hogs", 400, retry=policy)
         stand.wait_ended([*neighbours, hog], again=False)
@@ -73,9 +73,9 @@ def clock_off(stand: Stand) -> Numbers:
     wrong = stand.worker(slots=4, env=shifted, ready=False)
     stand.worker(slots=4)
     wrong.wait_ready()
-    began = time.monotonic()
-    runs = ask(stand, 40)
-    stumbling = stand.client.ask.many("stumbles", range(40), retry=PATIENT)
+    began, count = time.monotonic(), stand.size(40, 16)
+    runs = ask(stand, count)
+    stumbling = stand.client.ask.many("stumbles", range(count), retry=PATIENT)
     long = stand.client.ask.many("holds", [5.0] * 4, retry=PATIENT)  # above the lease of 2 s
     stand.wait_ended([*runs, *stumbling, *long], again=False)
     took = time.monotonic() - began
@@ -83,7 +83,7 @@ def clock_off(stand: Stand) -> Numbers:
     assert {attempts[r.id] for r in [*runs, *long]} == {1}, "a lease ended early"
     assert {attempts[r.id] for r in stumbling} == {3}
     assert took < CLOCK_OFF_S, f"it took {took:.0f} s"
-    assert stand.values(stumbling) == [2 * (n + 1) for n in range(40)]
+    assert stand.values(stumbling) == [2 * (n + 1) for n in range(count)]
     stand.witness.check()
     shares = [w.logs().count("succeeded in") for w in (wrong, stand.stack.workers[1])]
     assert all(shares), "one of the workers did nothing"

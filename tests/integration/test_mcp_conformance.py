@@ -1,0 +1,63 @@
+"""The official conformance suite of MCP against our client and server, where there is Node."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.client_suite import figures
+from tests.support.conformance import NODE, SUITE, VERSIONS, decided, options, stood, suite
+from tests.support.drawn import is_full
+
+pytestmark = [pytest.mark.databases("none"), pytest.mark.slow, pytest.mark.timeout(1_200)]
+
+#: Checks of each version that pass, and that our client passes at the least.
+SERVER = dict(zip(VERSIONS, (84, 196), strict=True))
+CLIENT = dict(zip(VERSIONS, (298, 455), strict=True))
+#: Tokens that are bound to a key of the client (DPoP, an extension) are not asked for.
+UNKNOWN = {
+    "auth/dpop: sep-1932-client-token-request-proof",
+    "auth/dpop: sep-1932-client-dpop-auth-scheme",
+    "auth/dpop: sep-1932-client-fresh-proof",
+    "auth/dpop-nonce: sep-1932-client-token-request-proof",
+    "auth/dpop-nonce: sep-1932-client-dpop-auth-scheme",
+    "auth/dpop-nonce: sep-1932-client-fresh-proof",
+    "auth/dpop-nonce: sep-1932-client-as-nonce",
+    "auth/dpop-nonce: sep-1932-client-rs-nonce",
+}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the suite is installed, with its Node."""
+    if shutil.which("npm") is None:
+        pytest.skip("there is no Node on this machine: apt-get install nodejs npm")
+    folder = tmp_path_factory.mktemp("suite")
+    command = ["npm", "install", "--no-audit", "--no-fund", SUITE, NODE]
+    done = subprocess.run(
+        command, check=False, cwd=folder, capture_output=True, text=True, timeout=240
+    )
+    if done.returncode:
+        pytest.skip(f"npm gets no suite: {done.stderr[-200:]}")
+    return folder
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_our_client_conforms(installed: Path, version: str) -> None:
+    found = figures(version, at=installed)
+    assert set(found.failed) <= UNKNOWN
+    assert found.passed >= CLIENT[version]
+
+
+#: What holds where either of two processes may get any request holds of one, too.
+@pytest.mark.parametrize("servers", [1, 2] if is_full() else [2])
+def test_our_server_conforms(installed: Path, tmp_path: Path, servers: int) -> None:
+    """By real workers and the journal."""
+    asked = options(["--at", str(installed)])
+    with stood(tmp_path, servers) as url:
+        for version, checks in SERVER.items():
+            told = suite(asked, url, "--requirements", version)
+            assert decided(told) == (checks, 0), told
