@@ -172,14 +172,14 @@ def _exact(rows: Sequence[Sequence[Any]]) -> _Exact:
     return [[_fraction(entry) for entry in row] for row in rows]
 
 
-def _reduced(rows: _Exact) -> tuple[list[list[int]], list[int], int, Fraction]:
-    """Reduced row echelon form, the columns of its pivots, and the determinant of a square one.
+def _reduced(rows: _Exact) -> tuple[list[list[int]], list[int], int, tuple[int, int]]:
+    """Reduced row echelon form, the columns of its pivots, and a square one's determinant, as p/q.
 
     The numbers of the form have one denominator, which comes behind the columns. In whole numbers,
     each division without a rest (E. H. Bareiss, "Sylvester's Identity and Multistep
     Integer-Preserving Gaussian Elimination", 1968): fractions take ten times as long.
     """
-    below = [math.lcm(*(value.denominator for value in row)) for row in rows]
+    below = [math.lcm(*[value.denominator for value in row]) for row in rows]
     whole = [
         [value.numerator * (common // value.denominator) for value in row]
         for row, common in zip(rows, below, strict=True)
@@ -188,8 +188,10 @@ def _reduced(rows: _Exact) -> tuple[list[list[int]], list[int], int, Fraction]:
     last, sign = 1, 1
     for column in range(len(whole[0])):
         top = len(pivots)
-        place = next((n for n in range(top, len(whole)) if whole[n][column]), None)
-        if place is None:
+        place = top
+        while place < len(whole) and not whole[place][column]:
+            place += 1
+        if place == len(whole):
             continue
         if place != top:
             whole[top], whole[place] = whole[place], whole[top]
@@ -205,9 +207,8 @@ def _reduced(rows: _Exact) -> tuple[list[list[int]], list[int], int, Fraction]:
         pivots.append(column)
         if len(pivots) == len(whole):
             break
-    singular = len(pivots) < len(whole)
-    determinant = Fraction(0) if singular else Fraction(sign * last, math.prod(below))
-    return whole, pivots, last, determinant
+    determinant = sign * last if len(pivots) == len(whole) else 0
+    return whole, pivots, last, (determinant, math.prod(below))
 
 
 def _square(rows: _Exact) -> int:
@@ -252,7 +253,7 @@ def _inverse(a: _Exact, _: _Exact) -> list[list[str]]:
 
 def _determinant(a: _Exact, _: _Exact) -> str:
     _square(a)
-    return shown(_reduced(a)[3])
+    return _quotient(*_reduced(a)[3])
 
 
 _ACTIONS: dict[str, Callable[[_Exact, _Exact], Any]] = {

@@ -1,12 +1,11 @@
 """Arithmetic that a model writes, evaluated exactly where it can be, and within bounds.
 
-Not by a library: each operator is bounded here, and nothing would be left of one. Only the nodes
-of the tables are known, so no name, attribute or call of Python's own is reached.
+Not by a library: each operator is bounded here, and nothing would be left of one. Only what the
+tables have is known, so no name, attribute or call of Python's own is reached.
 """
 
 from __future__ import annotations
 
-import ast
 import math
 import operator
 import re
@@ -14,18 +13,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from math import isfinite
 from typing import Any
 
 from agents.tools.calls import ToolError
 
 #: Whole numbers are ``int``s, which are quicker than fractions by far.
 Number = int | Fraction | float
-_Act = Callable[[Mapping[str, "Number"]], "Number"]
+#: What is done with how many values before it; of nothing, a number or the name of one.
+_Step = tuple[Callable[..., "Number"], int] | tuple[None, "Number | str"]
 #: Bits of a numerator or denominator: some 3,000 decimal digits.
 _MAX_BITS = 10_000
 _MAX_LENGTH = 2_000
 _MAX_FACTORIAL = 1_000
-_LITERAL = re.compile(r"(?=\.?\d)(\d[\d_]*)?(?:\.([\d_]*))?(?:[eE]([+-]?\d{1,4}))?")
+#: More brackets and signs than this wait for nothing that people write.
+_MAX_DEPTH = 400
+_DIGITS = "[0-9]+(?:_[0-9]+)*"
+#: A number, a name, or a sign.
+_TOKEN = re.compile(
+    rf"(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?[0-9]+)?|\w+|\*\*|//|\S"
+)
+_COMMENT = re.compile(r"#.*")
+_MAX_EXPONENT_DIGITS = 4
 _TOO_BIG = "A number has become too big. Ask for a power or a product of less than 3,000 digits."
 
 CONSTANTS: dict[str, Number] = {"pi": math.pi, "e": math.e, "tau": math.tau}
@@ -49,18 +58,8 @@ class Expression:
     def __init__(self, text: str, *, exact: bool = True) -> None:
         if len(text) > _MAX_LENGTH:
             raise ToolError(f"An expression has up to {_MAX_LENGTH} characters.")
-        self._text = text.replace("^", "**").replace("×", "*").replace("÷", "/").strip()
-        self._exact = exact
-        self._is_line = self._text.isascii() and self._text.isprintable()
         with _TOLD:
-            try:
-                self._tree = ast.parse(self._text, mode="eval").body
-            except (SyntaxError, ValueError, MemoryError) as error:
-                said = error.msg if isinstance(error, SyntaxError) else "it is nested too deep"
-                raise ToolError(
-                    f"This is no expression: {said}. Write e.g. 2 * (3 + 4) ^ 2"
-                ) from None
-            self._act = self._made(self._tree)
+            self._steps = _Reader(exact=exact).steps_of(text)
 
     def __call__(self, names: Mapping[str, Number]) -> Number:
         """Evaluate it.
@@ -69,16 +68,16 @@ class Expression:
             ToolError: it cannot be.
         """
         with _TOLD:
-            return self._act({**CONSTANTS, **names})
+            return self._value({**CONSTANTS, **names})
 
     @contextmanager
     def evaluating(self, name: str) -> Iterator[Callable[[float], float]]:
         """Evaluate it with many values of a name, within. Raises as a call."""
-        names, act = dict(CONSTANTS), self._act
+        names: dict[str, Number] = dict(CONSTANTS)
 
         def at(value: float) -> float:
             names[name] = value
-            return float(act(names))
+            return float(self._value(names))
 
         with _TOLD:
             yield at
@@ -86,66 +85,158 @@ class Expression:
     def column(self, name: str, values: Sequence[float]) -> list[float]:
         """Evaluate it with each of many values of a name, in one go where it can be. Raises alike.
 
-        Its own numbers are floats. Each part is evaluated for all values by a call in C; where one
-        has no float there, all are evaluated one after the other, and the first of them says why.
+        Its own numbers are floats. Each step is made for all values by a call in C; where one has
+        no float there, all are evaluated one after the other, and the first of them says why.
         """
         try:
-            return self._column(self._tree, {name: [*values]}, len(values))
-        except (LookupError, ArithmeticError, ValueError, TypeError, RecursionError):
+            return self._column({name: [*values]}, len(values))
+        except (LookupError, ArithmeticError, ValueError, TypeError):
             with self.evaluating(name) as at:
                 return [at(value) for value in values]
 
-    def _column(self, node: ast.expr, given: Mapping[str, list[float]], count: int) -> list[float]:
-        """The floats of a part, by the values of names."""
-        if isinstance(node, ast.Constant):
-            return [float(self._constant(node))] * count
-        if isinstance(node, ast.Name):
-            return given.get(node.id) or [float(CONSTANTS[node.id])] * count
-        act, parts = _act_of(node)
-        columns = [self._column(part, given, count) for part in parts]
-        found = [*map(_IN_COLUMNS[act], *columns)]
-        if not math.isfinite(sum(found)):
-            raise ValueError("a part has no float")
-        return found
+    def _value(self, names: Mapping[str, Number]) -> Number:
+        values: list[Number] = []
+        for act, given in self._steps:
+            if act is None:
+                values.append(_named(given, names) if type(given) is str else given)
+                continue
+            if given == 2:  # noqa: PLR2004 - as most have
+                right = values.pop()
+                found = act(values.pop(), right)
+            else:
+                first = len(values) - given
+                found = act(*values[first:])
+                del values[first:]
+            values.append(found if type(found) is float and isfinite(found) else _bounded(found))
+        return values[0]
 
-    def _made(self, node: ast.expr) -> _Act:
-        """A function that gives the value of a part, with the values of names."""
-        if isinstance(node, ast.Constant):
-            constant = self._constant(node)
-            return lambda _names: constant
-        if isinstance(node, ast.BinOp) and (act := _OPERATORS.get(type(node.op))) is not None:
-            return _of_two(act, self._made(node.left), self._made(node.right))
-        if isinstance(node, ast.Name):
-            return _of_name(node.id)
-        if isinstance(node, ast.UnaryOp) and type(node.op) in _SIGNS:
-            inner = self._made(node.operand)
-            return (lambda names: -inner(names)) if isinstance(node.op, ast.USub) else inner
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-            called, given = _function(node.func.id), [self._made(arg) for arg in node.args]
-            return lambda names: _bounded(called(*(one(names) for one in given)))
-        written = self._written(node)
-        raise ToolError(f"{written[:80]!r} is not known here. There are {', '.join(_KNOWN)}.")
+    def _column(self, named: Mapping[str, list[float]], count: int) -> list[float]:
+        """The floats of all steps, by the values of names."""
+        columns: list[list[float]] = []
+        for act, given in self._steps:
+            if act is None:
+                known = named.get(given) if type(given) is str else None
+                value = CONSTANTS[given] if type(given) is str and known is None else given
+                columns.append(known or [float(value)] * count)
+                continue
+            first = len(columns) - given
+            found = [*map(_IN_COLUMNS[act], *columns[first:])]
+            if not isfinite(sum(found)):
+                raise ValueError("a part has no float")
+            columns[first:] = [found]
+        return columns[0]
 
-    def _constant(self, node: ast.Constant) -> Number:
-        written = self._written(node)
-        if (literal := _LITERAL.fullmatch(written)) is None:
-            raise ToolError(f"{written[:80]!r} is no number. Write e.g. 1250.75")
-        if type(node.value) is int:
-            found = _bounded(node.value)
-        else:
-            whole, part, power = literal.groups("")
-            part, by = part.replace("_", ""), int(power or 0)
-            if abs(by) > _MAX_BITS // 4:
-                raise ToolError(_TOO_BIG)
-            digits, shift = int(whole + part), by - len(part)
-            found = _bounded(digits * 10**shift if shift >= 0 else _over(digits, 10**-shift))
-        return found if self._exact else float(found)
 
-    def _written(self, node: ast.expr) -> str:
-        """A part as it is written. The library's own way splits the whole text each time."""
-        if self._is_line:
-            return self._text[node.col_offset : node.end_col_offset]
-        return ast.get_source_segment(self._text, node) or ""
+class _Reader:
+    """Reads an expression into steps, by precedence (E. W. Dijkstra's shunting yard, 1961)."""
+
+    def __init__(self, *, exact: bool) -> None:
+        self._exact = exact
+        self._steps: list[_Step] = []
+        #: Precedence, act and number of values of what is done later; an open bracket has none,
+        #: with the name of its function and the number of values before its last comma.
+        self._waiting: list[tuple[int, Any, int]] = []
+
+    def steps_of(self, text: str) -> list[_Step]:
+        """The steps of an expression, each behind those that it needs.
+
+        Raises:
+            ToolError: it is none.
+        """
+        written = text.replace("^", "**").replace("×", "*").replace("÷", "/")
+        lacks = True  # a number, a name, or what gives one
+        for word in _TOKEN.findall(_COMMENT.sub("", written) if "#" in written else written):
+            lacks = self._begin(word) if lacks else self._go_on(word)
+            if len(self._waiting) > _MAX_DEPTH:
+                raise ToolError("The expression is nested too deep.")
+        self._make(1)
+        if lacks or self._waiting:
+            raise ToolError("This is no expression: it has no end. Write e.g. 2 * (3 + 4) ^ 2")
+        return self._steps
+
+    def _begin(self, word: str) -> bool:
+        """Take what a value begins with; return whether it is still lacking."""
+        mark = word[0]
+        if mark in ".0123456789" and word != ".":
+            value = _number(word)
+            self._steps.append((None, value if self._exact else float(value)))
+            return False
+        if mark == "_" or mark.isalpha():
+            self._steps.append((None, word))
+            return False
+        if word in _SIGNS:
+            self._waiting.append((*_SIGNS[word], 1))
+            return True
+        if word == "(":
+            self._waiting.append((0, None, 0))
+            return True
+        if word == ")" and self._waiting and type(self._waiting[-1][1]) is str:
+            _, name, given = self._waiting.pop()  # of a function without values, or behind a comma
+            self._steps.append((_function(name), given))
+            return False
+        raise _unknown(word)
+
+    def _go_on(self, word: str) -> bool:
+        """Take what comes behind a value; return whether another one is lacking."""
+        if (known := _OPERATORS.get(word)) is not None:
+            precedence, act = known
+            self._make(precedence + (act is _power))  # of powers, the last one is made first
+            self._waiting.append((precedence, act, 2))
+            return True
+        if word == "(" and type(name := self._steps[-1][1]) is str:
+            self._steps.pop()
+            self._waiting.append((0, name, 0))
+            return True
+        self._make(1)
+        if word not in {",", ")"} or not self._waiting:
+            raise _unknown(word)
+        _, name, given = self._waiting.pop()
+        if word == "," and name is not None:
+            self._waiting.append((0, name, given + 1))
+            return True
+        if word == ",":
+            raise _unknown(word)
+        if name is not None:
+            self._steps.append((_function(name), given + 1))
+        return False
+
+    def _make(self, least: int) -> None:
+        """Have done what waits and comes before an operator of that precedence."""
+        while self._waiting and self._waiting[-1][0] >= least:
+            _, act, given = self._waiting.pop()
+            self._steps.append((act, given))
+
+
+def _number(word: str) -> Number:
+    written = word.replace("_", "").lower()
+    if written.isdecimal():
+        if written[0] == "0" and written.strip("0"):
+            raise ToolError(f"{word[:80]!r} is no number. Write e.g. 1250.75")
+        return _bounded(int(written))
+    digits, _, power = written.partition("e")
+    if len(power.lstrip("+-")) > _MAX_EXPONENT_DIGITS:
+        raise ToolError(f"{word[:80]!r} is no number. Write e.g. 1250.75")
+    whole, _, part = digits.partition(".")
+    by = int(power or 0)
+    if abs(by) > _MAX_BITS // 4:
+        raise ToolError(_TOO_BIG)
+    value, shift = int(whole + part), by - len(part)
+    return _bounded(value * 10**shift if shift >= 0 else _over(value, 10**-shift))
+
+
+def _named(name: str, names: Mapping[str, Number]) -> Number:
+    try:
+        return names[name]
+    except KeyError:
+        raise ToolError(f"{name!r} is not known. There are {', '.join(names)}.") from None
+
+
+def _unknown(word: str) -> ToolError:
+    if word in _OPERATORS or word in {"(", ")", ","} or word[0] in ".0123456789":
+        told = f"{word[:80]!r} does not fit there"
+        return ToolError(f"This is no expression: {told}. Write e.g. 2 * (3 + 4) ^ 2")
+    told = f"{word[:80]!r} is no number, and not known here"
+    return ToolError(f"{told}. There are {', '.join(_KNOWN)}.")
 
 
 class _Told:
@@ -225,7 +316,7 @@ def _endless(denominator: int) -> bool:
 
 def _bounded(value: Number | complex) -> Number:
     if isinstance(value, float):
-        if not math.isfinite(value):
+        if not isfinite(value):
             raise ToolError(_TOO_BIG)
         return value
     if isinstance(value, complex):
@@ -282,33 +373,19 @@ def _function(name: str) -> Callable[..., Number]:
     return FUNCTIONS[name]
 
 
-def _of_name(name: str) -> _Act:
-    def value(names: Mapping[str, Number]) -> Number:
-        try:
-            return names[name]
-        except KeyError:
-            raise ToolError(f"{name!r} is not known. There are {', '.join(names)}.") from None
-
-    return value
-
-
-def _of_two(act: Callable[..., Number], left: _Act, right: _Act) -> _Act:
-    def value(names: Mapping[str, Number]) -> Number:
-        found = act(left(names), right(names))
-        return found if type(found) is float and math.isfinite(found) else _bounded(found)
-
-    return value
-
-
-_SIGNS = (ast.USub, ast.UAdd)
-_OPERATORS: dict[type[ast.operator], Callable[..., Number]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: _over,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: _power,
+#: By their precedence; a sign comes before all of them but a power.
+_OPERATORS: dict[str, tuple[int, Callable[..., Number]]] = {
+    "+": (1, operator.add),
+    "-": (1, operator.sub),
+    "*": (2, operator.mul),
+    "/": (2, _over),
+    "//": (2, operator.floordiv),
+    "%": (2, operator.mod),
+    "**": (4, _power),
+}
+_SIGNS: dict[str, tuple[int, Callable[..., Number]]] = {
+    "-": (3, operator.neg),
+    "+": (3, operator.pos),
 }
 FUNCTIONS: dict[str, Callable[..., Number]] = {
     "abs": abs,
@@ -329,25 +406,10 @@ FUNCTIONS: dict[str, Callable[..., Number]] = {
     "hypot": math.hypot,
 }
 _KNOWN = ("+ - * / // % ^", *FUNCTIONS)
-#: What gives a float of floats, by operators and names.
-_IN_COLUMNS: dict[Any, Callable[..., Any]] = {
-    **_OPERATORS,
-    **FUNCTIONS,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-}
+#: What gives a float of floats, in place of what does of any numbers.
+_IN_COLUMNS: dict[Callable[..., Any], Callable[..., Any]] = {
+    act: act
+    for act in (*FUNCTIONS.values(), *(a for _, a in (*_OPERATORS.values(), *_SIGNS.values())))
+} | {_over: operator.truediv, _power: operator.pow}
 for _exact in ("round", "floor", "ceil", "factorial"):
-    del _IN_COLUMNS[_exact]
-
-
-def _act_of(node: ast.expr) -> tuple[type | str, list[ast.expr]]:
-    """The act of a part, with the parts that it is done with."""
-    if isinstance(node, ast.BinOp):
-        return type(node.op), [node.left, node.right]
-    if isinstance(node, ast.UnaryOp):
-        return type(node.op), [node.operand]
-    assert isinstance(node, ast.Call)
-    assert isinstance(node.func, ast.Name)
-    return node.func.id, node.args
+    del _IN_COLUMNS[FUNCTIONS[_exact]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
 
 from agents.tools.calls import ToolError
 from agents.toolsets.builtin.offer import Short, offer
@@ -52,19 +52,37 @@ def parse_url(
     pairs += [(k, v) for k, v in given.items() if v is not None]
     shown = f"[{name}]" if ":" in name else name
     where = shown if port in {None, _USUAL.get(parts.scheme)} else f"{shown}:{port}"
-    # A path is joined to itself, so that /a/../b is /b.
-    path = quote(urlsplit(urljoin("http://x/", parts.path)).path, safe="/%:@!$&'()*+,;=~-._")
-    made = parts._replace(netloc=where, path=path if where else parts.path, query=urlencode(pairs))
+    path = parts.path
+    if where:
+        path = quote(_without_dots(path), safe="/%:@!$&'()*+,;=~-._")
+    made = (parts.scheme, where, path, urlencode(pairs), parts.fragment)
     return {
-        "url": made.geturl(),
+        "url": urlunsplit(made),
         "scheme": parts.scheme,
         "host": name,
         "port": port or _USUAL.get(parts.scheme),
-        "path": made.path,
+        "path": path,
         "query": [list(pair) for pair in pairs],
         "fragment": parts.fragment,
         "has_credentials": "@" in parts.netloc,
     }
+
+
+def _without_dots(path: str) -> str:
+    """The path of a URL with a host, so that /a/../b is /b (RFC 3986, 5.2.4)."""
+    if "/." not in path:
+        return path or "/"
+    kept: list[str] = []
+    *above, last = path.split("/")[1:]
+    for part in above:
+        if part == "..":
+            del kept[-1:]
+        elif part != ".":
+            kept.append(part)
+    if last == "..":
+        del kept[-1:]
+    kept.append("" if last in {".", ".."} else last)
+    return f"/{'/'.join(kept)}"
 
 
 TOOLS = (check_url, parse_url)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+import operator
 import random
 import re
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from agents.tools.calls import ToolError
-from agents.toolsets.builtin.expressions import Expression, shown, value_of
+from agents.toolsets.builtin.expressions import (
+    CONSTANTS,
+    FUNCTIONS,
+    Expression,
+    _power,
+    shown,
+    value_of,
+)
 
 
 def test_a_number_whose_digits_end_is_written_whole() -> None:
@@ -112,3 +124,78 @@ def test_whole_numbers_stay_exact(text: str, value: Fraction) -> None:
     found = value_of(text)
     assert found == value
     assert not isinstance(found, float)
+
+
+ACTS: dict[type[ast.AST], Any] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: _power,  # it is bounded, and what is compared is how a text is read
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+}
+
+
+def of_python(node: ast.expr, text: str) -> Fraction | float:
+    """The value of a part by Python's own reader; LookupError: it is none of arithmetic."""
+    if isinstance(node, ast.Constant):
+        if type(node.value) not in {int, float}:
+            raise LookupError
+        return Fraction((ast.get_source_segment(text, node) or "").replace("_", ""))
+    if isinstance(node, ast.Name):
+        return CONSTANTS[node.id]
+    if isinstance(node, ast.BinOp):
+        return ACTS[type(node.op)](of_python(node.left, text), of_python(node.right, text))
+    if isinstance(node, ast.UnaryOp):
+        return ACTS[type(node.op)](of_python(node.operand, text))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+        return FUNCTIONS[node.func.id](*(of_python(one, text) for one in node.args))
+    raise LookupError
+
+
+WORDS = [
+    *("1", "2", "3", "0", "10", "0.5", "2.", ".25", "1e2", "1_0", "1E-1", "1__0", "1_", "012"),
+    *("00", "01.5", "1.2.3", "0x1", "2j", "pi", "x", "None", "max", "abs", "sqrt", "floor", "'a'"),
+    *("+", "-", "*", "/", "//", "%", "**", "^", "(", ")", ",", "(", ")", "=", "<", "[", ".", "@"),
+    *(" ", "\t", "# 2", "not", "if"),
+]
+NUMBERS = st.sampled_from(["1", "2", "3", "0.5", ".25", "1e0", "0_0", "pi"])
+SIGNED = st.tuples(st.sampled_from(["-", "+", "- -", ""]), NUMBERS).map("".join)
+
+
+def larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Two parts with an operator, one in brackets, with a sign, or the values of a function."""
+    operators = st.sampled_from(["+", "-", "*", "/", "//", "%", "**", " ^ "])
+    several = st.lists(inner, min_size=1, max_size=3).map(", ".join)
+    return st.one_of(
+        st.tuples(inner, operators, inner).map("".join),
+        inner.map("({})".format),
+        inner.map("-{}".format),
+        st.tuples(st.sampled_from(["max", "min", "sum"]), several).map("{0[0]}({0[1]})".format),
+        inner.map("abs ({},)".format),
+    )
+
+
+@given(st.recursive(SIGNED, larger, max_leaves=6) | st.lists(st.sampled_from(WORDS)).map("".join))
+@example("2 ** -3 ** 2")
+@example("-2 ** -2 * 3 - 4 - 5")
+@example("-7 // 2 % 3")
+@example("max(1, 2,)")
+@example("max(1 2)")
+@example("(1, 2)")
+@example("max(,)")
+@example("(sqrt)(4)")
+@example("sqrt(4)(2)")
+def test_an_expression_means_what_it_means_to_python(text: str) -> None:
+    written = text.replace("^", "**").strip()
+    wanted: complex | Fraction | None = None
+    with suppress(SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, ToolError):
+        wanted = of_python(ast.parse(written, mode="eval").body, written)
+    if wanted is None or isinstance(wanted, complex):
+        with pytest.raises(ToolError):
+            value_of(text)
+    else:
+        assert float(value_of(text)) == pytest.approx(float(wanted), rel=1e-12)

@@ -9,9 +9,11 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agents.net.outside import PrivateHosts
 from agents.tools.calls import ToolError
@@ -329,12 +331,21 @@ URLS: list[tuple[dict[str, Any], str]] = [
     ({"url": "https://u:p@x.org/"}, "https://x.org/"),
     ({"url": "http://[::1]:80/x y"}, "http://[::1]/x%20y"),
     ({"url": "mailto:ann@x.org"}, "mailto:ann@x.org"),
+    ({"url": "http://x.org//a/b"}, "http://x.org//a/b"),
+    ({"url": "http://x.org/..//a/../b"}, "http://x.org//b"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "url"), URLS)
 def test_urls_taken_apart(arguments: dict[str, Any], url: str) -> None:
     assert called("web.parse_url", **arguments)["url"] == url
+
+
+@given(st.lists(st.sampled_from([".", "..", "a", "b.", "...", "%2e"])), st.booleans())
+def test_a_path_is_normalised_as_one_that_is_joined(parts: list[str], folder: bool) -> None:
+    path = "".join(f"/{part}" for part in parts) + "/" * folder
+    wanted = urljoin("http://x.org/", path)
+    assert called("web.parse_url", url=f"http://x.org{path}")["url"] == wanted
 
 
 #: Of select_html: arguments, and what it gives.
