@@ -72,24 +72,23 @@ class Router:
         async def answered_by() -> None:
             return None
 
-        calls = SimpleNamespace(answered_by=answered_by, anew=lambda: None, deployment=None)
-        about: dict[str, Any] = {
-            "step_id": "s",
-            "run_id": "s",
-            "tenant": "",
-            "priority": 5,
-            "tries": 1,
-        }
-        about |= {"allowance": None, "asked_to_stop": False}
         later: Callable[..., None] = lambda *_, **__: None  # noqa: E731 - it is typed so
-        told = {"limit": later, "enter": later, "tell": later, "note": note}
-        own: dict[str, Any] = {
-            "learned": {},
-            "emitted": [],
-            "allowance": None,
-            "asked_to_stop": False,
-        }
-        return SimpleNamespace(calls=calls, **about, **told, **own)
+        return SimpleNamespace(
+            step_id="s",
+            run_id="s",
+            tenant="",
+            priority=5,
+            tries=1,
+            calls=SimpleNamespace(answered_by=answered_by, anew=later, deployment=None),
+            learned={},
+            emitted=[],
+            allowance=None,
+            asked_to_stop=False,
+            limit=later,
+            enter=later,
+            tell=later,
+            note=note,
+        )
 
     def cancel(self, made: Coroutine[Any, Any, Any], when: asyncio.Event) -> None:
         """Cancel it then."""
