@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+from app.pool.pool import AHEAD
 from bench.one_worker import one_worker
 from bench.sleeping import SLEPT_FILE
+from celery_agents import names
 from tests.integration.harness import Stack
 
 #: A slot is a step's from a moment before its code begins until a moment after it has ended, which
@@ -37,13 +39,16 @@ def main() -> None:
     rounds = [_alone_and_of_nobody(number) for number in range(ROUNDS)]
     alone, nobody = (median(figures) for figures in zip(*rounds, strict=True))
     print(f"steps a second     nobody's {nobody:.1f}  one tenant's {alone:.1f}")
-    waited, before = _beside_a_backlog()
+    waited, taken, begun = _beside_a_backlog()
     told = f"median {1000 * median(waited):.0f} ms, longest {1000 * max(waited):.0f} ms"
     print(f"a step of {QUICK_S} s beside {BACKLOG:,} of another tenant: {told}")
-    print(f"of those so many began before it: median {median(before):.0f}, most {max(before)}")
+    print(f"so many of those were taken before it: median {median(taken):.0f}, most {max(taken)}")
+    ahead = SLOTS // AHEAD
+    told = f"median {median(begun):.0f}, most {max(begun)}, of {ahead} that are taken ahead"
+    print(f"so many of those began before it: {told}")
     of_nobody = median(alone / nobody for alone, nobody in rounds)
     figures = {"equal": equal["long"], "three_to_one": heavier["long"], "alone": of_nobody}
-    light = {"light_p50_s": median(waited), "before_it": max(before)}
+    light = {"light_p50_s": median(waited), "before_it": max(taken)}
     rounded = {name: round(figure, 3) for name, figure in (figures | light).items()}
     print(json.dumps({"bench": "tenants", **rounded}))
 
@@ -91,20 +96,25 @@ def _inside(began: float, ended: float, begun: float, measured_s: float) -> floa
     return max(min(ended, begun + measured_s) - max(began, begun), 0.0)
 
 
-def _beside_a_backlog() -> tuple[list[float], list[int]]:
+def _beside_a_backlog() -> tuple[list[float], list[int], list[int]]:
     """Seconds until a light tenant's steps have ended, one after another.
 
-    Also how many of the other tenant's began between when each was sent and its own begin: the
-    slots become free together, every few seconds, so that time tells little of the order.
+    Also how many of the other tenant's messages went out from the queue between when each was sent
+    and its own; and how many steps began in that time, such among them as were taken ahead before
+    it was there. The slots become free together, every few seconds, so that time tells little of
+    the order.
     """
     with _worker({}) as stack:
         stack.client.ask.many("sleeps", [BACKLOG_S] * BACKLOG, tenant="heavy")
         _slept(stack, SOON_WARM_S)
-        sent, waited = [], []
+        sent, waited, taken = [], [], []
         for _ in range(SINGLES):
-            began = time.monotonic()
+            began, before = time.monotonic(), _served(stack, "served")
             run = stack.client.ask("sleeps", QUICK_S, tenant="light")
             sent.append(time.time())
+            while (turn := _served(stack, f"s{names.QUEUE}\nlight")) <= before:
+                time.sleep(0.01)
+            taken.append(turn - before - 1)
             run.get(timeout=60)
             waited.append(time.monotonic() - began)
         over = time.time() - min(began for _, began, _ in _rows(stack))
@@ -112,7 +122,12 @@ def _beside_a_backlog() -> tuple[list[float], list[int]]:
     own = sorted(began for who, began, _ in slept if who == "light")
     heavy = [began for who, began, _ in slept if who == "heavy"]
     turns = zip(sent, own, strict=True)
-    return waited, [sum(at < began < turn for began in heavy) for at, turn in turns]
+    return waited, taken, [sum(at < began < turn for began in heavy) for at, turn in turns]
+
+
+def _served(stack: Stack, field: str) -> int:
+    """Count the tenants' messages that went out; a tenant's field has that of its last one."""
+    return int(stack.redis.hget(names.HELD, field) or 0)
 
 
 def _slept(stack: Stack, seconds: float) -> list[tuple[str, float, float]]:

@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
@@ -29,12 +28,6 @@ pytestmark = pytest.mark.databases("none")
 
 #: Time as the test says it.
 STOPPED = "local now = tonumber(redis.call('GET', 'now'))\n"
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    with Redis.from_url(redis_url) as client:
-        yield client
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,11 +24,9 @@ NOW = 1_700_000_000_000
 MOST = 64 * 1024
 
 
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    with Redis.from_url(redis_url) as client:
-        client.set("now", NOW)
-        yield client
+@pytest.fixture(autouse=True)
+def _now(redis: Redis) -> None:
+    redis.set("now", NOW)
 
 
 def answers_at(redis: Redis, most_bytes: int = MOST, clock: str = STOPPED) -> SharedAnswers:

@@ -132,13 +132,11 @@ class Desk:
 
 
 @pytest.fixture
-def desk(redis_url: str, journal: Journal) -> Iterator[Desk]:
-    with Redis.from_url(redis_url) as redis:
-        redis.flushdb()
-        made = Desk(redis, journal)
-        made.turn("warm", [1])  # scripts, and the account, are known from here on
-        made.asked.clear()
-        yield made
+def desk(redis: Redis, journal: Journal) -> Desk:
+    made = Desk(redis, journal)
+    made.turn("warm", [1])  # scripts, and the account, are known from here on
+    made.asked.clear()
+    return made
 
 
 def test_all_of_a_turn_s_first_request_is_asked_in_one_write(desk: Desk) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -33,11 +33,9 @@ POLICY = BreakerPolicy(failures=1, open_s=30.0, probes=1)
 ALL = ("a", "b", "c", "d")
 
 
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    with Redis.from_url(redis_url) as client:
-        client.set("now", NOW)
-        yield client
+@pytest.fixture(autouse=True)
+def _now(redis: Redis) -> None:
+    redis.set("now", NOW)
 
 
 class Process:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -34,11 +33,9 @@ NOW = 1_700_000_000_000
 LEASE_MS = 7000
 
 
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    with Redis.from_url(redis_url) as client:
-        client.set("now", NOW)
-        yield client
+@pytest.fixture(autouse=True)
+def _now(redis: Redis) -> None:
+    redis.set("now", NOW)
 
 
 def limits_at(redis: Redis, clock: str = STOPPED) -> Shared:

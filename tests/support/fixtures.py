@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn, Protocol
 
 import pytest
+from redis import Redis
 from sqlalchemy import make_url
 
 from celery_agents.errors import ConfigurationError
@@ -85,6 +86,16 @@ def redis_database(broker: RedisServer) -> int:
 def redis_url(broker: RedisServer, redis_database: int) -> str:
     """The URL of an empty Redis database, for this test alone."""
     return broker.database_url(redis_database)
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A client of that database that waits as long as it takes.
+
+    On a busy machine redis-py's own bound of 5 s passes, and to what is tested Redis is away then.
+    """
+    with Redis.from_url(redis_url, socket_timeout=None) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

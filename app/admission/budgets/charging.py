@@ -125,8 +125,8 @@ class Charge:
                     raise _later("waits for budgets: Redis is away", seconds)
                 case Closed(seconds):
                     await asyncio.sleep(seconds)
-                case Unknown(since, places):
-                    await self._seed(since, places)
+                case Unknown(copies):
+                    await self._seed(copies)
                 case Exceeded() as spent:
                     self._asked = False  # nothing is reserved
                     raise self._refusal(spent)
@@ -185,9 +185,9 @@ class Charge:
         said: Said = await arrival(self._budgets.run(self.asking()))
         return said
 
-    async def _seed(self, since: str, places: Sequence[int]) -> None:
-        for place in places:
-            await arrival(await in_thread(self._budgets.seed, self._accounts[place], since))
+    async def _seed(self, copies: Sequence[tuple[int, str]]) -> None:
+        for place, of in copies:
+            await arrival(await in_thread(self._budgets.seed, self._accounts[place], of))
 
     def _refusal(self, spent: Exceeded) -> BudgetExceededError | NotAdmittedError:
         account, unit = self._accounts[spent.place], UNITS[spent.unit]

@@ -6,11 +6,11 @@ with reservations whose rows in the journal are not committed yet; so after a lo
 since when accounts are kept) all is closed for a moment, in which each of them is committed, or its
 owner sees that it was late and reserves anew.
 
-An account is a hash: ``g`` says which beginning it is of, ``1`` to ``3`` what was spent (nano-
-dollars, tokens, calls), ``h1`` to ``h3`` what is reserved, ``d1`` to ``d3`` the part of it that is
-in doubt, ``n`` the number of reservations, ``x…`` each of them, and ``t`` when it was last said how
-long it is kept. A command takes longer than all that Lua does with numbers, so what a script
-changes of an account is one.
+An account is a hash: ``g`` says which beginning it is of, ``z`` when it was forgotten, ``1`` to
+``3`` what was spent (nano-dollars, tokens, calls), ``h1`` to ``h3`` what is reserved, ``d1`` to
+``d3`` the part of it that is in doubt, ``n`` the number of reservations, ``x…`` each of them, and
+``t`` when it was last said how long it is kept. A command takes longer than all that Lua does with
+numbers, so what a script changes of an account is one.
 """
 
 from __future__ import annotations
@@ -102,8 +102,9 @@ end
 
 #: May these be reserved, all in the same accounts? ARGV: how many accounts; for each its key and
 #: its bounds (three, -1: none); then for each reservation its id and the amounts (three). Returns
-#: for each {'closed', ms}, {'unknown', since, places from 1 …}, {'yes'} or {'spent', place, unit
-#: from 1, whether it stays so, what is spent, what is reserved}.
+#: for each {'closed', ms}, {'unknown', then for each account its place from 1, and what a copy has
+#: to be of}, {'yes'} or {'spent', place, unit from 1, whether it stays so, what is spent, what is
+#: reserved}.
 ASK = """
 local shut, since = closed()
 local behind, ids, asked, found, at = 1 + 4 * ARGV[1], {}, {}, {}, text(now)
@@ -115,7 +116,7 @@ local function all(answer)
   return found
 end
 if shut > 0 then return all({'closed', shut}) end
-local accounts, unknown = {}, {'unknown', since}
+local accounts, unknown = {}, {'unknown'}
 for i = 2, behind, 4 do
   local a = read(ARGV[i], ids)
   a.bounds = {tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])}
@@ -124,11 +125,12 @@ for i = 2, behind, 4 do
   if a.g ~= since then
     local left = a.z and CLOSED - (now - a.z) or 0
     if left > 0 then return all({'closed', left}) end
-    unknown[#unknown + 1] = (i + 2) / 4
+    local n = #unknown
+    unknown[n + 1], unknown[n + 2] = (i + 2) / 4, since .. '/' .. (a.z or '')
   end
   accounts[#accounts + 1] = a
 end
-if #unknown > 2 then return all(unknown) end
+if #unknown > 1 then return all(unknown) end
 local function refused(id, amounts)
   local waits = nil
   for p, a in ipairs(accounts) do
@@ -180,15 +182,16 @@ end
 return found
 """
 
-#: Makes an account of the journal, unless there is one or all was lost since. ARGV: since when
-#: accounts were kept as it was read, its key, what is spent (three), then for each reservation its
-#: id, its amounts (three) and whether it is in doubt.
+#: Makes an account of the journal, unless there is one, or it was lost since the journal was read,
+#: alone or with all: whoever reads may be slow, and others have made it meanwhile and reserved.
+#: ARGV: what the copy is of, as ``ASK`` said before that, its key, what is spent (three), then for
+#: each reservation its id, its amounts (three) and whether it is in doubt.
 SEED = """
-local a, held, doubted = read(ARGV[2], {}), {}, {}
-if redis.call('GET', SINCE) ~= ARGV[1] or a.g == ARGV[1] then return 0 end
+local since, a, held, doubted = redis.call('GET', SINCE), read(ARGV[2], {}), {}, {}
+if not since or a.g == since or since .. '/' .. (a.z or '') ~= ARGV[1] then return 0 end
 redis.call('DEL', a.key)
 a = read(ARGV[2], {})
-redis.call('HSET', a.key, 'g', ARGV[1], 1, ARGV[3], 2, ARGV[4], 3, ARGV[5])
+redis.call('HSET', a.key, 'g', since, 1, ARGV[3], 2, ARGV[4], 3, ARGV[5])
 for i = 6, #ARGV, 5 do
   local amounts = {ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]}
   redis.call('HSET', a.key, 'x' .. ARGV[i], words(amounts, '0', ARGV[i + 4]))

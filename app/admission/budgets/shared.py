@@ -49,10 +49,9 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Redis has no copy of these accounts, by their places, since it was begun then."""
+    """Redis has no copy of these accounts: their places, and what a copy has to be of."""
 
-    since: str
-    places: tuple[int, ...]
+    copies: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +146,11 @@ class SharedBudgets:
         self.used = True
         return self._query("ASK", accounts.told, _said, _is_away, OwnWords(who, (who, *amount)))
 
-    def seed(self, account: Account, since: str) -> Future[Any]:
+    def seed(self, account: Account, of: str) -> Future[Any]:
         """Copy an account from the journal, unless somebody did meanwhile. Blocks for reading."""
         place = (account.id, account.window.starts_at)
         found = self.ledger.standing(place, account.run_id)
-        return self._run("SEED", (since, account.key, *_copy(found)), bool, lambda: False)
+        return self._run("SEED", (of, account.key, *_copy(found)), bool, lambda: False)
 
     def tell(self, who: str, accounts: Accounts, spent: Amount) -> Future[list[int]]:
         """Settle a reservation; the places of accounts of which people are to be warned now."""
@@ -253,8 +252,9 @@ def _said(found: Any) -> Said:
             return None
         case [b"closed", ms]:
             return Closed(int(ms) / 1000)
-        case [b"unknown", since, *places]:
-            return Unknown(since.decode(), tuple(place - 1 for place in places))
+        case [b"unknown", *told]:
+            pairs = zip(told[::2], told[1::2], strict=True)
+            return Unknown(tuple((place - 1, of.decode()) for place, of in pairs))
         case [b"spent", place, unit, for_good, spent, held]:
             return Exceeded(place - 1, unit - 1, bool(for_good), int(spent), int(held))
     raise ValueError(found)

@@ -98,7 +98,7 @@ class RouterGuard:
                 await changed(asked.step, answer.changes)
                 await asyncio.sleep(answer.early_s)
         except asyncio.CancelledError:
-            asking.add_done_callback(lambda done: self._give_back(asked, done.result()[0]))
+            asking.add_done_callback(lambda done: self.give_back(asked, done.result()[0]))
             raise
         found: Chosen | NoneFree = answer
         return found
@@ -132,7 +132,8 @@ class RouterGuard:
         most = [p.concurrent for p in policies if p.concurrent is not None]
         return Option(agent, tuple(switches_of(agent)), ticket, 1 / min(most, default=1))
 
-    def _give_back(self, asked: Asked, answer: Chosen | NoneFree) -> None:
+    def give_back(self, asked: Asked, answer: Chosen | NoneFree) -> None:
+        """Give back what was taken of one that is not asked."""
         if isinstance(answer, Chosen):
             self._limits.tell(answer.option.ticket, None)
             switches = answer.option.switches
@@ -170,8 +171,7 @@ class Routing:
                 self._guard.leave_out(agent, error)
                 self._failed.append(agent)
                 failed = error
-            left, (agent, admitted) = agent, await self._next(way)
-            await self._begin_anew(left, agent, failed)
+            agent, admitted = await self._next(way, instead_of=(agent, failed))
 
     async def _known(self) -> tuple[Registered, Admitted] | None:
         """Return who answered in an earlier attempt: what was paid is not asked of others.
@@ -192,11 +192,19 @@ class Routing:
                 raise found.error()
         return agent, Admitted(self._guard.passage(self._asked, agent, Placed(None)))
 
-    async def _next(self, way: Way) -> tuple[Registered, Admitted]:
+    async def _next(
+        self, way: Way, instead_of: tuple[Registered, AgentsError] | None = None
+    ) -> tuple[Registered, Admitted]:
         found = await self._guard.chosen(self._asked, way)
-        if isinstance(found, Chosen):
-            return self._taken(found, way)
-        raise NoneFree((*found.refused, *self._refused), found.closed).error()
+        if not isinstance(found, Chosen):
+            raise NoneFree((*found.refused, *self._refused), found.closed).error()
+        if instead_of is not None:
+            try:
+                await self._begin_anew(found.option.agent, *instead_of)
+            except asyncio.CancelledError:
+                self._guard.give_back(self._asked, found)
+                raise
+        return self._taken(found, way)
 
     def _taken(self, chosen: Chosen, way: Way) -> tuple[Registered, Admitted]:
         agent = chosen.option.agent
@@ -242,7 +250,7 @@ class Routing:
             return in_all_queues(self._refused).error()
         return error
 
-    async def _begin_anew(self, left: Registered, agent: Registered, error: AgentsError) -> None:
+    async def _begin_anew(self, agent: Registered, left: Registered, error: AgentsError) -> None:
         step = self._asked.step
         step.calls.anew()
         forget_said(step)
