@@ -17,6 +17,7 @@ import sys
 from contextlib import suppress
 from importlib import import_module, metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -39,11 +40,20 @@ def _without_commands(**about: str) -> Any:
     return () if about.get("group") == "celery.commands" else _entry_points(**about)
 
 
+def _import_commands() -> None:
+    """Import Celery's commands, but no prompt for `celery amqp`: that is a library of terminals."""
+    prompt = ModuleType("click_repl")
+    vars(prompt)["register_repl"] = lambda _: None
+    with patch.object(metadata, "entry_points", _without_commands):
+        sys.modules[prompt.__name__] = prompt
+        import_module("celery.bin.celery")
+        del sys.modules[prompt.__name__]
+
+
 def main() -> None:
     """Import, then fork workers, until standard input is closed."""
     gc.disable()  # importing makes no garbage; the service looks after it from then on
-    with patch.object(metadata, "entry_points", _without_commands):
-        import_module("celery.bin.celery")
+    _import_commands()
     for name in (*_EARLY, *map(qualified, _OURS)):
         import_module(name)
     gc.freeze()

@@ -1,4 +1,8 @@
-"""The journal's schema, by Alembic: upgrade, downgrade, and the check at a worker's start."""
+"""The journal's schema, by Alembic: upgrade, downgrade, and the check at a worker's start.
+
+Alembic takes longer to import than all that a worker asks of the schema, so only what changes one
+that is there imports it.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,39 @@ import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    insert,
+    inspect,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 
+from app.journal.schema.models import Base
 from app.journal.schema.transactions import in_transaction
 from celery_agents.errors import ConfigurationError, JournalUnavailableError
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 log = logging.getLogger(__name__)
+
+_FOLDER = Path(__file__).parent / "migrations"
+#: Alembic's own table, as it makes it.
+_VERSION = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32)),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 #: Behind a migration that waits for a table all others wait, so it does not for long, and tries
 #: again: a dump keeps the tables to its end.
@@ -25,22 +50,26 @@ LOCK_WAIT_S = 5.0
 _LOCKED = "55P03"  # lock_not_available
 
 
-def _config(connection: Connection | None = None) -> Config:
+def _config(connection: Connection) -> Config:
+    from alembic.config import Config
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_FOLDER))
     config.attributes["connection"] = connection
     return config
 
 
 @cache
-def head() -> str | None:
-    """Return the revision that this version needs; all migrations are read once."""
-    return ScriptDirectory.from_config(_config()).get_current_head()
+def head() -> str:
+    """Return the revision that this version needs: the number of the last migration's file."""
+    return max(file.name.partition("_")[0] for file in (_FOLDER / "versions").glob("[0-9]*.py"))
 
 
 def current(connection: Connection) -> str | None:
     """Return the revision that the database has; None when it has none."""
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table(_VERSION.name):
+        return None
+    return connection.execute(select(_VERSION)).scalar()
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
@@ -49,6 +78,8 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     Raises:
         JournalUnavailableError: somebody keeps the tables, as a dump does; nothing was changed.
     """
+    from alembic import command
+
     _migrate(engine, lambda c: command.upgrade(_config(c), revision))
 
 
@@ -58,6 +89,8 @@ def downgrade(engine: Engine, revision: str) -> None:
     Raises:
         JournalUnavailableError: somebody keeps the tables, as a dump does; nothing was changed.
     """
+    from alembic import command
+
     _migrate(engine, lambda c: command.downgrade(_config(c), revision))
 
 
@@ -90,10 +123,21 @@ def ensure_schema(engine: Engine) -> None:
     if found == wanted:
         return
     if engine.dialect.name == "sqlite":  # embedded: nobody else would do it
-        upgrade(engine)
+        if not in_transaction(engine, _make):
+            upgrade(engine)
         log.info("The SQLite journal is at schema %s", wanted)
         return
     raise ConfigurationError(
         f"The journal's schema is {found or 'empty'}, this version needs {wanted}. "
         "Run: celery -A app agents db upgrade"
     )
+
+
+def _make(connection: Connection) -> bool:
+    """Make the tables of this version at once; return False where some version's are there."""
+    if current(connection) is not None:
+        return False
+    Base.metadata.create_all(connection, checkfirst=False)
+    _VERSION.create(connection, checkfirst=True)  # a journal that was taken down has it, empty
+    connection.execute(insert(_VERSION).values(version_num=head()))
+    return True

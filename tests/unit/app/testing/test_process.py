@@ -92,3 +92,15 @@ def test_who_waits_reads_why_it_has_ended_while_it_imported(tmp_path: Path) -> N
     finally:
         worker.stop()
     assert worker._forking is None
+
+
+def test_what_a_worker_does_not_need_is_not_imported() -> None:
+    code = (
+        "import sys; from app.testing import process;"
+        "process._fork = lambda told: print(*sys.modules); process.main()"
+    )
+    command = [sys.executable, "-c", code, "1"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = {name.partition(".")[0] for name in told.split()}
+    assert {"app", "tasks", "sqlalchemy", "celery"} <= found
+    assert not found & {"alembic", "click_repl", "flower", "prompt_toolkit"}

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Engine, insert, inspect, text
 
 from app.journal.schema import migrate
@@ -135,6 +137,60 @@ def test_a_worker_makes_the_schema_of_an_embedded_journal(tmp_path: Path) -> Non
     migrate.ensure_schema(engine)
     assert tables(engine) == set(Base.metadata.tables)
     engine.dispose()
+
+
+def described(engine: Engine) -> dict[str, object]:
+    """Tables by their columns, keys and constraints, whatever the order; indexes by their text."""
+    found, told = inspect(engine), dict[str, object]()
+    for table in (*tables(engine), "alembic_version"):
+        told[table] = (
+            {c["name"]: {n: str(v) for n, v in c.items()} for c in found.get_columns(table)},
+            found.get_pk_constraint(table),
+            sorted(map(str, found.get_foreign_keys(table))),
+            sorted(map(str, found.get_check_constraints(table))),
+            sorted(map(str, found.get_unique_constraints(table))),
+        )
+    query = text("SELECT name, sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL")
+    with engine.connect() as c:
+        told |= {row.name: " ".join(row.sql.split()) for row in c.execute(query)}
+        told["made of"] = [*c.execute(text("SELECT version_num FROM alembic_version"))]
+    return told
+
+
+def test_an_embedded_journal_is_made_as_all_migrations_make_it(tmp_path: Path) -> None:
+    one, other = (connect(f"sqlite:///{tmp_path}/{name}.db") for name in ("made", "migrated"))
+    migrate.ensure_schema(one)
+    migrate.upgrade(other)
+    assert described(one) == described(other)
+    migrate.downgrade(one, "base")
+    migrate.ensure_schema(one)  # beside Alembic's own table, which stays
+    assert described(one) == described(other)
+    migrate.downgrade(one, "0014")
+    migrate.ensure_schema(one)
+    assert described(one) == described(other)
+    one.dispose()
+    other.dispose()
+
+
+def test_the_head_is_the_number_of_the_last_migration() -> None:
+    folder = Path(migrate.__file__).parent / "migrations"
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    scripts = ScriptDirectory.from_config(config)
+    assert scripts.get_heads() == [migrate.head()]
+    named = {script.revision: Path(script.path).name for script in scripts.walk_revisions()}
+    assert {name.partition("_")[0] for name in named.values()} == {*named}
+
+
+def test_who_finds_or_makes_the_schema_imports_no_alembic(tmp_path: Path) -> None:
+    code = (
+        "import sys; from app.journal.schema.engine import connect;"
+        "from app import factory; from app.cli import commands;"
+        "from app.journal.schema.migrate import ensure_schema, head;"
+        "ensure_schema(connect(sys.argv[1])); ensure_schema(connect(sys.argv[1]));"
+        "assert 'alembic' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, f"sqlite:///{tmp_path}/journal.db"], check=True)
 
 
 @pytest.mark.postgres
