@@ -3,6 +3,8 @@ from __future__ import annotations
 import base64
 import multiprocessing
 import struct
+import subprocess
+import sys
 import threading
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
