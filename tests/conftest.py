@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from app.concurrency.garbage import spare_garbage_collection
-from tests.support import drawn, engines, forking, forks
+from tests.support import drawn, engines, forking, forks, installed
 from tests.support.scratch import scratch
 from tests.support.service import CHECKOUT, SERVICE
 
@@ -32,6 +32,7 @@ settings.load_profile("tests")
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch()))
 
 engines.share()
+installed.know()
 forks.nursery = forks.nursery or forks.Nursery()  # a nested run has the one of the outer run
 forking.know_redis()
 if SERVICE is not CHECKOUT:

@@ -46,10 +46,14 @@ def test_it_builds_without_a_warning_and_has_every_page(checkout: Path) -> None:
 
 
 def test_a_dead_link_is_an_error(checkout: Path) -> None:
-    """Of two pages, in one build, which takes seconds: each of them is told."""
-    for name, line in (("faq.md", "[gone](nowhere.md)"), ("tools.md", "[gone](client.md#nowhere)")):
-        with (checkout / "docs" / name).open("a", encoding="utf-8") as page:
-            page.write(f"\n{line}\n")
+    """Of two pages, in one build of three: each of them is told."""
+    shutil.rmtree(checkout / "docs")
+    (checkout / "docs").mkdir()
+    pages = {"faq": "[gone](nowhere.md)", "tools": "[gone](client.md#nowhere)", "client": "# Here"}
+    for name, text in pages.items():
+        (checkout / "docs" / f"{name}.md").write_text(text, encoding="utf-8")
+    (checkout / "mkdocs.yml").rename(checkout / "whole.yml")
+    (checkout / "mkdocs.yml").write_text("INHERIT: whole.yml\nnav: [faq.md, tools.md, client.md]\n")
     built = build(checkout)
     assert built.returncode == 1
     told = [line for line in built.stderr.splitlines() if line.startswith(("WARNING", "ERROR"))]

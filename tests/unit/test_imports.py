@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-#: Runs before the imports: whoever connects, or asks for one of our settings, is named. Packages
+#: Runs before the imports: whoever connects, or asks for one of our settings, is named. Modules
 #: that are there after each of them are left in a file.
 WATCH = """
 import json, os, socket, sys, threading
@@ -32,16 +32,16 @@ def watched(self, key):
 
 os.environ.__class__.__getitem__ = watched
 left, *names = sys.argv[1:]
-packages = {}
+modules = {}
 for name in names:
     __import__(name)
     if asked:
         raise SystemExit(f"{name} reads {asked}")
     if threading.active_count() > 1:
         raise SystemExit(f"{name} starts {threading.enumerate()}")
-    packages[name] = sorted({module.partition(".")[0] for module in sys.modules})
+    modules[name] = list(sys.modules)
 with open(left, "w") as file:
-    json.dump(packages, file)
+    json.dump(modules, file)
 """
 
 
@@ -61,7 +61,11 @@ IMPORTED = (
     "app",
     "app.factory",
     "app.embedding",
+    "app.execution.runtime",
     "app.execution.task",
+    "app.watching.tracing",
+    "agents.caching.local",
+    "app.caching.caches",
     "tasks",
     "beat_schedules",
     "api.application",
@@ -75,15 +79,19 @@ EXTRAS = SDKS | {
 
 
 class Imported(NamedTuple):
-    """How the process that imports them ended, and the packages that there were after each."""
+    """How the process that imports them ended, and the modules that there were after each."""
 
     done: subprocess.CompletedProcess[str]
-    packages: dict[str, set[str]]
+    modules: dict[str, list[str]]
+
+    def packages(self, name: str) -> set[str]:
+        """Those of the top level that were there after one."""
+        return {module.partition(".")[0] for module in self.modules[name]}
 
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
-    left = tmp_path_factory.mktemp("imported") / "packages.json"
+    left = tmp_path_factory.mktemp("imported") / "modules.json"
     done = subprocess.run(
         [sys.executable, "-c", WATCH, str(left), *IMPORTED],
         cwd=ROOT,
@@ -92,8 +100,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
         text=True,
         check=False,
     )
-    found = json.loads(left.read_text()) if left.exists() else {}
-    return Imported(done, {name: set(packages) for name, packages in found.items()})
+    return Imported(done, json.loads(left.read_text()) if left.exists() else {})
 
 
 def test_importing_connects_prints_and_reads_nothing(imported: Imported) -> None:
@@ -102,8 +109,14 @@ def test_importing_connects_prints_and_reads_nothing(imported: Imported) -> None
 
 
 def test_the_client_needs_celery_and_pydantic_alone(imported: Imported) -> None:
-    assert imported.packages["celery_agents.client"] & EXTRAS == set()
+    assert imported.packages("celery_agents.client") & EXTRAS == set()
 
 
 def test_agents_know_no_sdk_before_one_is_used(imported: Imported) -> None:
-    assert imported.packages["tasks"] & SDKS == set()
+    assert imported.packages("tasks") & SDKS == set()
+
+
+def test_what_starts_threads_is_imported_as_it_is_used(imported: Imported) -> None:
+    """No fork takes them along. What sends traces is for workers that have an endpoint."""
+    later = {"theine", "app.watching.otlp", "opentelemetry.exporter"}
+    assert later & {*imported.modules["tasks"]} == set()

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import os
-import subprocess
-import sys
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,6 @@ from app.messaging.results import JournalBackend
 from app.messaging.transport import Transport
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
-from deploy.local.state import ROOT
 from tests.support.plugged import folder
 
 HERE = "redis://127.0.0.1:1/0"
@@ -67,15 +67,19 @@ def test_the_same_app_serves_both(make: Any) -> None:
     assert {"clean-journal", "probe-health"} <= app.conf.beat_schedule.keys()
 
 
-#: In a process of its own: tasks that are shared are those of all apps of a process, for good.
-PLUGGED = """
-from celery import Celery
-from app.embedding import install
+def plugged(env: dict[str, str], told: SimpleQueue[tuple[list[str], list[str]]]) -> None:
+    """Tell of the tasks of an app of theirs, and what is logged.
 
-app = install(Celery("theirs", broker={broker!r}))
-app.loader.import_default_modules()
-print(*app.tasks)
-"""
+    In a process of its own: tasks that are shared are those of all apps of a process, for good.
+    """
+    os.environ.update(env)
+    heard: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    app = install(Celery("theirs", broker=HERE))
+    app.loader.import_default_modules()
+    told.put(([*app.tasks], heard))
 
 
 def test_patterns_of_active_plug_ins_are_served(tmp_path: Path) -> None:
@@ -84,13 +88,18 @@ def test_patterns_of_active_plug_ins_are_served(tmp_path: Path) -> None:
     folder(tmp_path / "plugins", "theirs", about, __init__=code, bad="1 / 0")
     folder(tmp_path / "plugins", "other", {"name": "other", "patterns": {"x": "."}}, __init__="x")
     (tmp_path / "agents.toml").write_text("[plugins.theirs]\n")
-    env = {**os.environ, "AGENTS_CONFIG": str(tmp_path / "agents.toml")}
+    env = {"AGENTS_CONFIG": str(tmp_path / "agents.toml")}
     env |= {"AGENTS_PLUGIN_DIRS": str(tmp_path / "plugins")}
-    argv = [sys.executable, "-c", PLUGGED.format(broker=HERE)]
-    done = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert {"theirs.twice", "agents.ask"} <= {*done.stdout.split()}, done.stderr
-    assert "plug-in theirs" in done.stderr  # of bad
-    assert "other" not in done.stderr
+    fork = multiprocessing.get_context("fork")
+    told = fork.SimpleQueue()
+    process = fork.Process(target=plugged, args=(env, told))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    tasks, heard = told.get()
+    assert {"theirs.twice", "agents.ask"} <= {*tasks}, heard
+    assert "plug-in theirs" in str(heard)  # of bad
+    assert "other" not in str(heard)
 
 
 def test_what_the_app_says_of_its_own_tasks_stays(make: Any) -> None:

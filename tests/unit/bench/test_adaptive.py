@@ -8,8 +8,9 @@ import pytest
 
 from bench.adaptive import OURS, SCENARIOS, Scenario, gain, gains
 from bench.policies import POLICIES
+from tests.support.drawn import costly
 
-SEEDS = range(3)
+SEEDS = range(costly(3, part=3))
 by_name = {scenario.name: scenario for scenario in SCENARIOS}
 
 

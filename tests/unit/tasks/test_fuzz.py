@@ -32,8 +32,9 @@ from celery_agents.contracts.vote import BALLOTS_MAX, VotePolicy
 from celery_agents.errors import InvalidPayloadError
 from celery_agents.values import jsonable
 from tests.support.cpu import soon
+from tests.support.drawn import costly
 
-CASES = int(os.environ.get("AGENTS_FUZZ_CASES", "1000"))
+CASES = int(os.environ.get("AGENTS_FUZZ_CASES") or costly(1_000, part=3))
 #: Seconds of CPU that one case may take; a loop would stand still for as long.
 MOST_S = 0.2
 MEMBERS: dict[str, type[StepOptions]] = {names.ASK: Ask, names.FALLBACK: Fallback}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from agents.caching.local import ANSWER_MAX, LocalAnswers
@@ -38,10 +35,3 @@ def test_a_large_or_an_old_one_is_not_kept(answers: LocalAnswers) -> None:
     answers.put("large", "x" * (ANSWER_MAX + 1), 5, 60)
     answers.put("old", "said", 5, 0)
     assert (answers.get("large"), answers.get("old")) == (None, None)
-
-
-def test_nothing_begins_before_it_is_used() -> None:
-    """Its library starts a thread with its import, which no fork takes along."""
-    code = "import agents.caching.local, app.caching.caches, sys; print('theine' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

@@ -82,7 +82,7 @@ def cut(text: str, cuts: Iterable[int]) -> list[str]:
 @example("see eve@example.org", range(30))
 # What says what stands at a place is far before it, in what was told long ago.
 @example(f"{'word ' * 200}see https://{'ab!' * 60}eve@example.org and so on.", range(0, 1_260, 7))
-@settings(max_examples=costly(150, part=3), deadline=None)
+@settings(max_examples=costly(150), deadline=None)
 def test_it_is_the_same_however_it_is_cut(text: str, cuts: list[int]) -> None:
     assert streamed(cut(text, cuts), *MASKS) == whole(text, *MASKS)
 
@@ -123,7 +123,7 @@ def test_what_is_split_over_an_act_is_held_back_wherever_that_is(size: int) -> N
 
 
 @given(TEXTS, st.lists(st.integers(0, 1 << 20), max_size=4), st.integers(1, 60))
-@settings(max_examples=costly(80, part=3), deadline=None)
+@settings(max_examples=costly(80), deadline=None)
 def test_nothing_that_stands_in_a_part_or_in_the_whole_is_told(
     text: str, cuts: list[int], size: int
 ) -> None:

@@ -52,7 +52,9 @@ def kept(talk: tuple[Any, list[Exchange], Any], place: int) -> SessionExchange:
 
 
 @pytest.mark.parametrize("provider", list(PROVIDERS))
-@settings(max_examples=costly(300), suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(
+    max_examples=costly(300, part=10), suppress_health_check=[HealthCheck.too_slow], deadline=None
+)
 @given(talks=talks, budget=st.integers(0, 120))
 def test_any_session_is_taken_within_any_window(
     provider: str, talks: list[Any], budget: int
@@ -124,7 +126,9 @@ before = st.lists(given_exchanges(), max_size=3).map(lambda many: tuple(m for e 
 
 
 @pytest.mark.parametrize("provider", list(PROVIDERS))
-@settings(max_examples=costly(300), suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(
+    max_examples=costly(300, part=10), suppress_health_check=[HealthCheck.too_slow], deadline=None
+)
 @given(history=before, turns=st.lists(exchanges, max_size=3))
 def test_any_conversation_is_taken_by_who_goes_on(
     provider: str, history: tuple[ChatMessage, ...], turns: list[Exchange]

@@ -33,9 +33,8 @@ def commands(store: redis.Redis) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("count", [1, NEAR, NEAR + 1, 2 * LOOK + 1])
-def test_values_in_the_order_of_the_runs(client: Client, count: int) -> None:
-    for n in reversed(range(count)):
-        worker_says(client, f"r{n}", n)
+def test_values_in_the_order_of_the_runs(client: Client, store: redis.Redis, count: int) -> None:
+    end(client, store, reversed(range(count)))
     assert client.runs.collect(runs_of(client, count), timeout=20) == list(range(count))
 
 
@@ -52,8 +51,7 @@ def test_runs_come_as_they_end(client: Client, count: int) -> None:
 
 
 def test_many_cost_few_commands(client: Client, store: redis.Redis) -> None:
-    for n in range(1000):
-        worker_says(client, f"r{n}", n)
+    end(client, store, range(1000))
     runs = runs_of(client, 1000)
     before = commands(store)
     client.runs.collect(runs, timeout=20)

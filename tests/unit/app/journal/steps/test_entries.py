@@ -13,6 +13,7 @@ from app.journal.schema.rows import NewEntry
 from app.journal.steps.entries import append, there
 from app.journal.stores.streams import StreamStore
 from celery_agents.errors import StreamConflictError
+from tests.support.drawn import costly
 from tests.unit.app.journal.support import (
     DONE,
     FAILED,
@@ -27,7 +28,7 @@ from tests.unit.app.journal.support import (
 
 FEW = 100
 #: Entries of one stream: far above what a scan could be right for.
-MANY = 100_000
+MANY = costly(100_000, part=3)
 _MANY = text(
     "INSERT INTO entries (tenant, stream, seq, kind, key, data, tokens, at) "
     "SELECT '', :stream, n, 'paid', 'key-' || n, '{}', 0, n "

@@ -378,7 +378,7 @@ def played(
 
 
 @settings(
-    max_examples=costly(40, part=2),
+    max_examples=costly(40, part=3),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -566,7 +566,7 @@ def joined(world: World, wanted: list[tuple[str, bool, list[Any]]]) -> Any:
 
 @pytest.mark.postgres
 @settings(
-    max_examples=costly(60, part=2),
+    max_examples=costly(60, part=4),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

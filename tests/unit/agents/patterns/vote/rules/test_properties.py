@@ -99,7 +99,7 @@ def test_monotonicity(rule: str, said: list[tuple[list[str], Any]], data: st.Dat
 
 @pytest.mark.parametrize("rule", RULES)
 @given(said=votes, factor=st.integers(2, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=costly(80), deadline=None)
 def test_only_proportions_count(rule: str, said: list[tuple[list[str], Any]], factor: int) -> None:
     policy = policy_of(rule)
     ballots = [ballot_of(policy, ranking, weight) for ranking, weight in said]
