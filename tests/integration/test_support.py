@@ -208,6 +208,13 @@ class TestWorkers:
             worker_factory(app="no_such_module", args=SHOP)
 
 
+#: A program that has something to do when it ends.
+ENDING = """
+import atexit, sys, threading, time
+atexit.register(sys.stdout.write, "at the end")
+threading.Thread(target=lambda: time.sleep(0.2) or sys.stdout.write("a thread, ")).start()
+sys.stdout.write("written, ")
+"""
 _SAMPLE = ["-A", "tests.support.sample_app"]
 
 
@@ -237,6 +244,22 @@ class TestForks:
             *(alone.returncode, alone.stdout, alone.stderr),
         )
         assert alone.returncode == code
+
+    @pytest.mark.parametrize("end", ["", "raise SystemExit(3)", "raise SystemExit('no')", "1 / 0"])
+    def test_what_is_to_happen_at_its_end_happens(self, end: str, tmp_path: Path) -> None:
+        """Threads are waited for, functions called, and what was written is there."""
+        (tmp_path / "ending.py").write_text(ENDING + end)
+        run = "from tests.support.forking import _run; _run('ending')"
+        env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+        alone, forked = (
+            subprocess.run(
+                [sys.executable, *argv], env=env, capture_output=True, text=True, check=False
+            )
+            for argv in (["-m", "ending"], ["-c", run])
+        )
+        assert (forked.returncode, forked.stdout) == (alone.returncode, alone.stdout)
+        assert alone.stdout == "written, a thread, at the end"
+        assert bool(forked.stderr) is bool(alone.stderr)
 
     def test_one_leads_a_group_holds_its_pid_file_and_is_not_the_next_one(
         self, worker_factory: WorkerFactory

@@ -1,4 +1,4 @@
-"""What ``./run test --full`` runs all of, and the suite a part: examples, rows, rounds.
+"""Sizes of tests: examples, rows and rounds of which the suite takes a part, and ``--full`` all.
 
 What the suite leaves out is more of what it has in it. Modules ask for it as they are imported, so
 it is there before the first test is collected (tests/conftest.py).

@@ -6,6 +6,7 @@ tests and nothing of the checkout but what it is told to.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import importlib
@@ -15,6 +16,7 @@ import runpy
 import signal
 import socket
 import sys
+import threading
 from contextlib import suppress
 from functools import cache, partial
 from importlib import metadata
@@ -278,7 +280,27 @@ def _main(channel: int, home: str, *more: str) -> None:
     modules.found("app.journal.schema.migrate").head()  # it reads each of the migrations
     orders = _Orders(socket.socket(fileno=channel), modules)
     module, sys.argv[1:] = orders.serve()
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    _run(module)
+
+
+def _run(module: str) -> None:
+    """Run a program, and end as it does, without taking apart what it has of the forking process.
+
+    To free each object that was imported is four fifths of the CPU of a command, and copies the
+    pages in which they are.
+    """
+    code: Any = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        code = ended.code or 0
+        if not isinstance(code, int):
+            raise
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF)
 
 
 if __name__ == "__main__":
