@@ -25,7 +25,7 @@ from tests.integration.harness import FAST, SOON_S, Location, Stack
 from tests.support.fernet import fernet_key
 from tests.support.mcp_servers import signed_in
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 KEY = fernet_key("logins")
 CONFIG = """

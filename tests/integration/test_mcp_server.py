@@ -22,8 +22,8 @@ from app.journal.schema.models import Step
 from app.journal.stores.keys import ApiKeys
 from deploy.local.servers import LOOPBACK, is_free
 from tests.integration.harness import SOON_S, Stack, celery, eventually
+from tests.support import forks
 from tests.support.api import Asked, in_process, made_key, served, settings
-from tests.support.forks import Fork
 from tests.support.mcp_clients import MODES, over_http, over_its_command, over_pipes, run
 from tests.support.ports import free_port
 from tests.support.service import SERVICE
@@ -485,21 +485,27 @@ def test_a_run_goes_on_whose_caller_goes_away(stack: Stack, api: Any, key: str) 
 # -- programs
 
 
+def become(*words: str, env: dict[str, str]) -> Any:
+    """Run the program that ``celery -A app agents mcp`` becomes, to its end."""
+    argv = [str(SERVICE.python), "-P", "-m", SERVICE.qualified("api.mcp"), *words]
+    return forks.run(argv, SERVICE.environment(env), SERVICE.folder, 60)
+
+
 def test_on_pipes_a_key_is_needed(stack: Stack) -> None:
-    done = celery("-A", "app", "agents", "mcp", "--stdio", env=env_of(stack))
+    done = become("--stdio", env=env_of(stack))
     assert done.returncode == 1
     assert "AGENTS_MCP_KEY" in done.stderr
     assert done.stdout == ""
-    for words in (["mcp"], ["mcp", "--stdio", "--http", "127.0.0.1:1"], ["mcp", "--http", "x"]):
-        assert celery("-A", "app", "agents", *words, env=env_of(stack)).returncode in {1, 2}
+    for words in (["mcp"], ["mcp", "--stdio", "--http", "127.0.0.1:1"]):
+        assert celery("-A", SERVICE.app, "agents", *words, env=env_of(stack)).returncode == 2
+    assert become("--http", "x", env=env_of(stack)).returncode == 1
 
 
 @pytest.mark.timeout(300)
 def test_without_keys_it_is_served_on_this_machine_alone(stack: Stack) -> None:
     env = {**env_of(stack), "AGENTS_API_AUTH": "none"}
-    done = celery("-A", "app", "agents", "mcp", "--http", "0.0.0.0:0", env=env)
-    assert done.returncode == 1
-    done = celery("-A", "app", "agents", "mcp", "--http", "0.0.0.0:8765", env=env)
+    assert become("--http", "0.0.0.0:0", env=env).returncode == 1
+    done = become("--http", "0.0.0.0:8765", env=env)
     assert done.returncode == 1
     assert "AGENTS_API_AUTH=none" in done.stderr
 
@@ -516,7 +522,7 @@ def test_over_http_it_serves_messages_and_nothing_else(stack: Stack, tmp_path: P
     key, port = made_key(stack.database_url, Role.USER), free_port()
     words = ("-A", SERVICE.app, "agents", "mcp", "--http", f"{LOOPBACK}:{port}")
     env, output = SERVICE.environment(env_of(stack)), tmp_path / "mcp.log"
-    child = Fork(
+    child = forks.Fork(
         SERVICE.celery(*words),
         pid_file=tmp_path / "mcp.pid",
         output=output,

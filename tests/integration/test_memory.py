@@ -26,7 +26,7 @@ from tests.support.fernet import fernet_key
 from tests.support.plugged import folder
 from tests.support.service import APP
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 CONFIG = """
 [memory.customers]

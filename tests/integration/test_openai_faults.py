@@ -25,7 +25,7 @@ from deploy.local.state import ROOT
 from tests.integration.harness import Stack, eventually, lines
 from tests.support.api import made_key, served
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 NODE = ROOT / "tests" / "support" / "node"
 

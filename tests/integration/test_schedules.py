@@ -21,7 +21,7 @@ from tests.support.api import Asked, in_process, made_key, settings
 
 __all__ = ["lasting"]
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 
 def stood(stack: Stack, name: str = "s") -> ScheduleInfo:

@@ -21,7 +21,7 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import SOON_S, Stack, celery, eventually, lines
 from tests.support.service import APP
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 
 def texts(stack: Stack, session: str, **more: Any) -> list[list[str]]:
@@ -192,6 +192,7 @@ def test_a_run_that_waits_for_too_long_is_late(common: Stack, counted: Path) -> 
     assert len(texts(common, "s", tenant=common.tenant)) == 1
 
 
+@pytest.mark.databases("both")
 @pytest.mark.parametrize("until", [2, 99], ids=["goes on", "dies"])
 def test_a_killed_worker_leaves_a_whole_exchange_or_none(
     either: Stack, counted: Path, until: int

@@ -23,7 +23,7 @@ from tests.integration.test_flows import lasting
 
 __all__ = ["lasting"]
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 WANTED = int(os.environ.get("AGENTS_SIGNALS", "120"))
 #: Signals that a flow is sent, and takes before it ends; one of four flows is cancelled amid them.

@@ -12,7 +12,7 @@ from celery_agents import Decision, RetryPolicy, Vote
 from celery_agents.errors import InvalidPayloadError
 from tests.integration.harness import FAST, SOON_S, Location, Stack, celery, eventually
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 MODULES = [f"tests.support.{name}" for name in ("agents", "voters", "strategies")]
 ENV = FAST | {"AGENTS_MODULES": json.dumps(MODULES)}

@@ -14,7 +14,7 @@ from celery_agents.errors import AgentsError
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 AGENTS = """
 [agents.boss]

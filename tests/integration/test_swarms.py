@@ -16,7 +16,7 @@ from celery_agents import Client, Swarm
 from celery_agents.errors import InvalidPayloadError
 from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 MODULES = json.dumps(["tests.support.agents", "tests.support.swarming"])
 WIDE = ["--concurrency", "100", "--without-mingle", "--without-gossip"]

@@ -15,7 +15,7 @@ from celery_agents.errors import AgentFailedError, LimitReachedError, StepCancel
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 LEAD = """
 [agents.lead]
@@ -329,6 +329,7 @@ def test_who_was_handed_over_to_goes_on_in_the_session(team: Stack, model: Model
     assert [e.agent for e in found] == ["billing", "billing", "tech", "tech", "desk"]
 
 
+@pytest.mark.databases("postgres")
 def test_a_session_has_what_both_have_called(team: Stack, model: ModelServer) -> None:
     """Those before the handoff and those behind it, through the one who is handed over to next."""
     weigh = ("weigh", {"text": "heavy"})

@@ -18,7 +18,7 @@ from tests.integration.harness import SOON_S, Stack, celery, eventually
 from tests.support.ports import free_port
 from tests.support.service import APP
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 
 def tenants(stack: Stack, run_id: str) -> list[str]:

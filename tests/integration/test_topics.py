@@ -18,7 +18,7 @@ from tests.support.topics import CHECKS, heard
 
 __all__ = ["_common", "events", "served"]
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 
 def test_they_are_those_of_one_process(served: Stack) -> None:

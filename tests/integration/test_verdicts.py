@@ -12,7 +12,7 @@ from celery_agents.errors import InvalidPayloadError
 from tests.integration.harness import FAST, SOON_S, Location, Stack, celery
 from tests.support.service import APP
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 CONFIG = "".join(
     f"""

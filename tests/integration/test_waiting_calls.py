@@ -13,7 +13,7 @@ from celery_agents import RetryPolicy, names
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Location, Stack, eventually
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 CONFIG = """
 [tools.clock]

@@ -17,7 +17,7 @@ from tests.integration.conftest import SHOP
 from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
 from tests.support import sample_app
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 MODULES = {"AGENTS_MODULES": json.dumps(["tests.support.agents", "tests.support.lasting"])}
 

@@ -11,7 +11,8 @@ Started as ever is what is not the checkout's own ``python -m celery`` or ``pyth
 ``python -m celery`` of an installed wheel that :meth:`Nursery.know` was told of; so are all
 processes outside of pytest, as those of ``./run chaos`` and ``./run bench``. Variables that others
 read as they are imported, or that Python reads as it starts, are those of the process that forks:
-of each set of them the first process is started as ever, and the second by one of its own.
+of each set of them the first process is started as ever, and the second by one of its own; a wheel
+that is known has more than one.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ _EARLY = (
     *("PYTHON", "LD_", "MALLOC_", "LC_", "LANG", "TZ", "COVERAGE"),
     *("CELERY_", "C_", "MP_", "KOMBU_", "AUTOSCALE_", "DISABLE_"),
 )
+#: By these names Celery finds its servers when it connects.
+_LATE = frozenset({"CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"})
 #: How an interpreter starts programs, and which module each one is.
 _COMMANDS = {
     ("-m", "celery"): "celery",
@@ -205,7 +208,7 @@ Early = frozenset[tuple[str, str]]
 
 
 def _early(env: Mapping[str, str]) -> Early:
-    return frozenset((k, v) for k, v in env.items() if k.startswith(_EARLY))
+    return frozenset((k, v) for k, v in env.items() if k.startswith(_EARLY) and k not in _LATE)
 
 
 @dataclass(frozen=True)
@@ -274,7 +277,8 @@ class Nursery:
 
     def takes(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> bool:
         """Return whether a fork does the same as a new process would, and comes cheaper."""
-        return self._could(argv, cwd) and (argv[0], _early(env)) in {self._usual, *self._seen}
+        several = argv[0] in self._wheels or (argv[0], _early(env)) in {self._usual, *self._seen}
+        return several and self._could(argv, cwd)
 
     def leaves(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         """Know that a process is started as ever."""

@@ -152,6 +152,8 @@ class ProcessWorkerContainer(ProcessContainer, CeleryWorkerContainer):
         super().__init__(self.worker_name())
         self._environ = dict(env)
         node = f"{self.worker_name()}@{self.id}"
+        if command == self.command():
+            command = worker_command(node)
         self.process = WorkerProcess(node, command, env=env, directory=directory)
 
     @classmethod

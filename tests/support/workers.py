@@ -17,12 +17,9 @@ _POLL_S = 0.02
 
 
 def worker_command(name: str, app: str = APP, args: Sequence[str] | None = None) -> list[str]:
-    """How a worker of that node name is started: as the Procfile says, or with other arguments.
-
-    The Procfile's line takes the name from the environment variable ``WORKER_NAME``.
-    """
+    """Return the command of a worker of that node name: the Procfile's, or with other arguments."""
     if app == APP and args is None:
-        return SERVICE.line("worker")
+        return SERVICE.line("worker", {"WORKER_NAME": name})
     about = ["--hostname", name, "--loglevel", "INFO"]
     return SERVICE.celery("-A", app, "worker", *about, *(args or ()))
 
@@ -67,7 +64,7 @@ class WorkerProcess:
         self.log = directory / f"{name}.log"
         self._pid_file = directory / f"{name}.pid"
         self._command = command
-        self._env = SERVICE.environment({"WORKER_NAME": self.name, **env})
+        self._env = SERVICE.environment(env)
         self._child: Child | None = None
         self._read_from = 0  # where the log of the present life begins
 
