@@ -42,13 +42,12 @@ def _converter(links: bool) -> tuple[Callable[[str], Any], Any]:
 
     from agents.toolsets.builtin.soup import page_of
 
-    class Converter(markdownify.MarkdownConverter):
-        def get_conv_fn_cached(self, tag_name: str) -> Any:
-            """How elements of a name are written; names that others make up are not kept."""
-            return known.get(tag_name) or self.get_conv_fn(tag_name)
-
-    converter = Converter(heading_style="ATX", strip=[] if links else ["a", "img"])
+    converter: Any = markdownify.MarkdownConverter(
+        heading_style="ATX", strip=[] if links else ["a", "img"]
+    )
     names = ["[document]", *(f"h{n}" for n in range(1, 7))]
     names += [name.removeprefix("convert_") for name in dir(converter)]
     known = {name: converter.get_conv_fn(name) for name in names}
+    # Names that others make up are not kept.
+    converter.get_conv_fn_cached = lambda name: known.get(name) or converter.get_conv_fn(name)
     return page_of, converter

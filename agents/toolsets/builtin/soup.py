@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bs4 import NavigableString, Tag
-from bs4.builder import HTMLParserTreeBuilder
+from bs4.builder._htmlparser import HTMLParserTreeBuilder
+from bs4.element import NavigableString, Tag
 
 #: Of which a text between elements may be made up.
 _SPACES = " \n\t\f\r"
@@ -49,7 +49,7 @@ class _Soup:
 
     def __init__(self, html: str) -> None:
         self.builder: Any = HTMLParserTreeBuilder(store_line_numbers=False)
-        self.builder.soup = self
+        self.builder.soup = self  # type: ignore[assignment]  # it has what is asked for
         self.page = _Element("[document]", {}, can_be_empty=False)
         self.page.parent = self.page.previous_element = self.page.previous_sibling = None
         self._last: Any = self.page

@@ -8,13 +8,14 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from agents.tools.calls import ToolError
 from agents.toolsets.builtin.data.tabular import Table, columns_of, records_of
+from agents.toolsets.builtin.deadlines import TooLateError, deadline
 from agents.toolsets.builtin.offer import Short, offer
 
 _MAX_SQL = 10_000
@@ -36,6 +37,8 @@ _LIMITS = {
 _REFUSED = {"load_extension", "randomblob", "zeroblob", "printf", "format", "json_patch", "unhex"}
 #: Those that may take some hundredths of a second: the clock is looked at beside each call.
 _SLOW = re.compile(r"(?i)instr|replace|trim")
+#: Brackets of SQL up to which reading it ends within some hundredths of a second.
+_BRACKET, _FEW_BRACKETS = re.compile(r"[(\[{<]"), 8
 _NAME = re.compile(r"[A-Za-z_]\w{0,62}")
 
 
@@ -72,8 +75,16 @@ def inspect_sql(
     import sqlglot
 
     logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings are of users' statements
+    # Its parser tries each bracket of some in two ways, and that within each of both. All its calls
+    # are looked at then, which is slow.
+    nested = len(_BRACKET.findall(sql)) > _FEW_BRACKETS
     try:
-        parsed = sqlglot.parse(sql, dialect=dialect or None, error_level=sqlglot.ErrorLevel.RAISE)
+        with deadline(_LIMIT_S) if nested else nullcontext():
+            parsed = sqlglot.parse(
+                sql, dialect=dialect or None, error_level=sqlglot.ErrorLevel.RAISE
+            )
+    except TooLateError:
+        raise ToolError("The SQL takes longer than a second to read. Give a part of it.") from None
     except (sqlglot.errors.SqlglotError, ValueError) as error:
         raise ToolError(f"The SQL cannot be read: {str(error)[:500]}") from None
     except RecursionError:
@@ -179,17 +190,27 @@ def _quoted(name: str) -> str:
 
 
 def _statement(exp: Any, parsed: Any) -> dict[str, Any]:
-    writing = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create, exp.Drop, exp.Alter)
-    parts = [*parsed.walk()]
-    writes = [one for one in parts if isinstance(one, (*writing, exp.TruncateTable))]
-    own = {one.alias_or_name for one in parts if isinstance(one, exp.CTE)}
+    writing = (
+        *(exp.Insert, exp.Update, exp.Delete, exp.Merge),
+        *(exp.Create, exp.Drop, exp.Alter, exp.TruncateTable),
+    )
+    writes, own, tables, columns = list[Any](), set[str](), list[Any](), list[Any]()
+    for one in parsed.walk():
+        if isinstance(one, exp.Table):
+            tables.append(one)
+        elif isinstance(one, exp.Column):
+            columns.append(one)
+        elif isinstance(one, exp.CTE):
+            own.add(one.alias_or_name)
+        elif isinstance(one, writing):
+            writes.append(one)
     into = [parsed.args.get("into")] if isinstance(parsed, exp.Select) else []
     kind = "unknown" if isinstance(parsed, exp.Command) else parsed.key
     return {
         "kind": kind,
         "reads_only": isinstance(parsed, exp.Query) and not writes and not any(into),
-        "tables": _names(t for t in parts if isinstance(t, exp.Table) and t.name not in own),
-        "columns": _names(one for one in parts if isinstance(one, exp.Column)),
+        "tables": _names(table for table in tables if table.name not in own),
+        "columns": _names(columns),
         "writes_to": _names(
             table
             for one in [*writes, *filter(None, into)]
