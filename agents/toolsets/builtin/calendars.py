@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from itertools import islice
@@ -179,7 +179,7 @@ def _by_cron(rule: str, start: datetime) -> Iterator[datetime]:
 
 
 @cache
-def _leaping() -> type[Iterator[datetime]]:
+def _leaping() -> Callable[[str, datetime], Iterator[datetime]]:
     """Cronsim's times, found day by day where no clock is changed on the way."""
     from cronsim import CronSim
 

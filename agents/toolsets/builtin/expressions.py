@@ -21,7 +21,7 @@ from agents.tools.calls import ToolError
 #: Whole numbers are ``int``s, which are quicker than fractions by far.
 Number = int | Fraction | float
 #: What is done with how many values before it; of nothing, a number or the name of one.
-_Step = tuple[Callable[..., "Number"], int] | tuple[None, "Number | str"]
+_Step = tuple[Callable[..., "Number"] | None, Any]
 #: Bits of a numerator or denominator: some 3,000 decimal digits.
 _MAX_BITS = 10_000
 _MAX_LENGTH = 2_000

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -30,39 +30,24 @@ def check_depth(html: str) -> None:
 
 def as_markdown(html: str, *, links: bool) -> str:
     """The same as Markdown."""
-    page_class, converter = _converter(links)
-    own = copy.copy(converter)
-    own.convert_fn_cache = {}  # by the tags' names, of which others make up any number
-    told: str = own.convert_soup(page_class(html))
+    page_of, converter = _converter(links)
+    told: str = converter.convert_soup(page_of(html))
     return told
 
 
 @cache
-def _converter(links: bool) -> tuple[Any, Any]:
-    """A class of pages, and what writes one down: its options take long to be read."""
-    import bs4
+def _converter(links: bool) -> tuple[Callable[[str], Any], Any]:
+    """What gives a page, and what writes one down: its options take long to be read."""
     import markdownify
 
-    class Near:
-        """An element that is asked, of each below it, whether a ``pre`` is around that."""
+    from agents.toolsets.builtin.soup import page_of
 
-        parent: Any
-
-        def find_parent(self, name: Any = None, attrs: Any = None, **more: Any) -> Any:
-            """The nearest one of that name: without the library's search by any criteria."""
-            if attrs or more or type(name) is not str:  # another version of it may ask for more
-                whole: Any = super()
-                return whole.find_parent(name, attrs or {}, **more)
-            one = self.parent
-            while one is not None and one.name != name:
-                one = one.parent
-            return one
-
-    class Element(Near, bs4.Tag): ...
-
-    class Page(Near, bs4.BeautifulSoup):
-        def __init__(self, html: str) -> None:
-            super().__init__(html, "html.parser", element_classes={bs4.Tag: Element})
-
-    strip = [] if links else ["a", "img"]
-    return Page, markdownify.MarkdownConverter(heading_style="ATX", strip=strip)
+    converter: Any = markdownify.MarkdownConverter(
+        heading_style="ATX", strip=[] if links else ["a", "img"]
+    )
+    names = ["[document]", *(f"h{n}" for n in range(1, 7))]
+    names += [name.removeprefix("convert_") for name in dir(converter)]
+    known = {name: converter.get_conv_fn(name) for name in names}
+    # Names that others make up are not kept.
+    converter.get_conv_fn_cached = lambda name: known.get(name) or converter.get_conv_fn(name)
+    return page_of, converter

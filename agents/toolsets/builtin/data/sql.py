@@ -6,15 +6,17 @@ import json
 import logging
 import re
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from agents.tools.calls import ToolError
 from agents.toolsets.builtin.data.tabular import Table, columns_of, records_of
+from agents.toolsets.builtin.deadlines import TooLateError, deadline
 from agents.toolsets.builtin.offer import Short, offer
 
 _MAX_SQL = 10_000
@@ -32,10 +34,15 @@ _LIMITS = {
     sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 100,
     sqlite3.SQLITE_LIMIT_COLUMN: 500,
 }
-#: Functions whose one call may take long, or reaches out.
-_REFUSED = {"load_extension", "randomblob", "zeroblob", "printf", "format", "json_patch", "unhex"}
+#: Functions whose one call may take long, reaches out, or tells of what was done before.
+_REFUSED = {
+    *("load_extension", "randomblob", "zeroblob", "printf", "format", "json_patch", "unhex"),
+    *("changes", "total_changes", "last_insert_rowid"),
+}
 #: Those that may take some hundredths of a second: the clock is looked at beside each call.
 _SLOW = re.compile(r"(?i)instr|replace|trim")
+#: Brackets of SQL up to which reading it ends within some hundredths of a second.
+_BRACKET, _FEW_BRACKETS = re.compile(r"[(\[{<]"), 8
 _NAME = re.compile(r"[A-Za-z_]\w{0,62}")
 
 
@@ -51,16 +58,13 @@ def query_table(
     most: Annotated[int, Field(ge=1, le=1_000)] = 100,
 ) -> dict[str, Any]:
     """Queries tables, by name, with a SELECT of SQLite; up to so many rows, within a second."""
-    with closing(sqlite3.connect(":memory:")) as database:
-        for limit, value in _LIMITS.items():
-            database.setlimit(limit, value)
-        for strip, act in _STRIPS.items():
-            database.create_function(strip, 2, act, deterministic=True)
+    with _empty() as database:
         for name, table in tables.items():
             _load(database, name, table)
         found = _query(database, sql)
         columns = [one[0] for one in found.description or ()]
         rows = _bounded(found, most + 1)
+        found.close()
     return {"columns": columns, "rows": rows[:most], "more": len(rows) > most}
 
 
@@ -72,13 +76,55 @@ def inspect_sql(
     import sqlglot
 
     logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings are of users' statements
+    # Its parser tries each bracket of some in two ways, and that within each of both. All its calls
+    # are looked at then, which is slow.
+    nested = len(_BRACKET.findall(sql)) > _FEW_BRACKETS
     try:
-        parsed = sqlglot.parse(sql, dialect=dialect or None, error_level=sqlglot.ErrorLevel.RAISE)
+        with deadline(_LIMIT_S) if nested else nullcontext():
+            parsed = sqlglot.parse(
+                sql, dialect=dialect or None, error_level=sqlglot.ErrorLevel.RAISE
+            )
+    except TooLateError:
+        raise ToolError("The SQL takes longer than a second to read. Give a part of it.") from None
     except (sqlglot.errors.SqlglotError, ValueError) as error:
         raise ToolError(f"The SQL cannot be read: {str(error)[:500]}") from None
     except RecursionError:
         raise ToolError("The SQL is nested too deep.") from None
     return [_statement(sqlglot.exp, one) for one in parsed if one is not None]
+
+
+class _Kept(threading.local):
+    """The database of a thread, where it has one."""
+
+    database: sqlite3.Connection | None = None
+
+
+_KEPT = _Kept()
+
+
+@contextmanager
+def _empty() -> Iterator[sqlite3.Connection]:
+    """A database without tables. Making one takes a third of a call, and emptying one less."""
+    database, _KEPT.database = _KEPT.database or _made(), None
+    try:
+        database.execute("BEGIN")
+        yield database
+        database.set_authorizer(None)
+        database.set_progress_handler(None, 0)
+        database.execute("ROLLBACK")
+    except BaseException:  # the next call begins with a new one
+        database.close()
+        raise
+    _KEPT.database = database
+
+
+def _made() -> sqlite3.Connection:
+    database = sqlite3.connect(":memory:", cached_statements=0)
+    for limit, value in _LIMITS.items():
+        database.setlimit(limit, value)
+    for strip, act in _STRIPS.items():
+        database.create_function(strip, 2, act, deterministic=True)
+    return database
 
 
 def _load(database: sqlite3.Connection, name: str, table: Table) -> None:
@@ -179,17 +225,27 @@ def _quoted(name: str) -> str:
 
 
 def _statement(exp: Any, parsed: Any) -> dict[str, Any]:
-    writing = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create, exp.Drop, exp.Alter)
-    parts = [*parsed.walk()]
-    writes = [one for one in parts if isinstance(one, (*writing, exp.TruncateTable))]
-    own = {one.alias_or_name for one in parts if isinstance(one, exp.CTE)}
+    writing = (
+        *(exp.Insert, exp.Update, exp.Delete, exp.Merge),
+        *(exp.Create, exp.Drop, exp.Alter, exp.TruncateTable),
+    )
+    writes, own, tables, columns = list[Any](), set[str](), list[Any](), list[Any]()
+    for one in parsed.walk():
+        if isinstance(one, exp.Table):
+            tables.append(one)
+        elif isinstance(one, exp.Column):
+            columns.append(one)
+        elif isinstance(one, exp.CTE):
+            own.add(one.alias_or_name)
+        elif isinstance(one, writing):
+            writes.append(one)
     into = [parsed.args.get("into")] if isinstance(parsed, exp.Select) else []
     kind = "unknown" if isinstance(parsed, exp.Command) else parsed.key
     return {
         "kind": kind,
         "reads_only": isinstance(parsed, exp.Query) and not writes and not any(into),
-        "tables": _names(t for t in parts if isinstance(t, exp.Table) and t.name not in own),
-        "columns": _names(one for one in parts if isinstance(one, exp.Column)),
+        "tables": _names(table for table in tables if table.name not in own),
+        "columns": _names(columns),
         "writes_to": _names(
             table
             for one in [*writes, *filter(None, into)]

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+import bs4
 import markdownify
 import pytest
 
 from agents.toolsets.builtin.markup import _converter, as_markdown
+from agents.toolsets.builtin.soup import page_of
 
-TAGS = "h1 p b i a pre code ul ol li table tr td th div blockquote img br hr x-y sup dl dt dd"
-TEXTS = ("text", "a *b* _c_", " ", "\n\n", "x\n  y", "&lt;b&gt;", "<!-- c -->", "5. x", "# h")
+TAGS = (
+    "h1 p b i a pre code ul ol li table tr td th div blockquote img br hr x-y sup dl dt dd caption "
+    "textarea template script video"
+)
+TEXTS = (
+    *("text", "a *b* _c_", " ", "\n\n", "x\n  y", "&lt;b&gt;", "<!-- c -->", "5. x", "# h"),
+    *("&#233;&#x80;&nope;&", "<br/>", "</br>", "</p>", "<p/>", "<?pi x>", "<![CDATA[x]]>", "\xa0"),
+    *("<!DOCTYPE html>", "<B>", "<a href=/y href=/z>", "<img src='s' alt=t>", "</", "<!x>", "\t"),
+)
 
 
 def page(chance: random.Random, depth: int) -> str:
@@ -22,14 +32,28 @@ def page(chance: random.Random, depth: int) -> str:
     return f"<{tag}{given}>{inner}" + (f"</{tag}>" if chance.random() < 0.9 else "")
 
 
+def shape(root: bs4.Tag) -> list[Any]:
+    """All that is in a tree, with what each stands beside."""
+    return [
+        (
+            str(one) if isinstance(one, bs4.NavigableString) else (one.name, one.get("href")),
+            isinstance(one, bs4.Comment | bs4.Doctype),
+            *(str(getattr(one, side)) for side in ("next_sibling", "previous_sibling")),
+            one.parent and one.parent.name,
+        )
+        for one in root.descendants
+    ]
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_it_is_what_the_library_writes(*, links: bool) -> None:
     chance = random.Random(7)
     strip = [] if links else ["a", "img"]
-    for _ in range(200):
+    for _ in range(400):
         html = page(chance, 4)
         wanted = markdownify.markdownify(html, heading_style="ATX", strip=strip)
         assert as_markdown(html, links=links) == wanted
+        assert shape(page_of(html)) == shape(bs4.BeautifulSoup(html, "html.parser"))
 
 
 def test_names_that_others_make_up_are_not_kept() -> None:
@@ -39,6 +63,6 @@ def test_names_that_others_make_up_are_not_kept() -> None:
 
 def test_other_searches_are_the_librarys_own() -> None:
     """Of a version of Markdown's writer that looks for more than an element's name."""
-    bold = _converter(True)[0]("<ul class=c><li><b>x</b></li></ul>").b
+    bold = page_of("<ul class=c><li><b>x</b></li></ul>").b
     assert bold.find_parent("ul") is bold.find_parent(["ol", "ul"]) is bold.parent.parent
     assert bold.find_parent("ul", class_="d") is None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.tools.calls import ToolError
 from agents.toolsets.builtin.data import sql as tool
 from tests.unit.agents.toolsets.builtin.support import called
 
@@ -44,3 +45,20 @@ def test_the_clock_is_looked_at_beside_each_call_that_takes_long(
     query = f"SELECT {' || '.join([call] * calls)} FROM t"
     called("data.query_table", tables={"t": "a\nb\n"}, sql=query)
     assert len(looks) > calls
+
+
+@pytest.mark.parametrize(
+    "before", ["SELECT a FROM first", "SELECT b FROM first", "SELECT load_extension('x')"]
+)
+def test_nothing_of_another_call_is_there(before: str) -> None:
+    query_table = tool.query_table
+    with suppress(ToolError):
+        query_table({"first": "a\n1\n2\n"}, before, 1)
+    with pytest.raises(ToolError, match="no such table: first"):
+        query_table({"t": "a\n1\n"}, "SELECT * FROM first")
+    found = query_table(
+        {"first": "b\n3\n"}, "SELECT name, (SELECT b FROM first) FROM sqlite_schema"
+    )
+    assert found["rows"] == [["first", 3]]
+    with pytest.raises(ToolError, match="Only SELECT"):
+        query_table({"t": "a\n1\n"}, "SELECT total_changes()")
