@@ -25,7 +25,12 @@ from app.journal import Journal
 from celery_agents import names
 from celery_agents.contracts.budgets import BudgetPolicy
 from celery_agents.contracts.limits import LimitPolicy
-from celery_agents.errors import BreakerOpenError, BudgetExceededError, NotAdmittedError
+from celery_agents.errors import (
+    BreakerOpenError,
+    BudgetExceededError,
+    JournalUnavailableError,
+    NotAdmittedError,
+)
 from tests.support.entries import agent_of
 from tests.unit.app.journal.support import SOON, World, claimed, step
 
@@ -178,3 +183,24 @@ def test_a_limit_that_refuses_reserves_nothing(desk: Desk) -> None:
     assert desk.held == (0, 0)
     spent = desk.journal.ledger.standing(("b", 0), None)
     assert (spent.spent.calls, spent.holdings) == (1, ())
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_row_of_which_nobody_knows_whether_it_is_there_reserves_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    """The journal's connection is lost while the row is committed."""
+    start = desk.journal.start_call
+
+    def lost(*about: Any, **more: Any) -> Future[Any]:
+        if there:
+            start(*about, **more).result(SOON)
+        reply: Future[Any] = Future()
+        reply.set_exception(JournalUnavailableError("The connection was lost."))
+        return reply
+
+    monkeypatch.setattr(desk.journal, "start_call", lost)
+    with pytest.raises(JournalUnavailableError):
+        desk.turn("lost", [1])
+    assert desk.journal.ledger.standing(("b", 0), None).holdings == ()
+    assert desk.held == (0, 0)
