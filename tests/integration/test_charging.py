@@ -12,7 +12,7 @@ from redis import Redis
 from agents.base import Answer, Turn
 from agents.needs import Needs
 from agents.policies.breaker import BreakerPolicy
-from app.admission.breakers import Breakers, Switch
+from app.admission.breakers import Breakers, Switch, key_of
 from app.admission.budgets.shared import SharedBudgets
 from app.admission.guard import Asked, Reply
 from app.admission.guards.admission import AdmissionGuard
@@ -162,12 +162,18 @@ def test_a_spent_budget_takes_nothing_of_the_limits(desk: Desk) -> None:
     desk.turn("little", [NANO])  # the rate had room for two
 
 
-def test_an_open_breaker_reserves_nothing(desk: Desk) -> None:
+@pytest.mark.parametrize("budgets", [True, False])
+def test_an_open_breaker_reserves_nothing(desk: Desk, *, budgets: bool) -> None:
+    if not budgets:
+        desk.guard = AdmissionGuard(desk.breakers, desk.limits)
     switch = Switch(desk.agent.target, GUARDED)
     desk.breakers.tell([switch], "x", ["bad"]).result(SOON)
-    with pytest.raises(BreakerOpenError):
-        desk.turn("spared", [NANO])
+    for number in range(5):
+        with pytest.raises(BreakerOpenError):
+            desk.turn(f"spared {number}", [NANO])
     assert desk.held == (0, 0)
+    desk.redis.delete(key_of(switch))
+    desk.turn("little", [NANO])  # the rate had room for two
 
 
 def test_a_turn_that_asks_nothing_leaves_no_gate_behind(desk: Desk) -> None:
