@@ -12,7 +12,7 @@ from redis import Redis
 from agents.base import Answer, Turn
 from agents.needs import Needs
 from agents.policies.breaker import BreakerPolicy
-from app.admission.breakers import Breakers, Switch
+from app.admission.breakers import Breakers, Switch, key_of
 from app.admission.budgets.shared import SharedBudgets
 from app.admission.guard import Asked, Reply
 from app.admission.guards.admission import AdmissionGuard
@@ -25,7 +25,12 @@ from app.journal import Journal
 from celery_agents import names
 from celery_agents.contracts.budgets import BudgetPolicy
 from celery_agents.contracts.limits import LimitPolicy
-from celery_agents.errors import BreakerOpenError, BudgetExceededError, NotAdmittedError
+from celery_agents.errors import (
+    BreakerOpenError,
+    BudgetExceededError,
+    JournalUnavailableError,
+    NotAdmittedError,
+)
 from tests.support.entries import agent_of
 from tests.unit.app.journal.support import SOON, World, claimed, step
 
@@ -157,12 +162,18 @@ def test_a_spent_budget_takes_nothing_of_the_limits(desk: Desk) -> None:
     desk.turn("little", [NANO])  # the rate had room for two
 
 
-def test_an_open_breaker_reserves_nothing(desk: Desk) -> None:
+@pytest.mark.parametrize("budgets", [True, False])
+def test_an_open_breaker_reserves_nothing(desk: Desk, *, budgets: bool) -> None:
+    if not budgets:
+        desk.guard = AdmissionGuard(desk.breakers, desk.limits)
     switch = Switch(desk.agent.target, GUARDED)
     desk.breakers.tell([switch], "x", ["bad"]).result(SOON)
-    with pytest.raises(BreakerOpenError):
-        desk.turn("spared", [NANO])
+    for number in range(5):
+        with pytest.raises(BreakerOpenError):
+            desk.turn(f"spared {number}", [NANO])
     assert desk.held == (0, 0)
+    desk.redis.delete(key_of(switch))
+    desk.turn("little", [NANO])  # the rate had room for two
 
 
 def test_a_turn_that_asks_nothing_leaves_no_gate_behind(desk: Desk) -> None:
@@ -178,3 +189,24 @@ def test_a_limit_that_refuses_reserves_nothing(desk: Desk) -> None:
     assert desk.held == (0, 0)
     spent = desk.journal.ledger.standing(("b", 0), None)
     assert (spent.spent.calls, spent.holdings) == (1, ())
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_row_of_which_nobody_knows_whether_it_is_there_reserves_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    """The journal's connection is lost while the row is committed."""
+    start = desk.journal.start_call
+
+    def lost(*about: Any, **more: Any) -> Future[Any]:
+        if there:
+            start(*about, **more).result(SOON)
+        reply: Future[Any] = Future()
+        reply.set_exception(JournalUnavailableError("The connection was lost."))
+        return reply
+
+    monkeypatch.setattr(desk.journal, "start_call", lost)
+    with pytest.raises(JournalUnavailableError):
+        desk.turn("lost", [1])
+    assert desk.journal.ledger.standing(("b", 0), None).holdings == ()
+    assert desk.held == (0, 0)

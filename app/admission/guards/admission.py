@@ -157,16 +157,12 @@ class AdmissionGuard:
             passage.makes_calls()
         try:
             admission, answer, said = await self._asked(switches, call, passage, charge)
-            await changed(step, admission.changes)
-        except asyncio.CancelledError:  # its place among the probes, if it got one, is free again
+        except asyncio.CancelledError:  # its place among the probes, if it gets one, is free again
             self._put_back(switches, call)
             raise
-        if admission.refused_by is not None:
-            raise BreakerOpenError(
-                f"The breaker of {admission.refused_by} is open: it failed too often.",
-                {"retry_after_s": admission.wait_s, "breaker": admission.refused_by},
-            )
         try:
+            await changed(step, admission.changes)
+            _raise_refusal(admission)
             if charge is not None and not isinstance(answer, NotAdmitted):
                 await charge.answered(said)
             if passage is not None:
@@ -174,6 +170,8 @@ class AdmissionGuard:
         except BaseException:
             if admission.probe:
                 self._put_back(switches, call)
+            if passage is not None:
+                passage.unused()
             raise
         return admission.probe
 
@@ -204,6 +202,15 @@ class AdmissionGuard:
     def _put_back(self, switches: Sequence[Switch], call: str) -> None:
         if switches:
             self._breakers.tell(switches, call, [Verdict.NONE] * len(switches))
+
+
+def _raise_refusal(admission: Admission) -> None:
+    """Raise the error of a breaker that refuses, if one does."""
+    if admission.refused_by is not None:
+        raise BreakerOpenError(
+            f"The breaker of {admission.refused_by} is open: it failed too often.",
+            {"retry_after_s": admission.wait_s, "breaker": admission.refused_by},
+        )
 
 
 def _through(gate: _Gate, go_on: Next) -> Next:

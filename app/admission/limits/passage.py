@@ -132,13 +132,22 @@ class Passage:
         ticket, self._ticket = self._ticket, None
         asked.add_done_callback(lambda done: self._give_back(done, ticket))
 
+    def unused(self) -> None:
+        """Give back what the first request got; the turn does not begin."""
+        if (ticket := self._got()) is not None:
+            self._limits.tell(ticket, None)
+
     def close(self, usage: Usage | None, error: BaseException | None) -> None:
         """End the turn; what it took and did not use is free."""
-        ticket, self._ticket = self._ticket if self._asked else None, None
-        if ticket is not None and self._itself:
+        if not self._itself:
+            self.unused()
+        elif (ticket := self._got()) is not None:
             self._tell(ticket, usage, error)
-        elif ticket is not None:
-            self._limits.tell(ticket, None)
+
+    def _got(self) -> Ticket | None:
+        """Return the ticket of its first request, if it was asked for and not used; once."""
+        ticket, self._ticket = self._ticket if self._asked else None, None
+        return ticket
 
     def failed_by(self, error: BaseException) -> bool:
         """Return whether it was a request that failed so, and not the code around it."""

@@ -17,7 +17,7 @@ from app.journal.schema.rows import Claimed
 from app.journal.schema.sealed import sealed_answer
 from app.journal.steps.calls import Before, Begun
 from celery_agents.contracts.outcome import Answer, ErrorInfo, Usage
-from celery_agents.errors import StepCancelledError
+from celery_agents.errors import AgentsError, StepCancelledError
 
 
 class CallRows:
@@ -37,10 +37,10 @@ class CallRows:
         started = start(reserved=charge.reserved)
         try:
             return await arrival(started)
-        except asyncio.CancelledError:  # its row may be there soon
+        except (asyncio.CancelledError, AgentsError) as error:  # its row may be there, or soon
             charge.row_follows()
-            stopped = StepCancelledError()
-            started.add_done_callback(lambda _: self.unmade(call, charge, stopped))
+            why = error
+            started.add_done_callback(lambda _: self.unmade(call, charge, why))
             raise
 
     async def confirm(self, call: CallId, charge: Charge) -> None:
