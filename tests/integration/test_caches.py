@@ -16,10 +16,14 @@ from app.journal.schema.models import Worker
 from celery_agents.contracts.caching import CacheState
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Location, Stack, celery, eventually
+from tests.support.drawn import costly
 from tests.support.redis_server import RedisServer
 from tests.unit.agents.caching.test_likeness import POLARITY
 
 pytestmark = pytest.mark.databases("sqlite")
+
+#: Many times the slots of two workers.
+MANY = costly(150, part=2)
 
 
 @pytest.fixture
@@ -165,7 +169,7 @@ def test_one_asks_for_all_and_the_others_hold_no_slot(two: Stack, tmp_path: Path
     stack = two
     path = str(tmp_path / "computed")
     seen = tmp_path / "seen"
-    runs = stack.client.ask.many("computed", [{"path": path, "after": str(seen)}] * 150)
+    runs = stack.client.ask.many("computed", [{"path": path, "after": str(seen)}] * MANY)
     eventually(lambda: Path(path).exists())
     assert stack.client.ask("noop", 1, priority=0).get(timeout=SOON_S) == 1
     seen.touch()

@@ -29,7 +29,7 @@ def rss(worker: WorkerProcess) -> int:
 
 
 def test_what_computes_on_the_loop_ends_as_a_dead_letter(fast: Stack, tmp_path: Path) -> None:
-    workers = [fast.worker(env={"AGENTS_LEASE_S": "3"}) for _ in range(2)]
+    workers = [fast.worker() for _ in range(2)]
     began = tmp_path / "began"
     before = max(map(rss, workers))
     order: dict[str, Any] = {"path": str(began), "seconds": 60}
