@@ -239,6 +239,7 @@ def test_any_process_answers_while_one_is_killed_each_second(fast: Stack, tmp_pa
             while time.monotonic() < until:
                 found = Speaker(next_one, key)("tasks/get", taskId=made["taskId"])
                 assert found["result"]["taskId"] == made["taskId"]
+                time.sleep(0.1)
             next_one.child.kill()  # type: ignore[attr-defined]
     with served(env_of(fast), tmp_path) as last:
         assert Speaker(last, key).end(made["taskId"])["status"] == "completed"

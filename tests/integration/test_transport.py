@@ -22,6 +22,7 @@ from celery_agents import Client, names
 from celery_agents.transport import transport_options
 from deploy.local.servers import LOOPBACK
 from tests.integration.harness import eventually
+from tests.support.drawn import costly
 from tests.support.killed_at_take import DIRECTORY, TIMES
 from tests.support.kombu_consumer import QUEUE
 from tests.support.ports import free_port
@@ -485,9 +486,9 @@ def test_killed_when_it_has_just_been_given_a_message(
 
 
 @pytest.mark.slow
-def test_no_message_is_lost_to_25_kills(redis_url: str, store: redis.Redis, tmp_path: Path) -> None:
-    """6,000 tiny messages; plain kombu loses some of them between the pop and *unacked*."""
-    total, kills, dice = 6_000, 25, random.Random(25)
+def test_no_message_is_lost_to_kills(redis_url: str, store: redis.Redis, tmp_path: Path) -> None:
+    """Many tiny messages; plain kombu loses some of them between the pop and *unacked*."""
+    total, kills, dice = costly(6_000, part=3), costly(25, part=3), random.Random(25)
     file = tmp_path / "got"
     file.touch()
     line = Line(redis_url)
