@@ -8,6 +8,7 @@ from typing import Any
 import bs4
 import markdownify
 import pytest
+from bs4.element import NavigableString
 
 from agents.toolsets.builtin.markup import _converter, as_markdown
 from agents.toolsets.builtin.soup import page_of
@@ -32,11 +33,11 @@ def page(chance: random.Random, depth: int) -> str:
     return f"<{tag}{given}>{inner}" + (f"</{tag}>" if chance.random() < 0.9 else "")
 
 
-def shape(root: bs4.Tag) -> list[Any]:
+def shape(root: Any) -> list[Any]:
     """All that is in a tree, with what each stands beside."""
     return [
         (
-            str(one) if isinstance(one, bs4.NavigableString) else (one.name, one.get("href")),
+            str(one) if isinstance(one, NavigableString) else (one.name, one.get("href")),
             isinstance(one, bs4.Comment | bs4.Doctype),
             *(str(getattr(one, side)) for side in ("next_sibling", "previous_sibling")),
             one.parent and one.parent.name,
@@ -63,6 +64,6 @@ def test_names_that_others_make_up_are_not_kept() -> None:
 
 def test_other_searches_are_the_librarys_own() -> None:
     """Of a version of Markdown's writer that looks for more than an element's name."""
-    bold = page_of("<ul class=c><li><b>x</b></li></ul>").b
+    bold: Any = page_of("<ul class=c><li><b>x</b></li></ul>").b
     assert bold.find_parent("ul") is bold.find_parent(["ol", "ul"]) is bold.parent.parent
     assert bold.find_parent("ul", class_="d") is None
