@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from celery_agents import Run
 from deploy.local.state import ROOT
@@ -23,12 +23,7 @@ from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, e
 from tests.support.earlier import Earlier, commit
 from tests.support.workers import WorkerProcess
 
-pytestmark = [
-    pytest.mark.databases("postgres"),
-    pytest.mark.slow,
-    pytest.mark.postgres,
-    pytest.mark.timeout(600),
-]
+pytestmark = [pytest.mark.databases("postgres"), pytest.mark.slow, pytest.mark.timeout(600)]
 
 #: Migrations that the earlier version lacks.
 BEFORE = 5
@@ -40,9 +35,14 @@ UP, DOWN = (next(t for t in _TYPED if w in t) for w in ("db upgrade", "db downgr
 
 
 @pytest.fixture
-def stack(redis_url: str, postgres_url: str, tmp_path: Path) -> Iterator[Stack]:
+def stack(
+    request: pytest.FixtureRequest, database: str, redis_url: str, tmp_path: Path
+) -> Iterator[Stack]:
     """On a database without a schema."""
-    made = Stack(redis_url, postgres_url, tmp_path, {**FAST, "AGENTS_DRAIN_GRACE_S": "5"})
+    url = f"sqlite:///{tmp_path / 'journal.db'}"
+    if database == "postgres":
+        url = request.getfixturevalue("postgres_url")
+    made = Stack(redis_url, url, tmp_path, {**FAST, "AGENTS_DRAIN_GRACE_S": "5"})
     yield made
     made.close()
 
@@ -86,18 +86,16 @@ class Load:
 
 def fill(stack: Stack, run_id: str, count: int) -> None:
     """Write so many copies of a run that has ended, and of its step."""
-    columns = text(
-        "SELECT column_name FROM information_schema.columns"
-        " WHERE table_name = :table AND is_generated = 'NEVER'"
-    )
+    series = "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < :count)"
     with stack.engine.begin() as connection:
         for table in ("runs", "steps"):
-            names = [f'"{n}"' for n in connection.execute(columns, {"table": table}).scalars()]
+            columns = inspect(connection).get_columns(table)
+            names = [f'"{c["name"]}"' for c in columns if "computed" not in c]
             copied = [f"{n} || '-' || n" if n in {'"id"', '"run_id"'} else n for n in names]
             connection.execute(
                 text(
-                    f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(copied)}"
-                    f" FROM {table}, generate_series(1, :count) AS n WHERE id = :id"
+                    f"INSERT INTO {table} ({', '.join(names)}) {series}"
+                    f" SELECT {', '.join(copied)} FROM {table}, s WHERE id = :id"
                 ),
                 {"count": count, "id": run_id},
             )
