@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -10,6 +12,10 @@ from typing import Any
 from agents.tools.calls import ToolError
 
 _MAX_DEPTH = 150
+#: Seconds of computing within which a page is Markdown.
+_LIMIT_S = 2.0
+#: More of it than anybody sees, with which the patterns of readers take time with the square of.
+_BLANK = re.compile(r"(\s{200})\s+")
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "wbr"}
 
@@ -29,14 +35,32 @@ def check_depth(html: str) -> None:
 
 
 def as_markdown(html: str, *, links: bool) -> str:
-    """The same as Markdown."""
-    page_of, converter = _converter(links)
-    told: str = converter.convert_soup(page_of(html))
+    """The same as Markdown.
+
+    Raises:
+        ToolError: it takes too long. Numbers of lists, and comments without an end, take time with
+            the square of how many there are.
+    """
+    until = time.thread_time() + _LIMIT_S
+
+    def look() -> None:
+        if time.thread_time() > until:
+            raise ToolError("The HTML takes too long to be read. Give a part of it.")
+
+    page_of, converter, known = _converter(links)
+    own = copy.copy(converter)
+
+    def conversion(name: str) -> Any:
+        look()
+        return known.get(name) or converter.get_conv_fn(name)  # names of others are not kept
+
+    own.get_conv_fn_cached = conversion
+    told: str = own.convert_soup(page_of(_BLANK.sub(r"\1", html), look))
     return told
 
 
 @cache
-def _converter(links: bool) -> tuple[Callable[[str], Any], Any]:
+def _converter(links: bool) -> tuple[Callable[..., Any], Any, dict[str, Any]]:
     """What gives a page, and what writes one down: its options take long to be read."""
     import markdownify
 
@@ -47,7 +71,4 @@ def _converter(links: bool) -> tuple[Callable[[str], Any], Any]:
     )
     names = ["[document]", *(f"h{n}" for n in range(1, 7))]
     names += [name.removeprefix("convert_") for name in dir(converter)]
-    known = {name: converter.get_conv_fn(name) for name in names}
-    # Names that others make up are not kept.
-    converter.get_conv_fn_cached = lambda name: known.get(name) or converter.get_conv_fn(name)
-    return page_of, converter
+    return page_of, converter, {name: converter.get_conv_fn(name) for name in names}

@@ -6,6 +6,7 @@ as the library is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bs4.builder._htmlparser import HTMLParserTreeBuilder
@@ -15,9 +16,9 @@ from bs4.element import NavigableString, Tag
 _SPACES = " \n\t\f\r"
 
 
-def page_of(html: str) -> Tag:
-    """The root of a page's tree."""
-    return _Soup(html).page
+def page_of(html: str, look: Callable[[], None] = lambda: None) -> Tag:
+    """The root of a page's tree; ``look`` is called at each part, and may raise."""
+    return _Soup(html, look).page
 
 
 class _Element(Tag):
@@ -47,7 +48,8 @@ class _Soup:
 
     contains_replacement_characters = False
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, html: str, look: Callable[[], None]) -> None:
+        self._look = look
         self.builder: Any = HTMLParserTreeBuilder(store_line_numbers=False)
         self.builder.soup = self  # type: ignore[assignment]  # it has what is asked for
         self.page = _Element("[document]", {}, can_be_empty=False)
@@ -68,6 +70,7 @@ class _Soup:
 
     def handle_endtag(self, name: str) -> None:
         """End the last element of that name, with all within it."""
+        self._look()
         self.endData()
         for place in range(len(self._open) - 1, 0, -1):
             if self._open[place].name == name:
@@ -76,6 +79,7 @@ class _Soup:
 
     def handle_data(self, text: str) -> None:
         """Take a part of a text."""
+        self._look()
         self._texts.append(text)
 
     def endData(self, kind: Any = NavigableString) -> None:  # noqa: N802 - as the reader calls it

@@ -57,6 +57,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("data.query_json", {"value": 1, "expression": "(" * 900 + "@" + ")" * 900}, "Recursion"),
     ("data.query_json", {"value": DEEP, "expression": "@"}, "levels"),
     ("data.query_json", {"value": 1, "expression": "f("}, "Incomplete"),
+    *[("text.html_to_markdown", {"html": html}, "too long") for html in (
+        "<!--" * 50_000, "<ol>" + "<li>a</li>" * 19_000)],
     ("data.validate_json", {"value": 1, "schema": {"$ref": "http://127.0.0.1:9/x"}}, "fetched"),
     ("data.validate_json", {"value": 1, "schema": {"$id": "file:///etc/", "$ref": "passwd"}},
      "fetched"),
@@ -176,6 +178,9 @@ SLOW: list[tuple[str, dict[str, Any]]] = [
     ("text.count_text", {"text": "a. " * 300_000}),
     ("text.extract_patterns", {"text": "a@" * 100_000}),
     ("text.extract_patterns", {"text": "1." * 100_000}),
+    ("text.html_to_markdown", {"html": "a" + " " * 199_000 + "b"}),
+    ("text.html_to_markdown", {"html": "<a" + " " * 199_000 + "b"}),
+    ("text.html_to_markdown", {"html": "<p>a</p>" * 24_000}),
     ("text.diff_texts", {"before": LINES, "after": OTHERS}),
     ("text.compare_texts", {"text": "ab" * 10_000, "others": ["ba" * 1_000] * 500}),
     ("data.validate_json", {"value": "a" * 40 + "!", "schema": {"pattern": "(a+)+$"}}),
