@@ -116,10 +116,7 @@ class Passage:
         return self._limits.asking(self._ticket)
 
     def answered(self, answer: NotAdmitted | float) -> None:
-        """Take the answer to that, whatever else was asked with it: refused, it has got nothing.
-
-        What it has not got is not to be given back: others have used it, and would pass again.
-        """
+        """Take the answer; what was refused is others', and is not to be given back."""
         if isinstance(answer, NotAdmitted):
             self._ticket = None
 
