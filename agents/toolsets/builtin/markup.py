@@ -37,7 +37,7 @@ def as_markdown(html: str, *, links: bool) -> str:
 
 @cache
 def _converter(links: bool) -> tuple[Callable[[str], Any], Any]:
-    """What gives a page, and what writes one down: its options take long to be read."""
+    """The reader of a page, and its writer, whose options take long to be read."""
     import markdownify
 
     from agents.toolsets.builtin.soup import page_of
