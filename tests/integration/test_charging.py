@@ -176,6 +176,27 @@ def test_an_open_breaker_reserves_nothing(desk: Desk, *, budgets: bool) -> None:
     desk.turn("little", [NANO])  # the rate had room for two
 
 
+@pytest.mark.parametrize("budgets", [True, False])
+def test_an_open_breaker_gives_nothing_back_that_a_limit_refused(
+    desk: Desk, *, budgets: bool
+) -> None:
+    """Both are asked in one write, and others have used the rate: it would be theirs again."""
+    rate = LimitPolicy(covers=("kind:http",), requests_per_minute=1, burst_s=120.0)
+    alone: Callable[[], tuple[int, int]] = lambda: (0, 1)  # noqa: E731 - it is typed so
+    desk.limits = SharedLimits(desk.scripts, {"slow": rate}, lease_s=7, standing=alone)
+    desk.guard = AdmissionGuard(desk.breakers, desk.limits, desk.budgets if budgets else None)
+    for number in range(2):
+        desk.turn(f"first {number}", [1])
+    switch = Switch(desk.agent.target, GUARDED)
+    desk.breakers.tell([switch], "x", ["bad"]).result(SOON)
+    for number in range(3):
+        with pytest.raises(BreakerOpenError):
+            desk.turn(f"spared {number}", [1])
+    desk.redis.delete(key_of(switch))
+    with pytest.raises(NotAdmittedError, match="limit slow"):
+        desk.turn("later", [1])
+
+
 def test_a_turn_that_asks_nothing_leaves_no_gate_behind(desk: Desk) -> None:
     desk.turn("silent", [])
     assert desk.asked == []

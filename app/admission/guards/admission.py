@@ -197,7 +197,10 @@ class AdmissionGuard:
         found = iter(answers)
         said = None if charge is None else next(found)
         admission = next(found) if switches else Admission()
-        return admission, (0.0 if passage is None else next(found)), said
+        if passage is None:
+            return admission, 0.0, said
+        passage.answered(answer := next(found))
+        return admission, answer, said
 
     def _put_back(self, switches: Sequence[Switch], call: str) -> None:
         if switches:

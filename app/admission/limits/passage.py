@@ -115,14 +115,21 @@ class Passage:
         self._asked = True
         return self._limits.asking(self._ticket)
 
+    def answered(self, answer: NotAdmitted | float) -> None:
+        """Take the answer to that, whatever else was asked with it: refused, it has got nothing.
+
+        What it has not got is not to be given back: others have used it, and would pass again.
+        """
+        if isinstance(answer, NotAdmitted):
+            self._ticket = None
+
     async def entered(self, answer: NotAdmitted | float) -> None:
-        """Take the answer to that, and wait until it is to go out.
+        """Wait until it is to go out.
 
         Raises:
             NotAdmittedError: it is refused.
         """
         if isinstance(answer, NotAdmitted):
-            self._ticket = None
             raise answer.error()
         if answer:
             await asyncio.sleep(answer)

@@ -110,6 +110,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
          "'))))))))))))", "too big"),
         ("ATTACH '/tmp/x' AS x", "Only SELECT"),
         ("SELECT load_extension('x')", "Only SELECT"),
+        *((f"SELECT {call}", "Only SELECT|no such function") for call in (  # if SQLite has them
+            "hex(fts3_tokenizer('simple'))", "FTS3_Tokenizer('simple', x'4141414141414141')",
+            "sqlite_log(1, 'x')", "rtreecheck('t')")),
         ("PRAGMA database_list", "Only SELECT"),
         ("SELECT * FROM pragma_database_list", "Only SELECT"),
         ("DELETE FROM t", "Only SELECT"),

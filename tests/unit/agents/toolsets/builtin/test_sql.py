@@ -35,7 +35,10 @@ def test_a_text_is_stripped_of_characters_as_by_sqlite(
     assert found["rows"] == [[*wanted]]
 
 
-@pytest.mark.parametrize("call", ["instr(a, 'x')", "RePlace(a, 'x', '')", '"instr"(a, 1)'])
+@pytest.mark.parametrize(
+    "call",
+    ["instr(a, 'x')", "RePlace(a, 'x', '')", '"instr"(a, 1)', "(a LIKE '%x')", "(a gloB '*x')"],
+)
 def test_the_clock_is_looked_at_beside_each_call_that_takes_long(
     call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
