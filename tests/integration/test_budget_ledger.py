@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 from types import SimpleNamespace
@@ -29,6 +28,7 @@ from app.journal.steps.spending import AccountState, CallKey, Reserved, Settled
 from app.journal.stores.ledger import Ledger
 from celery_agents import names
 from celery_agents.contracts.budgets import BudgetPolicy
+from tests.support.apart import apart
 from tests.support.drawn import costly
 from tests.unit.app.journal.support import SOON, World, claimed, step
 
@@ -421,10 +421,8 @@ def meet(redis_url: str, database_url: str, number: int, begin: Barrier) -> None
 @contextmanager
 def processes(number: int, *about: str) -> Iterator[Sequence[BaseProcess]]:
     """So many that meet; all are made of one that has imported this, and none before all are."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    begin = context.Barrier(number)
-    made = [context.Process(target=meet, args=(*about, n, begin)) for n in range(number)]
+    begin = apart.Barrier(number)
+    made = [apart.Process(target=meet, args=(*about, n, begin)) for n in range(number)]
     try:
         for process in made:
             process.start()

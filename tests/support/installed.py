@@ -1,4 +1,4 @@
-"""What is installed, and the signatures of tasks, read once: each app of a test asks for both."""
+"""Reads what is installed, and the signatures of tasks, once: each app of a test asks for both."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def as_markdown(html: str, *, links: bool) -> str:
 
 @cache
 def _converter(links: bool) -> tuple[Callable[..., Any], Any, dict[str, Any]]:
-    """The functions that give a page and write one down: options take long to be read."""
+    """The reader of a page, and its writer, whose options take long to be read."""
     import markdownify
 
     from agents.toolsets.builtin.soup import page_of

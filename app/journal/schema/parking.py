@@ -62,8 +62,9 @@ def release(
     nobodys = [row.id for row in found if row.agent is None and row.task == names.ASK]
     if nobodys:
         _assign(connection, parent_id, nobodys, free)
-    rows = connection.execute(_RELEASE, given)
-    return [wake_of(row) for row in rows]
+    released = {row.id: wake_of(row) for row in connection.execute(_RELEASE, given)}
+    # In their order; the statement's is that of its plan.
+    return [released[row.id] for row in found if row.id in released]
 
 
 def _assign(

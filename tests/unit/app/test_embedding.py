@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -18,6 +17,7 @@ from app.messaging.results import JournalBackend
 from app.messaging.transport import Transport
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError
+from tests.support.apart import apart
 from tests.support.plugged import folder
 
 HERE = "redis://127.0.0.1:1/0"
@@ -90,9 +90,8 @@ def test_patterns_of_active_plug_ins_are_served(tmp_path: Path) -> None:
     (tmp_path / "agents.toml").write_text("[plugins.theirs]\n")
     env = {"AGENTS_CONFIG": str(tmp_path / "agents.toml")}
     env |= {"AGENTS_PLUGIN_DIRS": str(tmp_path / "plugins")}
-    fork = multiprocessing.get_context("fork")
-    told = fork.SimpleQueue()
-    process = fork.Process(target=plugged, args=(env, told))
+    told = apart.SimpleQueue()
+    process = apart.Process(target=plugged, args=(env, told))
     process.start()
     process.join(60)
     assert process.exitcode == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -23,6 +22,7 @@ from app.journal.writing.connection import Held
 from celery_agents import names
 from celery_agents.contracts.outcome import State
 from celery_agents.sealing import Seals
+from tests.support.apart import apart
 from tests.support.fernet import fernet_key
 from tests.unit.app.journal.support import DONE, SOON, World, claimed, member, step
 
@@ -276,7 +276,7 @@ def dies(url: str, statements: int) -> None:
 
 @pytest.mark.parametrize("statements", [1, 2, 3])
 def test_killed_amid_its_statements_it_has_written_nothing(world: World, statements: int) -> None:
-    process = multiprocessing.get_context("fork").Process(target=dies, args=(world.url, statements))
+    process = apart.Process(target=dies, args=(world.url, statements))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

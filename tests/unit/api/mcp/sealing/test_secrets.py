@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 
@@ -13,6 +12,7 @@ from api.mcp.sealing.secrets import KEPT_S, KEY, RENEWED_S, SharedSecrets
 from app.journal.schema.engine import connect
 from app.journal.stores.memos import Memos
 from celery_agents.errors import JournalUnavailableError
+from tests.support.apart import apart
 from tests.support.seals import KeptMemos, at_once, shared_secrets
 
 
@@ -142,9 +142,8 @@ def test_processes_that_begin_at_once_make_one_secret(
     request: pytest.FixtureRequest, of: str
 ) -> None:
     url = request.getfixturevalue(of)
-    fork = multiprocessing.get_context("fork")
-    begin, told = fork.Barrier(3), fork.SimpleQueue()
-    processes = [fork.Process(target=seals, args=(url, begin, told)) for _ in range(3)]
+    begin, told = apart.Barrier(3), apart.SimpleQueue()
+    processes = [apart.Process(target=seals, args=(url, begin, told)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import base64
-import multiprocessing
 import struct
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from app.journal.schema.engine import connect
 from app.journal.schema.models import Base, MemoryVector
 from app.journal.schema.transactions import in_transaction
 from celery_agents.errors import ConfigurationError, JournalUnavailableError
+from tests.support.apart import apart
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -233,17 +233,17 @@ def test_two_workers_that_start_at_once_make_one_schema(tmp_path: Path) -> None:
             engine.dispose()
 
 
+def ensured(url: str, begin: Barrier) -> None:
+    """Ensure the schema as one of several processes that begin at once."""
+    engine = connect(url)
+    begin.wait()
+    migrate.ensure_schema(engine)
+
+
 def test_two_processes_too(tmp_path: Path) -> None:
-    fork = multiprocessing.get_context("fork")
-
-    def ensure(url: str, begin: Barrier) -> None:
-        engine = connect(url)
-        begin.wait()
-        migrate.ensure_schema(engine)
-
     for n in range(2):
-        args = (f"sqlite:///{tmp_path}/{n}.db", fork.Barrier(2))
-        children = [fork.Process(target=ensure, args=args) for _ in range(2)]
+        args = (f"sqlite:///{tmp_path}/{n}.db", apart.Barrier(2))
+        children = [apart.Process(target=ensured, args=args) for _ in range(2)]
         for child in children:
             child.start()
         for child in children:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 import time
 import warnings
@@ -25,6 +24,7 @@ from app.journal.tables import audit
 from app.journal.tables.audit import Act
 from app.journal.tables.proving import verified
 from celery_agents.errors import JournalUnavailableError
+from tests.support.apart import apart
 from tests.support.drawn import costly
 from tests.unit.app.journal.support import World
 
@@ -336,10 +336,9 @@ def writes(url: str, anchor: Path, name: str, begin: Barrier) -> None:
 
 
 def test_four_processes_make_one_chain(log: AuditLog, journal_url: str, tmp_path: Path) -> None:
-    fork = multiprocessing.get_context("fork")
-    begin = fork.Barrier(5)
+    begin = apart.Barrier(5)
     about = [(journal_url, tmp_path / "anchor", f"p{n}", begin) for n in range(4)]
-    processes = [fork.Process(target=writes, args=args) for args in about]
+    processes = [apart.Process(target=writes, args=args) for args in about]
     for process in processes:
         process.start()
     begin.wait(60)
