@@ -7,7 +7,7 @@ took most of the time of a test of the journal.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 from sqlalchemy import Engine
@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from app.journal.schema import engine as schema
 
 
+@cache
 def share() -> None:
     """Have the engines of the journal share it, in this process and its forks."""
     schema._postgres = _sharing(schema._postgres)
@@ -31,6 +32,7 @@ def _sharing(make: Callable[..., Engine]) -> Callable[..., Engine]:
             earlier.append(engine)
         else:
             earlier[:] = [first]
+            first.dialect.do_ping = engine.dialect.do_ping  # which knows what its pool did lately
             # Its pool keeps its own: that tells connections apart.
             engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
         return engine
