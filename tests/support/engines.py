@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, wraps
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Engine
 
@@ -32,7 +32,8 @@ def _sharing(make: Callable[..., Engine]) -> Callable[..., Engine]:
             earlier.append(engine)
         else:
             earlier[:] = [first]
-            first.dialect.do_ping = engine.dialect.do_ping  # which knows what its pool did lately
+            # It knows what its pool did lately.
+            cast("Any", first.dialect).do_ping = engine.dialect.do_ping
             # Its pool keeps its own: that tells connections apart.
             engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
         return engine

@@ -205,8 +205,9 @@ class _Entries(metadata.EntryPoints):
 
     def select(self, group: str = "", **more: Any) -> Any:
         """As that of what they are made of."""
-        of = self.groups_of.get(group, metadata.EntryPoints()) if group else super()
-        return of.select(**more)
+        if group:
+            return self.groups_of.get(group, metadata.EntryPoints()).select(**more)
+        return super().select(**more)
 
 
 def _read_once() -> None:
