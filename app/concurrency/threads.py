@@ -101,8 +101,16 @@ class _Awaited:
             return
         if error is None:
             self._future.set_result(value)
+        elif isinstance(error, StopIteration):  # nobody may await it (PEP 479)
+            self._future.set_exception(_ended(error))
         else:
             self._future.set_exception(error)
+
+
+def _ended(error: StopIteration) -> RuntimeError:
+    told = RuntimeError("a call in a thread raised StopIteration")
+    told.__cause__ = error
+    return told
 
 
 class _Crew:

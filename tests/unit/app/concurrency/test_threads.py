@@ -53,6 +53,18 @@ def test_a_call_gives_its_value_or_its_error(loop: LoopThread) -> None:
         threads.submit(fail, "no").result(SOON)
 
 
+def test_a_call_that_raises_what_a_coroutine_cannot_comes_to_its_end(loop: LoopThread) -> None:
+    threads = Threads(1, "t-stops")
+
+    async def main() -> None:
+        nothing: Iterator[int] = iter(())
+        await asyncio.wait_for(loop.loop.run_in_executor(threads, next, nothing), SOON)
+
+    with pytest.raises(RuntimeError, match="StopIteration") as raised:
+        loop.submit(main()).result(SOON)
+    assert isinstance(raised.value.__cause__, StopIteration)
+
+
 def test_calls_one_after_the_other_share_a_thread(loop: LoopThread) -> None:
     threads = Threads(8, "t-one")
 
