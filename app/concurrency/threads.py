@@ -56,7 +56,7 @@ class Threads(Executor):
 
 
 class _Reply(Protocol):
-    """Whoever waits for a call."""
+    """The one who waits for a call."""
 
     def begins(self) -> bool:
         """Return whether it is still to be made."""
