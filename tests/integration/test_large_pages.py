@@ -33,11 +33,11 @@ def stack(redis_url: str, sqlite_journal_url: str, tmp_path: Path) -> Iterator[S
     made.close()
 
 
-@pytest.fixture
-def tab(tmp_path: Path) -> Iterator[Browser]:
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine")
-    with browser(tmp_path / "profile") as made:
+    with browser(tmp_path_factory.mktemp("profile")) as made:
         yield made
 
 
@@ -72,7 +72,7 @@ def test_it_is_small_and_an_update_touches_what_has_changed(stack: Stack, tab: B
 
 def test_it_goes_on_with_an_api_that_was_started_again(stack: Stack, tab: Browser) -> None:
     port = free_port()
-    with large_map(stack.database_url, MEMBERS) as run:
+    with large_map(stack.database_url, 200) as run:
         with served(stack.env, stack.directory, port) as http:
             opened(tab, http, stack, run)
             tab.run("window.stays = 1")
