@@ -20,6 +20,7 @@ from celery_agents import Run
 from deploy.local.state import ROOT
 from tests.docs.blocks import blocks
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, celery, eventually, lines
+from tests.support.drawn import costly
 from tests.support.earlier import Earlier, commit
 from tests.support.workers import WorkerProcess
 
@@ -27,8 +28,10 @@ pytestmark = [pytest.mark.databases("postgres"), pytest.mark.slow, pytest.mark.t
 
 #: Migrations that the earlier version lacks.
 BEFORE = 5
-#: Steps that have ended: a year of a small desk. More by the variable.
-ROWS = int(os.environ.get("UPGRADE_ROWS", "100000"))
+#: Steps that have ended: a year of a small desk; in the suite a part of it, more by the variable.
+ROWS = int(os.environ.get("UPGRADE_ROWS", costly(100_000)))
+#: Workers of each version.
+WORKERS = costly(2, part=2)
 _PAGE = blocks(ROOT / "docs" / "operations.md", "sh")
 _TYPED = [line for block in _PAGE for line in block.code.splitlines()]
 UP, DOWN = (next(t for t in _TYPED if w in t) for w in ("db upgrade", "db downgrade"))
@@ -130,7 +133,7 @@ def test_up_with_workers_of_both_versions_and_down_again(
     old = Earlier(hash_, tmp_path / "earlier", stack.env)
     old.run("-A", "app", "agents", "db", "upgrade")
     load, workers = Load(stack, counted), []
-    workers += [old.worker(COROUTINES, tmp_path) for _ in range(2)]
+    workers += [old.worker(COROUTINES, tmp_path) for _ in range(WORKERS)]
     stack.workers += workers
     first = stack.client.ask("noop", "x")
     first.get(timeout=SOON_S)
@@ -141,7 +144,7 @@ def test_up_with_workers_of_both_versions_and_down_again(
         load.more(50)
         took = timed(lambda: typed(stack, UP, schema))
         load.more(50)  # old workers on the new schema
-        new = [stack.worker() for _ in range(2)]
+        new = [stack.worker() for _ in range(WORKERS)]
         load.more(100)  # both
         for worker in workers:
             end(worker)
