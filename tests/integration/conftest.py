@@ -18,6 +18,7 @@ from celery_agents import Client, names
 from tests.fakes import model_server
 from tests.fakes.model_server import ModelServer
 from tests.integration.harness import FAST, Location, Stack, watching
+from tests.support.browser import CHROMIUM, Browser, browser
 from tests.support.fixtures import _broker_at
 from tests.support.ports import free_port
 from tests.support.postgres import Databases
@@ -47,6 +48,15 @@ def model() -> Iterator[ModelServer]:
     """A fake model server that the agents of the shared stack ask."""
     with model_server.running() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser, whose tab each test has anew."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine")
+    with browser(tmp_path_factory.mktemp("profile")) as made:
+        yield made
 
 
 def _agents_toml(model_url: str) -> str:

@@ -222,7 +222,7 @@ def test_nobody_without_a_key_sees_what_is_asked_and_answered(discreet: Sealed) 
 
 
 def test_inputs_in_pages_are_seen_by_nobody_either(discreet: Sealed) -> None:
-    texts = [f"{SECRET} {n}".ljust(400) for n in range(800)]
+    texts = [f"{SECRET} {n}".ljust(2_000) for n in range(160)]
     with overhearing(discreet) as heard:
         about: Any = {"max_concurrent": 20, "assign": "least_busy"}
         run = discreet.client.map(["noop", "noop"], iter(texts), **about)
@@ -245,7 +245,7 @@ def test_a_new_key_takes_over_while_steps_run(sealed: Sealed) -> None:
     over = threading.Event()
 
     def load(client: Client) -> None:
-        while not over.is_set():
+        while not over.wait(0.1):
             try:
                 told = f"{SECRET} {len(asked)}"
                 run: Any = client.map("repeats", [told, told], retry=QUICK)

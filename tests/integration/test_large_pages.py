@@ -1,4 +1,4 @@
-"""The page of a map of 10,000, while it runs, in a real browser."""
+"""The page of a map of thousands, while it runs, in a real browser."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pytest
 from bench.page import LIVE, SIZE, opened
 from tests.integration.harness import Stack
 from tests.support.api import served
-from tests.support.browser import CHROMIUM, Browser, browser
+from tests.support.browser import Browser
+from tests.support.drawn import costly
 from tests.support.large_map import large_map
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.databases("sqlite")
 
-MEMBERS, MOST_BYTES = 10_000, 200_000
+MEMBERS, MOST_BYTES = costly(10_000), 200_000
 #: Rows of members of which an update changes something: whatever is the same stays untouched.
 _WATCHED = (
     "window.changed = new Set(); new MutationObserver(all => all.forEach(one =>"
@@ -33,12 +34,10 @@ def stack(redis_url: str, sqlite_journal_url: str, tmp_path: Path) -> Iterator[S
     made.close()
 
 
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine")
-    with browser(tmp_path_factory.mktemp("profile")) as made:
-        yield made
+@pytest.fixture
+def tab(chromium: Browser) -> Browser:
+    chromium.anew()
+    return chromium
 
 
 def says(number: int) -> str:
@@ -72,7 +71,7 @@ def test_it_is_small_and_an_update_touches_what_has_changed(stack: Stack, tab: B
 
 def test_it_goes_on_with_an_api_that_was_started_again(stack: Stack, tab: Browser) -> None:
     port = free_port()
-    with large_map(stack.database_url, 200) as run:
+    with large_map(stack.database_url, MEMBERS) as run:
         with served(stack.env, stack.directory, port) as http:
             opened(tab, http, stack, run)
             tab.run("window.stays = 1")

@@ -15,7 +15,7 @@ from api.access import COOKIE
 from app.access.permissions import Role
 from tests.integration.harness import SOON_S, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
-from tests.support.browser import CHROMIUM, Browser, browser
+from tests.support.browser import Browser
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.databases("sqlite")
@@ -243,14 +243,6 @@ def test_a_dead_letter_is_requeued(visitors: dict[str, Visitor]) -> None:
 
 
 # -- in a browser
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine")
-    with browser(tmp_path_factory.mktemp("profile")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from app.watching.otlp import Sampling
 from celery_agents.contracts.outcome import State
 from celery_agents.traces import TraceParent, span_of, span_of_call, trace_of
 from tests.integration.harness import FAST, SOON_S, Stack, eventually
+from tests.support.drawn import costly
 from tests.support.otlp_sink import Seen, Sink, sink
 from tests.support.traced import THEIRS
 
@@ -204,12 +205,12 @@ def test_what_tells_gives_way_and_ends_with_its_worker(traced: Stack, ending: st
 
 
 @pytest.mark.timeout(300)
-def test_ten_kills_lose_and_double_nothing(traced: Stack, collector: Sink, tmp_path: Path) -> None:
+def test_kills_lose_and_double_nothing(traced: Stack, collector: Sink, tmp_path: Path) -> None:
     """Killed amid steps, calls, and telling; what kills each time is given up by recovery."""
     client, runs = traced.client, []
     quick: Any = {"max_attempts": 2, "base_delay_s": 0.01}
     kills: Any = {"path": str(tmp_path / "killed"), "until": 9}
-    for n in range(10):
+    for n in range(costly(10, part=2)):
         runs += [
             client.map("noop", list(range(20))),
             client.ask("slow", {"seconds": 0.4}),

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.databases("postgres"), pytest.mark.slow, pytest.mark.t
 
 #: Migrations that the earlier version lacks.
 BEFORE = 5
-#: Steps that have ended: a year of a small desk, or in the suite a part of it. More by the variable.
+#: Steps that have ended: a year of a small desk; in the suite a part of it, more by the variable.
 ROWS = int(os.environ.get("UPGRADE_ROWS", costly(100_000)))
 #: Workers of each version.
 WORKERS = costly(2, part=2)
