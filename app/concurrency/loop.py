@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from app.concurrency.future import Future
 from app.concurrency.per_process import PerProcess
@@ -21,6 +21,7 @@ from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 #: Threads for what blocks (a read of the journal, a broadcast): such calls take about
 #: a millisecond, so this many keep up with thousands of steps a second.
@@ -50,7 +51,7 @@ class _Loop(asyncio.SelectorEventLoop):
         self.default = Threads(DEFAULT_THREADS, "agents-default")
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[..., T], *args: Any
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
     ) -> asyncio.Future[T]:
         threads = self.default if executor is None else executor
         if isinstance(threads, Threads):
