@@ -82,17 +82,17 @@ _TABLE, _COLUMN, _WITH, _WRITES, _OTHER = range(5)
 
 
 @cache
-def _kind(node: type) -> int:
+def _role(node: type[Any]) -> int:
     from sqlglot import exp
 
-    kinds = (
+    roles: tuple[tuple[Any, int], ...] = (
         (exp.Table, _TABLE),
         (exp.Column, _COLUMN),
         (exp.CTE, _WITH),
         ((exp.Insert, exp.Update, exp.Delete, exp.Merge), _WRITES),
         ((exp.Create, exp.Drop, exp.Alter, exp.TruncateTable), _WRITES),
     )
-    return next((told for kind, told in kinds if issubclass(node, kind)), _OTHER)
+    return next((role for kinds, role in roles if issubclass(node, kinds)), _OTHER)
 
 
 def _told(parsed: Any) -> dict[str, Any]:
@@ -100,8 +100,8 @@ def _told(parsed: Any) -> dict[str, Any]:
 
     found: list[list[Any]] = [[], [], [], []]
     for one in _nodes(parsed, exp.Expr):
-        if (kind := _kind(type(one))) is not _OTHER:
-            found[kind].append(one)
+        if (role := _role(one.__class__)) != _OTHER:
+            found[role].append(one)
     tables, columns, parts, writes = found
     own = {part.alias_or_name for part in parts}
     into = [parsed.args.get("into")] if isinstance(parsed, exp.Select) else []
