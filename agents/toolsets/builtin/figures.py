@@ -60,6 +60,8 @@ def probability(
     """Gives chances of x: binomial of n, p; poisson of mean; normal; combinations of n by x."""
     if distribution == "normal":
         found = NormalDist(mean, deviation)
+        if not found.variance:
+            raise ToolError("The deviation is too small. Give one above 1e-150.")
         return {"density": found.pdf(x), "at_most": found.cdf(x), "more": 1 - found.cdf(x)}
     if x != int(x) or not 0 <= x <= _MAX_TRIALS:
         raise ToolError(f"x is a whole number from 0 to {_MAX_TRIALS}.")

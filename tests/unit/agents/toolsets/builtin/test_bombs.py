@@ -59,6 +59,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("data.query_json", {"value": 1, "expression": "f("}, "Incomplete"),
     *[("text.html_to_markdown", {"html": html}, "too long") for html in (
         "<!--" * 50_000, "<ol>" + "<li>a</li>" * 19_000)],
+    ("maths.probability", {"distribution": "normal", "x": 0, "deviation": 5e-324}, "too small"),
+    ("dates.next_times", {"rule": "0 9 * * *", "after": "9999-12-31T10:00"}, "year 10000"),
     ("data.validate_json", {"value": 1, "schema": {"$ref": "http://127.0.0.1:9/x"}}, "fetched"),
     ("data.validate_json", {"value": 1, "schema": {"$id": "file:///etc/", "$ref": "passwd"}},
      "fetched"),
