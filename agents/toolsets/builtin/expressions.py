@@ -363,7 +363,8 @@ def _power(base: Number, exponent: Number) -> Number:
         and type(exponent) is int
         and 0 < exponent * base.bit_length() <= _MAX_BITS
     ):
-        return base**exponent
+        raised: int = base**exponent
+        return raised
     times, small = exponent.numerator, base in (0, 1, -1)
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
     if not small and abs(times) * bits > _MAX_BITS:

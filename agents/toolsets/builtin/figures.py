@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from agents.tools.calls import ToolError
-from agents.toolsets.builtin.offer import offer
+from agents.toolsets.builtin.offer import Finite, offer
 from agents.toolsets.builtin.words import in_words, roman, unroman
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -51,7 +51,7 @@ def convert_number(
 )
 def probability(
     distribution: Literal["binomial", "poisson", "normal", "combinations", "permutations"],
-    x: float,
+    x: Finite,
     n: Annotated[int, Field(ge=0, le=_MAX_TRIALS)] = 0,
     p: Annotated[float, Field(ge=0, le=1)] = 0.5,
     mean: Annotated[float, Field(ge=-1e12, le=1e12)] = 0,

@@ -99,14 +99,15 @@ def _told(parsed: Any) -> dict[str, Any]:
     from sqlglot import exp
 
     found: list[list[Any]] = [[], [], [], []]
-    for one in _nodes(parsed, exp.Expr):
+    nodes = _nodes(parsed, exp.Expr)
+    for one in nodes:
         if (role := _role(one.__class__)) != _OTHER:
             found[role].append(one)
     tables, columns, parts, writes = found
     own = {part.alias_or_name for part in parts}
     into = [parsed.args.get("into")] if isinstance(parsed, exp.Select) else []
     kind = "unknown" if isinstance(parsed, exp.Command) else parsed.key
-    return {
+    told = {
         "kind": kind,
         "reads_only": isinstance(parsed, exp.Query) and not writes and not any(into),
         "tables": _names(table for table in tables if table.name not in own),
@@ -118,6 +119,9 @@ def _told(parsed: Any) -> dict[str, Any]:
             if table is not None
         ),
     }
+    for one in nodes:  # which is gone then, and does not wait for a collection
+        one.parent = None
+    return told
 
 
 def _nodes(parsed: Any, node: type) -> list[Any]:
