@@ -28,6 +28,8 @@ from celery_agents.errors import (
 #: What calling does to the world, from nothing to something each time.
 _BY_HARM: tuple[Effects, ...] = ("pure", "idempotent", "effect")
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what all three providers take
+#: Mistakes of a call's arguments that its model is told of, and those that are listed at all.
+_MISTAKES_TOLD, _MISTAKES_READ = 10, 500
 _PLAIN_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -281,8 +283,13 @@ def _arguments_of(
 
 
 def _complaint(error: ValidationError) -> str:
+    """Tell of the first mistakes. Where there are very many, to list them would take long."""
+    count = error.error_count()
+    if count > _MISTAKES_READ:
+        return f"Wrong arguments. They do not fit the schema in {count:,} places."
     lines = [
-        f"{'.'.join(str(part) for part in item['loc']) or 'arguments'}: {item['msg']}"
+        f"{'.'.join(str(part) for part in item['loc'])[:200] or 'arguments'}: {item['msg']}"
         for item in error.errors(include_url=False, include_input=False, include_context=False)
     ]
-    return "Wrong arguments. " + "; ".join(lines)
+    more = "" if count <= _MISTAKES_TOLD else f"; and {count - _MISTAKES_TOLD:,} more"
+    return f"Wrong arguments. {'; '.join(lines[:_MISTAKES_TOLD])}{more}"

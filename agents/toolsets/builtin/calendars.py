@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from functools import cache
 from itertools import islice
 from typing import Annotated, Any
@@ -96,7 +96,13 @@ def next_times(
     """Lists the next times of a cron line (0 9 * * MON) or an RRULE (FREQ=WEEKLY;BYDAY=MO)."""
     start = time_of(after, zone)
     times = _by_rrule(rule, start) if "FREQ=" in rule.upper() else _by_cron(rule, start)
-    return [moment.isoformat() for moment in islice(times, count)]
+    found: list[str] = []
+    try:
+        found.extend(moment.isoformat() for moment in islice(times, count))
+    except OverflowError:  # what was found before is told, as where a rule ends by itself
+        if not found:
+            raise ToolError(f"No such time comes before the year {MAXYEAR + 1}.") from None
+    return found
 
 
 @offer(

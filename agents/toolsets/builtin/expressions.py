@@ -24,15 +24,17 @@ Number = int | Fraction | float
 _Step = tuple[Callable[..., "Number"] | None, Any]
 #: Bits of a numerator or denominator: some 3,000 decimal digits.
 _MAX_BITS = 10_000
+_ROOM = 1 << _MAX_BITS
 _MAX_LENGTH = 2_000
 _MAX_FACTORIAL = 1_000
 #: More brackets and signs than this wait for nothing that people write.
 _MAX_DEPTH = 400
 _DIGITS = "[0-9]+(?:_[0-9]+)*"
-#: A number, a name, or a sign.
+#: A number, a name, or a sign, behind blanks.
 _TOKEN = re.compile(
-    rf"(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?[0-9]+)?|\w+|\*\*|//|\S"
+    rf"\s*+((?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?[0-9]+)?|\w+|\*\*|//|\S)"
 )
+_NUMERIC = frozenset(".0123456789")
 _COMMENT = re.compile(r"#.*")
 _MAX_EXPONENT_DIGITS = 4
 _TOO_BIG = "A number has become too big. Ask for a power or a product of less than 3,000 digits."
@@ -68,7 +70,7 @@ class Expression:
             ToolError: it cannot be.
         """
         with _TOLD:
-            return self._value({**CONSTANTS, **names})
+            return self._value({**CONSTANTS, **names} if names else CONSTANTS)
 
     @contextmanager
     def evaluating(self, name: str) -> Iterator[Callable[[float], float]]:
@@ -107,7 +109,9 @@ class Expression:
                 first = len(values) - given
                 found = act(*values[first:])
                 del values[first:]
-            values.append(found if type(found) is float and isfinite(found) else _bounded(found))
+            kind = type(found)
+            small = isfinite(found) if kind is float else kind is int and -_ROOM < found < _ROOM
+            values.append(found if small else _bounded(found))
         return values[0]
 
     def _column(self, named: Mapping[str, list[float]], count: int) -> list[float]:
@@ -143,11 +147,23 @@ class _Reader:
         Raises:
             ToolError: it is none.
         """
-        written = text.replace("^", "**").replace("×", "*").replace("÷", "/")
+        # Blanks at its end would be looked at once from each of them.
+        written = text.replace("^", "**").replace("×", "*").replace("÷", "/").rstrip()
+        steps, waiting, exact = self._steps, self._waiting, self._exact
         lacks = True  # a number, a name, or what gives one
-        for word in _TOKEN.findall(_COMMENT.sub("", written) if "#" in written else written):
-            lacks = self._begin(word) if lacks else self._go_on(word)
-            if len(self._waiting) > _MAX_DEPTH:
+        for word in _TOKEN.findall(
+            _COMMENT.sub("", written).rstrip() if "#" in written else written
+        ):
+            if not lacks:
+                lacks = self._go_on(word)
+            elif word[0] in _NUMERIC and word != ".":
+                value = _number(word)
+                steps.append((None, value if exact else float(value)))
+                lacks = False
+                continue
+            else:
+                lacks = self._begin(word)
+            if len(waiting) > _MAX_DEPTH:
                 raise ToolError("The expression is nested too deep.")
         self._make(1)
         if lacks or self._waiting:
@@ -155,12 +171,8 @@ class _Reader:
         return self._steps
 
     def _begin(self, word: str) -> bool:
-        """Take what a value begins with; return whether it is still lacking."""
+        """Take what a value begins with that is no number; return whether it is still lacking."""
         mark = word[0]
-        if mark in ".0123456789" and word != ".":
-            value = _number(word)
-            self._steps.append((None, value if self._exact else float(value)))
-            return False
         if mark == "_" or mark.isalpha():
             self._steps.append((None, word))
             return False
@@ -180,7 +192,8 @@ class _Reader:
         """Take what comes behind a value; return whether another one is lacking."""
         if (known := _OPERATORS.get(word)) is not None:
             precedence, act = known
-            self._make(precedence + (act is _power))  # of powers, the last one is made first
+            if self._waiting:
+                self._make(precedence + (act is _power))  # of powers, the last one is made first
             self._waiting.append((precedence, act, 2))
             return True
         if word == "(" and type(name := self._steps[-1][1]) is str:
@@ -202,8 +215,9 @@ class _Reader:
 
     def _make(self, least: int) -> None:
         """Have done what waits and comes before an operator of that precedence."""
-        while self._waiting and self._waiting[-1][0] >= least:
-            _, act, given = self._waiting.pop()
+        waiting = self._waiting
+        while waiting and waiting[-1][0] >= least:
+            _, act, given = waiting.pop()
             self._steps.append((act, given))
 
 
@@ -212,8 +226,11 @@ def _number(word: str) -> Number:
     if written.isdecimal():
         if written[0] == "0" and written.strip("0"):
             raise ToolError(f"{word[:80]!r} is no number. Write e.g. 1250.75")
-        return _bounded(int(written))
-    digits, _, power = written.partition("e")
+        return int(written)  # an expression has too few characters for one that is too big
+    digits, e, power = written.partition("e")
+    if not e:
+        whole, _, part = digits.partition(".")
+        return _over(int(whole + part), 10 ** len(part))
     if len(power.lstrip("+-")) > _MAX_EXPONENT_DIGITS:
         raise ToolError(f"{word[:80]!r} is no number. Write e.g. 1250.75")
     whole, _, part = digits.partition(".")
@@ -263,12 +280,14 @@ _TOLD = _Told()
 
 def is_big(given: Mapping[str, Any]) -> bool:
     """Return whether the numbers of a short expression may have hundreds of digits."""
-    text = given["expression"].replace("^", "**")
-    powers = text.count("**")
-    return powers > 1 or powers > len(_SMALL_POWER.findall(text)) or bool(_GROWS.search(text))
+    text = given["expression"]
+    powers = text.count("^") + text.count("**")
+    if powers > 1 or (powers and not _SMALL_POWER.search(text)):
+        return True
+    return _GROWS.search(text) is not None
 
 
-_SMALL_POWER = re.compile(r"\*\*\s*\d(?![\w.])")
+_SMALL_POWER = re.compile(r"(?:\^|\*\*)\s*\d(?![\w.])")
 _GROWS = re.compile(r"factorial|\d[eE]|\.[eE]")
 
 
@@ -279,17 +298,19 @@ def shown(value: Number, digits: int = 15) -> str:
     top, below = value.numerator, value.denominator
     if below == 1:
         return str(top)
-    if below.bit_length() < _EXACT_BITS and not _endless(below):
-        return _ended(top, below)
+    if below.bit_length() < _EXACT_BITS and (told := _ended(top, below)) is not None:
+        return told
     return f"{_decimal(value):.{digits}g}"
 
 
-def _ended(top: int, below: int) -> str:
-    """A quotient all of whose decimal digits are written."""
+def _ended(top: int, below: int) -> str | None:
+    """A quotient with all its decimal digits; None: they have no end."""
     twos = (below & -below).bit_length() - 1
     rest, fives = below >> twos, 0
     while rest > 1:
-        rest //= 5
+        rest, more = divmod(rest, 5)
+        if more:
+            return None
         fives += 1
     behind = max(twos, fives)
     text = str(abs(top) * 10**behind // below).rjust(behind + 1, "0")
@@ -337,6 +358,13 @@ def _power(base: Number, exponent: Number) -> Number:
     if isinstance(base, float) or isinstance(exponent, float) or exponent.denominator != 1:
         found: Number = float(base) ** float(exponent)
         return found
+    if (
+        type(base) is int
+        and type(exponent) is int
+        and 0 < exponent * base.bit_length() <= _MAX_BITS
+    ):
+        raised: int = base**exponent
+        return raised
     times, small = exponent.numerator, base in (0, 1, -1)
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
     if not small and abs(times) * bits > _MAX_BITS:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from agents.tools.calls import ToolError
-from agents.toolsets.builtin.offer import offer
+from agents.toolsets.builtin.offer import Finite, offer
 from agents.toolsets.builtin.words import in_words, roman, unroman
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -51,7 +51,7 @@ def convert_number(
 )
 def probability(
     distribution: Literal["binomial", "poisson", "normal", "combinations", "permutations"],
-    x: float,
+    x: Finite,
     n: Annotated[int, Field(ge=0, le=_MAX_TRIALS)] = 0,
     p: Annotated[float, Field(ge=0, le=1)] = 0.5,
     mean: Annotated[float, Field(ge=-1e12, le=1e12)] = 0,
@@ -60,6 +60,8 @@ def probability(
     """Gives chances of x: binomial of n, p; poisson of mean; normal; combinations of n by x."""
     if distribution == "normal":
         found = NormalDist(mean, deviation)
+        if not found.variance:
+            raise ToolError("The deviation is too small. Give one above 1e-150.")
         return {"density": found.pdf(x), "at_most": found.cdf(x), "more": 1 - found.cdf(x)}
     if x != int(x) or not 0 <= x <= _MAX_TRIALS:
         raise ToolError(f"x is a whole number from 0 to {_MAX_TRIALS}.")

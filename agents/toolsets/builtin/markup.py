@@ -13,10 +13,14 @@ from agents.tools.calls import ToolError
 
 _MAX_DEPTH = 150
 #: Seconds of computing within which a page is Markdown.
-_LIMIT_S = 2.0
+_LIMIT_S = 0.8
 #: More of it than anybody sees, with which the patterns of readers take time with the square of.
 _BLANK = re.compile(r"(\s{200})\s+")
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
+#: As the library has it, of which there are six; without those that it would not read.
+_HEADING = re.compile(r"h\d{1,9}")
+#: The writer's attributes that are named as what writes a tag, and write none.
+_NO_TAGS = {"soup", "list", "fn_cache", "hN", "_document_"}
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "wbr"}
 
 
@@ -41,10 +45,11 @@ def as_markdown(html: str, *, links: bool) -> str:
         ToolError: it takes too long. Numbers of lists, and comments without an end, take time with
             the square of how many there are.
     """
-    until = time.thread_time() + _LIMIT_S
+    until, over = time.monotonic() + _LIMIT_S, time.thread_time() + _LIMIT_S
 
     def look() -> None:
-        if time.thread_time() > until:
+        # The other clock takes a system call; this one is never behind it.
+        if time.monotonic() > until and time.thread_time() > over:
             raise ToolError("The HTML takes too long to be read. Give a part of it.")
 
     page_of, converter, known = _converter(links)
@@ -52,7 +57,9 @@ def as_markdown(html: str, *, links: bool) -> str:
 
     def conversion(name: str) -> Any:
         look()
-        return known.get(name) or converter.get_conv_fn(name)  # names of others are not kept
+        if (found := known.get(name)) is None and _HEADING.fullmatch(name):
+            return known[f"h{min(max(int(name[1:]), 1), 6)}"]
+        return found
 
     own.get_conv_fn_cached = conversion
     told: str = own.convert_soup(page_of(_BLANK.sub(r"\1", html), look))
@@ -69,6 +76,6 @@ def _converter(links: bool) -> tuple[Callable[..., Any], Any, dict[str, Any]]:
     converter: Any = markdownify.MarkdownConverter(
         heading_style="ATX", strip=[] if links else ["a", "img"]
     )
-    names = ["[document]", *(f"h{n}" for n in range(1, 7))]
-    names += [name.removeprefix("convert_") for name in dir(converter)]
-    return page_of, converter, {name: converter.get_conv_fn(name) for name in names}
+    names = {name.removeprefix("convert_") for name in dir(converter) if "convert_" in name}
+    names |= {"[document]", *(f"h{n}" for n in range(1, 7))}
+    return page_of, converter, {name: converter.get_conv_fn(name) for name in names - _NO_TAGS}

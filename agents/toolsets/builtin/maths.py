@@ -13,10 +13,10 @@ from pydantic import Field
 from agents.tools.base import CallContext
 from agents.tools.calls import ToolError
 from agents.toolsets.builtin.expressions import Expression, is_big, shown, value_of
-from agents.toolsets.builtin.offer import offer
+from agents.toolsets.builtin.offer import Finite, offer
 from agents.toolsets.builtin.units import converted
 
-Values = Annotated[list[float], Field(min_length=1, max_length=50_000)]
+Values = Annotated[list[Finite], Field(min_length=1, max_length=50_000)]
 _STEPS = 200
 _SAMPLES = 200
 #: Sums of squares between which floats lose none of their digits, and the part of one that may
@@ -69,7 +69,7 @@ def convert_units(value: str, unit: str, to: str) -> dict[str, str]:
 
 
 @offer({"expression": "x ^ 2 - 2", "low": 0, "high": 2})
-def find_root(expression: str, low: float, high: float) -> dict[str, float]:
+def find_root(expression: str, low: Finite, high: Finite) -> dict[str, float]:
     """Finds an x between low and high at which an expression of x is 0, by bisection."""
     points = [low + (high - low) * n / _SAMPLES for n in range(_SAMPLES + 1)]
     read = Expression(expression, exact=False)
@@ -86,8 +86,8 @@ def find_root(expression: str, low: float, high: float) -> dict[str, float]:
 def random_values(
     kind: Drawn,
     count: Annotated[int, Field(ge=1, le=10_000)] = 1,
-    low: float = 0,
-    high: float = 1,
+    low: Finite = 0,
+    high: Finite = 1,
     items: Annotated[list[str], Field(max_length=10_000)] | None = None,
     call: CallContext | None = None,
 ) -> list[float] | list[int] | list[str]:

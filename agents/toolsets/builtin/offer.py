@@ -23,6 +23,8 @@ MAX_DOCUMENT = 200_000
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Document = Annotated[str, Field(max_length=MAX_DOCUMENT)]
 Short = Annotated[str, Field(max_length=2_000)]
+#: A number: pydantic reads the text "NaN" as one, too.
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 #: What a toolset has to say for the tools of a home.
 LACKING: Mapping[str, str] = {

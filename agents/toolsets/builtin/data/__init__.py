@@ -1,6 +1,13 @@
 """Tools of data: JSON documents, formats, tables, SQL."""
 
-from agents.toolsets.builtin.data import comparing, documents, formats, sql, tables
+from agents.toolsets.builtin.data import (
+    comparing,
+    documents,
+    formats,
+    sql,
+    statements,
+    tables,
+)
 
 TOOLS = (
     *documents.TOOLS,
@@ -8,4 +15,5 @@ TOOLS = (
     *formats.TOOLS,
     *tables.TOOLS,
     *sql.TOOLS,
+    *statements.TOOLS,
 )

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from agents.tools.calls import ToolError
 from agents.toolsets.builtin.data.tabular import Table, columns_of, records_of
-from agents.toolsets.builtin.deadlines import TooLateError, deadline
-from agents.toolsets.builtin.offer import Short, offer
+from agents.toolsets.builtin.offer import offer
 
-_MAX_SQL = 10_000
+#: Characters of a statement, or of some.
+MAX_SQL = 10_000
 #: Seconds that a query may take, and how many instructions go between two looks at the clock.
 _LIMIT_S, _INSTRUCTIONS = 0.8, 100
 #: Bytes of one value; a query that makes many of them writes files that are gone when it ends.
@@ -44,8 +43,6 @@ _REFUSED = {
 _REFUSED_FIRST = ("fts", "rtree", "geopoly", "sqlite_log")
 #: Those that may take some hundredths of a second: the clock is looked at beside each call.
 _SLOW = re.compile(r"(?i)instr|replace|trim|like|glob")
-#: Brackets of SQL up to which reading it ends within some hundredths of a second.
-_BRACKET, _FEW_BRACKETS = re.compile(r"[(\[{<]"), 8
 _NAME = re.compile(r"[A-Za-z_]\w{0,62}")
 
 
@@ -57,7 +54,7 @@ _NAME = re.compile(r"[A-Za-z_]\w{0,62}")
 )
 def query_table(
     tables: Annotated[dict[str, Table], Field(min_length=1, max_length=20)],
-    sql: Annotated[str, Field(max_length=_MAX_SQL)],
+    sql: Annotated[str, Field(max_length=MAX_SQL)],
     most: Annotated[int, Field(ge=1, le=1_000)] = 100,
 ) -> dict[str, Any]:
     """Queries tables, by name, with a SELECT of SQLite; up to so many rows, within a second."""
@@ -69,31 +66,6 @@ def query_table(
         rows = _bounded(found, most + 1)
         found.close()
     return {"columns": columns, "rows": rows[:most], "more": len(rows) > most}
-
-
-@offer({"sql": "DELETE FROM users WHERE id IN (SELECT id FROM old)"}, "sqlglot")
-def inspect_sql(
-    sql: Annotated[str, Field(max_length=_MAX_SQL)], dialect: Short = ""
-) -> list[dict[str, Any]]:
-    """Reads SQL without running it: of each statement its kind, tables, and whether it writes."""
-    import sqlglot
-
-    logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings are of users' statements
-    # Its parser tries each bracket of some in two ways, and that within each of both. All its calls
-    # are looked at then, which is slow.
-    nested = len(_BRACKET.findall(sql)) > _FEW_BRACKETS
-    try:
-        with deadline(_LIMIT_S) if nested else nullcontext():
-            parsed = sqlglot.parse(
-                sql, dialect=dialect or None, error_level=sqlglot.ErrorLevel.RAISE
-            )
-    except TooLateError:
-        raise ToolError("The SQL takes longer than a second to read. Give a part of it.") from None
-    except (sqlglot.errors.SqlglotError, ValueError) as error:
-        raise ToolError(f"The SQL cannot be read: {str(error)[:500]}") from None
-    except RecursionError:
-        raise ToolError("The SQL is nested too deep.") from None
-    return [_statement(sqlglot.exp, one) for one in parsed if one is not None]
 
 
 class _Kept(threading.local):
@@ -229,40 +201,4 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _statement(exp: Any, parsed: Any) -> dict[str, Any]:
-    writing = (
-        *(exp.Insert, exp.Update, exp.Delete, exp.Merge),
-        *(exp.Create, exp.Drop, exp.Alter, exp.TruncateTable),
-    )
-    writes, own, tables, columns = list[Any](), set[str](), list[Any](), list[Any]()
-    for one in parsed.walk():
-        if isinstance(one, exp.Table):
-            tables.append(one)
-        elif isinstance(one, exp.Column):
-            columns.append(one)
-        elif isinstance(one, exp.CTE):
-            own.add(one.alias_or_name)
-        elif isinstance(one, writing):
-            writes.append(one)
-    into = [parsed.args.get("into")] if isinstance(parsed, exp.Select) else []
-    kind = "unknown" if isinstance(parsed, exp.Command) else parsed.key
-    return {
-        "kind": kind,
-        "reads_only": isinstance(parsed, exp.Query) and not writes and not any(into),
-        "tables": _names(table for table in tables if table.name not in own),
-        "columns": _names(columns),
-        "writes_to": _names(
-            table
-            for one in [*writes, *filter(None, into)]
-            for table in [one.find(exp.Table)]
-            if table is not None
-        ),
-    }
-
-
-def _names(found: Iterable[Any]) -> list[str]:
-    told = [".".join(part.name for part in one.parts) for one in found]
-    return sorted({*filter(None, told)})
-
-
-TOOLS = (query_table, inspect_sql)
+TOOLS = (query_table,)

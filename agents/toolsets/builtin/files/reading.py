@@ -47,7 +47,7 @@ def find_files(
     glob: Short,
     path: Path = "",
     least_bytes: Annotated[int, Field(ge=0)] = 0,
-    changed_within_days: Annotated[float, Field(gt=0)] | None = None,
+    changed_within_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None,
     most: Most = 100,
 ) -> dict[str, Any]:
     """Finds files by a glob like **/*.py, by size, and by when they were changed; newest first."""

@@ -46,6 +46,10 @@ def select_html(
 )
 def extract_links(html: Document, base_url: Url) -> dict[str, list[dict[str, str]]]:
     """Extracts links with their texts, absolute: those of the same host, and others."""
+    try:
+        urlsplit(base_url)
+    except ValueError:
+        raise ToolError(f"{base_url[:200]!r} is no URL. Write e.g. https://example.com/a") from None
     return links_of(parsed(html), base_url)
 
 
@@ -66,19 +70,26 @@ def parsed(html: str) -> Any:
 def links_of(page: Any, base_url: str) -> dict[str, list[dict[str, str]]]:
     """The links of a page, by whether they stay at its host; each once."""
     base = page.css_first("base[href]")
-    start = urljoin(base_url, (base.attributes.get("href") or "") if base else "")
+    start = _joined(base_url, (base.attributes.get("href") or "") if base else "") or base_url
     host = urlsplit(base_url).hostname
     found: dict[str, dict[str, dict[str, str]]] = {"inner": {}, "outer": {}}
     for one in page.css("a[href]"):
-        try:
-            url = urljoin(start, (one.attributes.get("href") or "").strip()).partition("#")[0]
-            parts = urlsplit(url)
-        except ValueError:
-            continue
+        url = _joined(start, (one.attributes.get("href") or "").strip()).partition("#")[0]
+        parts = urlsplit(url)
         if parts.scheme in {"http", "https"} and parts.hostname:
             where = "inner" if parts.hostname == host else "outer"
             found[where].setdefault(url, {"url": url, "text": text_of(one)[:200]})
     return {where: list(those.values()) for where, those in found.items()}
+
+
+def _joined(base: str, url: str) -> str:
+    """A URL within another one; nothing where it is none."""
+    try:
+        joined = urljoin(base, url)
+        urlsplit(joined)
+    except ValueError:
+        return ""
+    return joined
 
 
 def text_of(element: Any) -> str:

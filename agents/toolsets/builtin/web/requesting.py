@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ _REFUSED = {
     *("host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"),
     *("authorization", "proxy-authorization", "cookie", "idempotency-key", "expect"),
 }
+_HEADER, _VALUE = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+"), re.compile(r"[!-~](?:[\t -~]*[!-~])?|")
 _TOLD = ("content-type", "location", "retry-after", "etag")
 _MAX_BODY = 1_000_000
 
@@ -58,6 +60,9 @@ async def http_request(
     secret: the name of one that the configuration lets go to that host.
     """
     sent = {name.lower(): value for name, value in (headers or {}).items()}
+    for name, value in sent.items():
+        if not (_HEADER.fullmatch(name) and _VALUE.fullmatch(value)):
+            raise ToolError(f"{name[:80]!r} is no header, or has no value of printable ASCII.")
     if refused := sorted(_REFUSED & sent.keys()):
         raise ToolError(f"{refused[0]} is not for you to say. A secret goes by its name.")
     content = b""

@@ -282,3 +282,33 @@ class TestOnTheLoop:
 
         given = {"executor": "a", "function": "b", "inline": "c"}
         assert call(made, given) == "abc"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (10, "numbers.9: "),
+        (11, "; and 1 more"),
+        (500, "; and 490 more"),
+        (501, "They do not fit the schema in 501 places."),
+        (200_000, "They do not fit the schema in 200,000 places."),
+    ],
+)
+def test_of_many_mistakes_the_first_are_told(wrong: int, told: str) -> None:
+    @tool
+    def adds(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    with pytest.raises(ToolError) as raised:
+        call(adds, {"numbers": ["a"] * wrong})
+    text = str(raised.value)
+    assert text.startswith("Wrong arguments. ")
+    assert told in text
+    assert text.count("numbers.") <= 10
+    assert len(text) < 2_000
+
+
+def test_a_mistake_is_told_without_all_of_a_long_name() -> None:
+    with pytest.raises(ToolError) as raised:
+        call(bare, {"text": "a", "b" * 100_000: 1})
+    assert len(str(raised.value)) < 500

@@ -59,6 +59,15 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("data.query_json", {"value": 1, "expression": "f("}, "Incomplete"),
     *[("text.html_to_markdown", {"html": html}, "too long") for html in (
         "<!--" * 50_000, "<ol>" + "<li>a</li>" * 19_000)],
+    ("maths.statistics", {"values": [1, "nan"]}, "finite"),
+    ("maths.find_root", {"expression": "x", "low": "-inf", "high": 1}, "finite"),
+    ("maths.random_values", {"kind": "integers", "high": "inf"}, "finite"),
+    ("web.extract_links", {"html": "a", "base_url": "http://[::1"}, "no URL"),
+    *[("web.http_request", {"method": "PUT", "url": "https://example.com/echo", "headers": given},
+       "no header")
+      for given in ({"a b": "c"}, {"a": "b\r\nc: d"}, {"\u0430": "b"}, {"a": "\u0430"})],
+    ("maths.probability", {"distribution": "normal", "x": 0, "deviation": 5e-324}, "too small"),
+    ("dates.next_times", {"rule": "0 9 * * *", "after": "9999-12-31T10:00"}, "year 10000"),
     ("data.validate_json", {"value": 1, "schema": {"$ref": "http://127.0.0.1:9/x"}}, "fetched"),
     ("data.validate_json", {"value": 1, "schema": {"$id": "file:///etc/", "$ref": "passwd"}},
      "fetched"),

@@ -67,3 +67,18 @@ def test_other_searches_are_the_librarys_own() -> None:
     bold: Any = page_of("<ul class=c><li><b>x</b></li></ul>").b
     assert bold.find_parent("ul") is bold.find_parent(["ol", "ul"]) is bold.parent.parent
     assert bold.find_parent("ul", class_="d") is None
+
+
+@pytest.mark.parametrize("name", ["soup", "list", "fn_cache", "fn-cache", "fn:cache", "hn", "h"])
+def test_what_the_library_names_like_tags_is_none(name: str) -> None:
+    assert as_markdown(f"<p>a <{name}>b</{name}> c</p>", links=True).strip() == "a b c"
+
+
+@pytest.mark.parametrize("name", ["h0", "h1", "h6", "h7", "h10", "h007", "h99999"])
+def test_headings_of_any_depth(name: str) -> None:
+    html = f"<{name}>a</{name}>b"
+    assert as_markdown(html, links=True) == markdownify.markdownify(html, heading_style="ATX")
+
+
+def test_a_heading_beyond_all_numbers_is_a_part_of_the_text() -> None:
+    assert as_markdown(f"<h{'9' * 5_000}>a</p>", links=True) == "a"

@@ -66,3 +66,10 @@ def test_cron_lines_are_followed_as_cronsim_does(line: str, after: str, zone: st
             found()
     else:
         assert found() == wanted
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+@pytest.mark.parametrize("rule", ["0 9 * * *", "FREQ=DAILY"])
+def test_of_the_last_days_those_that_there_are_are_told(rule: str, zone: str) -> None:
+    found = called("dates.next_times", rule=rule, after="9999-12-29T09:00", zone=zone, count=5)
+    assert [time[:10] for time in found][-1] in {"9999-12-30", "9999-12-31"}

@@ -70,3 +70,22 @@ def test_nothing_of_another_call_is_there(before: str) -> None:
     assert found["rows"] == [["first", 3]]
     with pytest.raises(ToolError, match="Only SELECT"):
         query_table({"t": "a\n1\n"}, "SELECT total_changes()")
+
+
+@pytest.mark.parametrize("sql", ["SELECT FROM WHERE", "SELECT (1", "SELECT 'a"])
+def test_sql_that_cannot_be_read_is_told_without_colours_of_a_terminal(sql: str) -> None:
+    with pytest.raises(ToolError, match="cannot be read") as raised:
+        called("data.inspect_sql", sql=sql)
+    assert "\x1b" not in str(raised.value)
+
+
+def test_what_could_not_be_read_leaves_nothing_to_the_next_call() -> None:
+    wanted = called("data.inspect_sql", sql="SELECT a FROM t")
+    for wrong in ("SELECT (1", "SELECT " + "(" * 900, "SELECT 'a", "x y z; SELECT b FROM u WHERE"):
+        with pytest.raises(ToolError):
+            called("data.inspect_sql", sql=wrong)
+        assert called("data.inspect_sql", sql="SELECT a FROM t") == wanted
+    assert called("data.inspect_sql", sql="SELECT [a] FROM t", dialect="tsql") == wanted
+    assert called("data.inspect_sql", sql="SELECT a FROM t") == wanted
+    with pytest.raises(ToolError, match="Unknown dialect"):
+        called("data.inspect_sql", sql="SELECT a FROM t", dialect="nope")
