@@ -112,6 +112,7 @@ class TestKilledWorker:
             assert [r.get(timeout=60).option for r in runs] == ["yes"] * 20
         assert fast.calls_made_twice() == 0
 
+    @pytest.mark.databases("one")
     def test_a_step_that_always_kills_it_is_given_up(self, fast: Stack, counted: Path) -> None:
         worker = fast.worker()
         policy = RetryPolicy(max_attempts=3)
@@ -123,6 +124,7 @@ class TestKilledWorker:
         assert fast.state(run.id) == "dead"
         eventually(lambda: fast.unsettled() == [])
 
+    @pytest.mark.databases("one")
     def test_prefork_child(self, fast: Stack, counted: Path) -> None:
         worker = fast.worker(PREFORK)
         run = fast.client.ask("killer", {"path": str(counted), "until": 2})
@@ -131,6 +133,7 @@ class TestKilledWorker:
         assert worker.running
         assert fast.client.ask("shout", "on").get(timeout=SOON_S) == "ON"
 
+    @pytest.mark.databases("one")
     def test_prefork_child_from_outside(self, fast: Stack, counted: Path) -> None:
         worker, seen = fast.worker(PREFORK), counted.with_name("seen")
         order: JsonValue = {"after": str(seen), "path": str(counted), "value": 1}
@@ -144,6 +147,7 @@ class TestKilledWorker:
 
 
 class TestStoppedWorker:
+    @pytest.mark.databases("one")
     def test_lets_a_running_step_end(self, fast: Stack, counted: Path) -> None:
         worker = fast.worker()
         run = fast.client.ask("slow", {"seconds": 2, "path": str(counted), "value": 1})

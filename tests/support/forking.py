@@ -24,6 +24,7 @@ from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, cast
+from unittest.mock import patch
 
 from sqlalchemy.orm import configure_mappers
 
@@ -217,7 +218,6 @@ def _read_once() -> None:
     every = _Entries(point for group in _Entries.groups_of.values() for point in group)
     metadata.entry_points = cast("Any", lambda **about: every.select(**about) if about else every)
     platform.platform()  # which asks a program; Celery's worker shows it
-    Counter([""])  # as click counts: to know that a list is no mapping Python asks all mappings
     know_redis()
     from celery.app import base  # which takes entry_points as it is imported
 
@@ -273,12 +273,15 @@ class _Modules:
             self.found(name)
         configure_mappers()  # of classes that are imported, as their first query would
         _know_tasks()
+        with patch.dict(os.environ, clear=True):
+            self.found("app.settings").Settings()
         self.add(*more)
 
     def add(self, *more: str) -> None:
         """Import modules, and keep what is imported for forks."""
         for name in more:
             importlib.import_module(name)
+        Counter([""])  # click's: that a list is no mapping is known when all mappings were asked
         gc.collect()
         gc.freeze()
         _in_large_pages()
