@@ -27,6 +27,7 @@ from deploy.local import locks
 from deploy.local.state import ROOT
 from tests.integration.harness import SOON_S, Stack, eventually
 from tests.support import forks, ports, sample_app
+from tests.support.drawn import in_turn
 from tests.support.fixtures import WorkerFactory
 from tests.support.postgres import Databases, PostgresServer, binaries, engine
 from tests.support.redis_server import RedisServer
@@ -136,6 +137,7 @@ from tests.support import forks
 from tests.support.postgres import PostgresServer, binaries
 from tests.support.redis_server import RedisServer
 from tests.support.workers import WorkerProcess, worker_command
+forks.SDKS = ()  # of those it starts none asks a model
 forks.nursery = forks.Nursery()
 {starts}
 print(*(p.pid for p in psutil.Process().children(recursive=True)), flush=True)
@@ -221,14 +223,23 @@ _SAMPLE = ["-A", "tests.support.sample_app"]
 class TestForks:
     @pytest.mark.parametrize(
         ("command", "code"),
-        [
-            (CHECKOUT.celery("--version"), 0),
-            (CHECKOUT.celery(*_SAMPLE, "inspect", "--timeout", "0.1", "ping"), 69),
-            (CHECKOUT.celery("agents", "nonsense"), 2),
-            (CHECKOUT.celery("-A", "no_such_module", "report"), 2),
-            ([str(CHECKOUT.python), "-P", "-m", "api"], 1),
-        ],
-        ids=["well", "nobody there", "wrong words", "no such app", "an API on no port"],
+        in_turn(
+            [
+                pytest.param(CHECKOUT.celery("--version"), 0, id="well"),
+                pytest.param(CHECKOUT.celery("agents", "nonsense"), 2, id="wrong words"),
+                pytest.param(
+                    CHECKOUT.celery(*_SAMPLE, "inspect", "--timeout", "0.1", "ping"),
+                    69,
+                    id="nobody there",
+                ),
+                pytest.param(
+                    CHECKOUT.celery("-A", "no_such_module", "report"), 2, id="no such app"
+                ),
+                pytest.param([str(CHECKOUT.python), "-P", "-m", "api"], 1, id="an API on no port"),
+            ],
+            0,
+            part=2,
+        ),
     )
     def test_one_ends_and_says_as_a_process_does(
         self, command: list[str], code: int, redis_url: str
@@ -295,7 +306,7 @@ class TestForks:
         )
         path = os.pathsep.join([str(tmp_path), str(ROOT)])
         env = CHECKOUT.environment({"PYTHONPATH": path, "CELERY_SAID": "early"})
-        command = CHECKOUT.celery("report")
+        command = CHECKOUT.celery("--version")
         assert forks.nursery is not None
         told = []
         for fork in (False, True, True):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from agents.schedules.slots import due, first_slot, next_slot, slots
 from celery_agents.contracts.flows.schedules import ScheduleRule
 from celery_agents.errors import InvalidPayloadError
+from tests.support.drawn import in_turn
 
 ZONES = [
     "UTC",
@@ -56,8 +57,10 @@ def changes(zone: str) -> list[float]:
     return [day for (day, before), (_, after) in pairwise(at) if before != after]
 
 
-@pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize("spec", SPECS[DENSE:])
+@pytest.mark.parametrize(
+    ("spec", "zone"),
+    [(spec, zone) for n, spec in enumerate(SPECS[DENSE:]) for zone in in_turn(ZONES, n, part=3)],
+)
 def test_three_years_are_those_of_cronsim(zone: str, spec: str) -> None:
     """And each is found from the one before it, as a dispatcher looks for it."""
     begin, end = moment(BEGIN, zone), moment(END, zone).timestamp()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url, text
 
-from tests.support.drawn import in_turn
+from tests.support.drawn import in_turn, is_full
 from tests.support.interleave import __main__ as tool
 from tests.support.interleave import compared
 from tests.support.interleave.cases import DEEDS, SHARP, Case
@@ -31,7 +31,7 @@ from tests.support.postgres import ENVIRONMENT, Databases
 pytestmark = pytest.mark.postgres
 
 #: Schedules of a case here. A whole exploration takes an hour or two: ./run interleave.
-OF_A_SHARP_ONE, OF_A_PAIR, PAIRS, TRIPLES = 5, 3, 1, 8
+OF_A_SHARP_ONE, OF_A_PAIR, PAIRS, TRIPLES = (5, 3, 1, 8) if is_full() else (2, 2, 1, 4)
 
 
 @pytest.fixture(scope="module")

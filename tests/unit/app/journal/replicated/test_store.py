@@ -59,7 +59,7 @@ def standing(store: ReplicatedStore) -> dict[tuple[str, str], Any]:
 
 
 @pytest.mark.parametrize("compacts", [False, True])
-@pytest.mark.parametrize("operations", [costly(1_000, part=10)])
+@pytest.mark.parametrize("operations", [costly(1_000, part=25)])
 def test_two_journals_that_are_cut_off_and_joined_are_equal_at_the_end(
     here: ReplicatedStore, there: ReplicatedStore, operations: int, compacts: bool
 ) -> None:
