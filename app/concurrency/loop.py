@@ -8,18 +8,20 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from app.concurrency.future import Future
 from app.concurrency.per_process import PerProcess
+from app.concurrency.threads import Threads
 from celery_agents.errors import LoopStalledError
 from celery_agents.noted import note
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 #: Threads for what blocks (a read of the journal, a broadcast): such calls take about
 #: a millisecond, so this many keep up with thousands of steps a second.
@@ -39,13 +41,22 @@ _Post = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """asyncio's own loop, which resolves names in the ``slow`` threads, not in the default ones."""
+    """asyncio's own loop, with threads of ours, of which the ``slow`` ones resolve names."""
 
     def __init__(self, thread: LoopThread) -> None:
         super().__init__()
         self.thread = thread
         self.hand_over = thread.hand_over
-        self.slow = ThreadPoolExecutor(SLOW_THREADS, "agents-slow")
+        self.slow = Threads(SLOW_THREADS, "agents-slow")
+        self.default = Threads(DEFAULT_THREADS, "agents-default")
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        threads = self.default if executor is None else executor
+        if isinstance(threads, Threads):
+            return threads.reply(self, func, *args)
+        return super().run_in_executor(threads, func, *args)
 
     async def getaddrinfo(self, *args: Any, **kwargs: Any) -> Any:
         look_up = partial(socket.getaddrinfo, *args, **kwargs)
@@ -67,9 +78,7 @@ class LoopThread:
     def __init__(self) -> None:
         self.loop = _Loop(self)
         self.slow = self.loop.slow
-        self.blocking = ThreadPoolExecutor(BLOCKING_THREADS, "agents-blocking")
-        self._default = ThreadPoolExecutor(DEFAULT_THREADS, "agents-default")
-        self.loop.set_default_executor(self._default)
+        self.blocking = Threads(BLOCKING_THREADS, "agents-blocking")
         self._mail: deque[_Post] = deque()
         self._bulk: deque[_Post] = deque()
         self._calls: deque[Callable[[], object]] = deque()
@@ -217,7 +226,7 @@ class LoopThread:
         self._ends = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
-        for executor in (self.blocking, self.slow, self._default):
+        for executor in (self.blocking, self.slow, self.loop.default):
             executor.shutdown(wait=False)
         if not self._thread.is_alive():
             self.loop.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from app.caching.caches import Caches
 from app.caching.shared import SharedAnswers
 from app.caching.waiting import Awaits
 from app.concurrency.fibers import in_thread
+from app.concurrency.threads import Threads
 from app.execution.others.celery_agent import CeleryBackend
 from app.execution.turns import Turns
 from app.governance.lessons import RouterLessons
@@ -241,7 +241,7 @@ def load_registry(
     registry = Registry(
         Resources(
             resolve_secret=settings.secret,
-            executor=ThreadPoolExecutor(settings.function_threads, "agents-function"),
+            executor=Threads(settings.function_threads, "agents-function"),
             clients=SharedClients(in_thread),
             celery=lambda entry: CeleryBackend(app, entry, settings.secret),
             lessons=lessons,

@@ -165,7 +165,7 @@ def test_bodies(everywhere: Asked) -> None:
         body = BODIES.get(path, {})
         for field in [*body, "tenant", *UNKNOWN]:
             rest = json.dumps({name: value for name, value in body.items() if name != field})
-            values = in_turn(VALUES, next(turns), part=7 if field in UNKNOWN else 3)
+            values = in_turn(VALUES, next(turns), part=7)
             for value in values if field in UNKNOWN else dict.fromkeys((*SHARP, *values)):
                 more = f"{json.dumps(field)}: {value}"
                 whole = more if rest == "{}" else f"{more}, {rest[1:-1]}"
@@ -189,14 +189,14 @@ def test_addresses(everywhere: Asked) -> None:
         for name in named(told, "query") - {"follow", "stream"}:
             # Read by the same code wherever they are: each of the words is tried at some of these,
             # all of them at the only one.
-            part = min(7 if name in COMMON else 3, places[name])
+            part = min(8 if name in COMMON else 4, places[name])
             for word in in_turn(WORDS, next(turns[name]), part=part):
                 check(
                     everywhere(method, f"{placed(path, run_id)}?{name}={word}", **body),
                     (method, path, name, word[:40]),
                 )
         if "{" in path:
-            for word in in_turn(WORDS, next(turns[""]), part=4):
+            for word in in_turn(WORDS, next(turns[""]), part=8):
                 place = re.sub(r"{\w+}", word, path)
                 check(everywhere(method, place, **body), (method, path, word[:40]))
 

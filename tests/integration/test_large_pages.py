@@ -71,7 +71,7 @@ def test_it_is_small_and_an_update_touches_what_has_changed(stack: Stack, tab: B
 
 def test_it_goes_on_with_an_api_that_was_started_again(stack: Stack, tab: Browser) -> None:
     port = free_port()
-    with large_map(stack.database_url, MEMBERS) as run:
+    with large_map(stack.database_url, 200) as run:
         with served(stack.env, stack.directory, port) as http:
             opened(tab, http, stack, run)
             tab.run("window.stays = 1")

@@ -26,6 +26,8 @@ PROCFILE = (
     "worker: celery -A tests.support.sample_app worker --hostname ${WORKER_NAME:-worker@%h} "
     "--pool threads --concurrency 2 --loglevel INFO -Q shop\n"
 )
+#: In place of a worker, where it is enough that one runs.
+IDLE = "worker: sh -c \"echo ' ready.'; exec sleep 600\"\n"
 LAUNCH = """
 import sys, threading
 from pathlib import Path
@@ -85,8 +87,10 @@ def test_worker_and_broker_come_back_after_a_kill(directory: Path, procfile_path
 
 
 def test_password_is_kept_and_shown_nowhere(directory: Path, procfile_path: Path) -> None:
-    for _ in range(2):
-        with local_stack(directory=directory, procfile_path=procfile_path) as running:
+    idle = procfile_path.with_name("Idle")
+    idle.write_text(IDLE)
+    for path in (idle, procfile_path):
+        with local_stack(directory=directory, procfile_path=path) as running:
             assert running.broker is not None
             password = running.broker.password
             arguments = [
@@ -103,6 +107,7 @@ def test_password_is_kept_and_shown_nowhere(directory: Path, procfile_path: Path
 
 
 def test_what_a_crashed_launcher_left_is_ended_first(directory: Path, procfile_path: Path) -> None:
+    procfile_path.write_text(IDLE)
     with subprocess.Popen(
         [sys.executable, "-c", LAUNCH, str(directory), str(procfile_path)],
         env=CHECKOUT.environment({}),

@@ -7,14 +7,15 @@ took most of the time of a test of the journal.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
-from typing import Any
+from functools import cache, wraps
+from typing import Any, cast
 
 from sqlalchemy import Engine
 
 from app.journal.schema import engine as schema
 
 
+@cache
 def share() -> None:
     """Have the engines of the journal share it, in this process and its forks."""
     schema._postgres = _sharing(schema._postgres)
@@ -31,6 +32,8 @@ def _sharing(make: Callable[..., Engine]) -> Callable[..., Engine]:
             earlier.append(engine)
         else:
             earlier[:] = [first]
+            # It knows what its pool did lately.
+            cast("Any", first.dialect).do_ping = engine.dialect.do_ping
             # Its pool keeps its own: that tells connections apart.
             engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
         return engine

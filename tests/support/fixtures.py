@@ -18,6 +18,7 @@ from sqlalchemy import make_url
 
 from celery_agents.errors import ConfigurationError
 from deploy.local.servers import server_binary
+from tests.support import forks
 from tests.support.postgres import ENVIRONMENT, Databases, serving
 from tests.support.redis_server import DATABASES, RedisServer
 from tests.support.scratch import scratch
@@ -102,6 +103,7 @@ def redis(redis_url: str) -> Iterator[Redis]:
 def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("journal") / "journal.db"
     migrate(f"sqlite:///{path}")
+    _learn(f"sqlite:///{shutil.copyfile(path, path.with_name('learnt.db'))}")
     return path
 
 
@@ -145,8 +147,16 @@ def postgres_url(postgres: Databases) -> Iterator[str]:
 def _migrated_postgres(postgres: Databases) -> Iterator[str]:
     url = postgres.create()
     migrate(url)
+    learnt = postgres.create(template=make_url(url).database)
+    _learn(learnt)
+    postgres.drop(learnt)
     yield url
     postgres.drop(url)
+
+
+def _learn(url: str) -> None:
+    if forks.nursery is not None:
+        forks.nursery.learn(url)
 
 
 @pytest.fixture

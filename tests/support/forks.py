@@ -59,6 +59,10 @@ _COMMANDS = {
 }
 
 
+#: What the workers of tests import, and what shows how to work through a journal.
+_TESTS = ("tests.support.agents", "tests.unit.app.journal.working")
+
+
 def _command(argv: Sequence[str]) -> tuple[str, ...] | None:
     """The words behind the interpreter by which one of the programs is started."""
     return next((c for c in _COMMANDS if tuple(argv[1 : len(c) + 1]) == c), None)
@@ -161,6 +165,13 @@ class Forking:
             socket.send_fds(self._channel, [order], [theirs.fileno()])
         return Forking(channel, placed=self._placed)
 
+    def learn(self, url: str) -> None:
+        """Have it know the statements of journals like this one, which is used for nothing else."""
+        with self._lock:
+            self._channel.send(json.dumps({"learnt": url}).encode())
+            if not self._channel.recv(16):
+                raise RuntimeError("The process that forks has ended.")
+
     def close(self) -> None:
         """End it, and those that it has started."""
         self._channel.close()
@@ -243,8 +254,15 @@ class Nursery:
 
     def prepare(self) -> None:
         """Start the one for usual processes: those of forks of this process are its branches."""
-        more = (*SDKS, *PRELOADED["api"])
+        more = (*SDKS, *PRELOADED["api"], *_TESTS)
         self._forking[self._usual] = Forking.begun(sys.executable, ROOT, self._environ, "", *more)
+
+    def learn(self, url: str) -> None:
+        """Have usual processes know the statements of a journal, where many are to be forked."""
+        if self._usual in self._forking:
+            with self._lock:
+                forking = self._forking_of(sys.executable, self._environ)
+            forking.learn(url)
 
     @contextmanager
     def having(self, *more: str) -> Iterator[None]:
