@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,10 @@ import pytest
 
 from deploy.local.state import ROOT
 from deploy.release import building
+from tests.support.drawn import is_full
 from tests.support.pythons import find
 from tests.support.validators import needs
-from tests.support.wheel import run
+from tests.support.wheel import run, take_compiled
 from tests.support.workers import WorkerProcess, unique_name
 
 pytestmark = [
@@ -75,11 +77,11 @@ def copied(build: Path) -> None:
 
 @pytest.fixture(scope="module")
 def image(disk: Path) -> Path:
-    """A folder in which all steps of the build were run."""
+    """A folder in which all steps of the build were run; in full by the Python of the image."""
     (named,) = set(
         re.findall(r"^FROM python:(\d\.\d+)", (DEPLOY / "Containerfile").read_text(), re.MULTILINE)
     )
-    base = find(named) or Path(sys.executable)
+    base = (find(named) if is_full() else None) or Path(sys.executable)
     build = disk / "build"
     build.mkdir()
     run(str(base), "-m", "venv", "--without-pip", str(disk / "tools"), cwd=disk)
@@ -105,6 +107,8 @@ def image(disk: Path) -> Path:
                 if "Failed to fetch" not in str(error):
                     raise
                 pytest.skip(f"no index is reached: {str(error)[-300:]}")
+    (packages,) = disk.glob(PACKAGES.lstrip("/"))
+    take_compiled(Path(sysconfig.get_path("purelib")), packages)
     return disk
 
 
@@ -121,8 +125,8 @@ def test_its_command_serves_and_ends_in_order(image: Path, redis_url: str, tmp_p
     env |= {"PATH": f"{bin_}{os.pathsep}/usr/bin{os.pathsep}/bin", "AGENTS_MODULES": "hello"}
     env |= {"AGENTS_SECRETS_DIR": str(secrets), "PYTHONPATH": "", "AGENTS_HEALTH_PORT": "0"}
     # The image has all of its packages compiled, which takes half a minute: here the worker does it
-    # for those that it imports, and the command finds them.
-    env |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(image / "compiled")}
+    # for those that it imports and that the tests have not, and the command finds them.
+    env |= {"PYTHONDONTWRITEBYTECODE": ""}
     (command,) = (json.loads(rest) for word, rest in instructions(FINAL) if word == "CMD")
     assert (image / "opt" / "agents" / "flowerconfig.py").read_text()
     program, *words = command

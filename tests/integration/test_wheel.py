@@ -15,6 +15,7 @@ from celery_agents import Client
 from deploy.local.state import ROOT
 from tests.integration.harness import SOON_S, eventually
 from tests.support import INSTALLED
+from tests.support.drawn import is_full
 from tests.support.ports import free_port
 from tests.support.wheel import Site, run
 from tests.support.workers import WorkerProcess, unique_name
@@ -117,15 +118,15 @@ def test_embedded(processes: Processes) -> None:
     assert said == "the project | noted: the project\n"
 
 
-#: Code in this process and in workers, asks, patterns, chains, and a step whose worker is killed.
+#: Code in this process and in workers, asks, and a step whose worker is killed; in full patterns
+#: and canvases, which the service beside others' packages has, too.
 PART = [
     "test_support.py::TestWorkers::test_the_service_is_the_one_that_is_tested",
     "test_support.py::TestWorkers::test_this_process_has_its_code",
     "test_breaker.py::test_the_script_and_the_rules_agree",
     "test_client.py::TestAsk",
-    "test_client.py::TestCanvas",
-    "test_patterns.py",
     "test_faults.py::TestKilledWorker::test_its_steps_run_elsewhere",
+    *(["test_client.py::TestCanvas", "test_patterns.py"] if is_full() else []),
 ]
 
 

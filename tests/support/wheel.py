@@ -66,7 +66,7 @@ class Venv:
         """Install distributions, with what they depend on."""
         self._run(("pip", "install", "--python", self.python, *what), ("install", *what))
         packages = run(self.python, "-c", _PACKAGES, cwd=Path("/")).strip()
-        _take_compiled(Path(sysconfig.get_path("purelib")), Path(packages))
+        take_compiled(Path(sysconfig.get_path("purelib")), Path(packages))
 
     def _run(self, for_uv: Sequence[str], for_pip: Sequence[str]) -> None:
         if uv := _installer():
@@ -80,7 +80,7 @@ class Venv:
         run(*pip, *for_pip, cwd=Path("/"))
 
 
-def _take_compiled(ours: Path, theirs: Path) -> None:
+def take_compiled(ours: Path, theirs: Path) -> None:
     """Take what is compiled of files that both environments have, as uv links them: seconds of CPU.
 
     They are files of the tests' own Python; another one looks for others by their names.
