@@ -212,7 +212,7 @@ class Racer:
 
     def _look_after(self) -> None:
         j, rng = self._journal, self._rng
-        time.sleep(rng.uniform(0.02, 0.1))
+        time.sleep(rng.uniform(0.05, 0.3))  # each look takes as long as a dozen steps
         self._follow(j.transaction(lambda c: wakes.late_joins(c, 50, j.rules)))
         for find in (wakes.orphaned, wakes.unwoken, wakes.unsettled):
             found = j.transaction(partial(find, limit=50, grace_s=GRACE_S, backoff_max_s=PAUSE_S))

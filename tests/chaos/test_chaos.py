@@ -13,6 +13,7 @@ from tests.chaos import scenarios
 from tests.chaos.scenario import SCENARIOS, Result, run_scenario
 from tests.chaos.stand import Options
 from tests.support.drawn import costly, is_full
+from tests.support.postgres import binaries
 
 assert scenarios  # imported for what it registers
 
@@ -32,6 +33,10 @@ AT_ONCE = 3
 @pytest.fixture(scope="module")
 def results(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Result]]]:
     """The scenarios of the tests that were chosen, under way."""
+    # Of these the processes that fork know the statements of journals.
+    request.getfixturevalue("_migrated_sqlite")
+    if binaries() is not None:
+        request.getfixturevalue("_migrated_postgres")
     chosen: list[str] = [
         str(item.callspec.params["case"])
         for item in request.session.items

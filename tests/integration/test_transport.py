@@ -488,7 +488,7 @@ def test_killed_when_it_has_just_been_given_a_message(
 @pytest.mark.slow
 def test_no_message_is_lost_to_kills(redis_url: str, store: redis.Redis, tmp_path: Path) -> None:
     """Many tiny messages; plain kombu loses some of them between the pop and *unacked*."""
-    total, kills, dice = costly(6_000, part=3), costly(25, part=3), random.Random(25)
+    total, kills, dice = costly(6_000), costly(25), random.Random(25)
     file = tmp_path / "got"
     file.touch()
     line = Line(redis_url)
