@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -45,11 +46,14 @@ async def invoke(
     """
     if is_async(function):
         return await _awaited(function(*args, **kwargs))
+    return await threaded(partial(function, *args, **kwargs), executor)
+
+
+async def threaded(function: Callable[[], Any], executor: Executor | None) -> Any:
+    """The same of a function that is known not to be async."""
     context = contextvars.copy_context()
     loop = asyncio.get_running_loop()
-    result = await loop.run_in_executor(
-        executor, lambda: context.run(_guarded, function, *args, **kwargs)
-    )
+    result = await loop.run_in_executor(executor, context.run, _guarded, function)
     return await _awaited(result) if inspect.isawaitable(result) else result
 
 
@@ -163,9 +167,9 @@ def place_of(error: BaseException) -> str:
     return f"{PurePath(last.filename).name}:{last.lineno} in {last.name}"
 
 
-def _guarded(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _guarded(function: Callable[[], Any]) -> Any:
     try:
-        return function(*args, **kwargs)
+        return function()
     except (SystemExit, StopIteration, asyncio.CancelledError) as error:
         raise _plain(error) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from _json import encode_basestring_ascii, make_encoder
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -28,7 +29,7 @@ def digest(value: Any) -> str:
 
 def digest_of_json(value: Any) -> str:
     """The same of what is known to be JSON: nothing in it has to be converted first."""
-    return hashlib.sha256(_SORTED.encode(value).encode()).hexdigest()[:32]
+    return hashlib.sha256("".join(_SORTED(value, 0)).encode()).hexdigest()[:32]
 
 
 def text_of(value: JsonValue) -> str:
@@ -180,5 +181,8 @@ def _refuse(constant: str) -> NoReturn:
 #: One for all: making one takes as long as reading or writing a short text. What is JSON holds
 #: nothing that holds it, so they need not look for that.
 _UNESCAPED = json.JSONEncoder(ensure_ascii=False, check_circular=False)
-_SORTED = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False)
+#: What a JSON encoder makes anew for each value, which takes longer than to write a short one.
+_SORTED = make_encoder(
+    None, _UNESCAPED.default, encode_basestring_ascii, None, ":", ",", True, False, True
+)
 _STRICT = json.JSONDecoder(parse_constant=_refuse)

@@ -15,7 +15,7 @@ from pydantic_core import ArgsKwargs
 from typing_extensions import Unpack
 
 from agents.base import StepContext
-from agents.invoke import called_here, invoke, is_async
+from agents.invoke import called_here, invoke, is_async, threaded
 from agents.tools.calls import ToolError, heard
 from agents.tools.clients import CLIENT_ASKS, ask_client
 from agents.tools.policy import Approve, ToolPolicy
@@ -158,7 +158,7 @@ class Tool:
         act = self.prepared(arguments, context)
         if self._is_quick(act.keywords):
             return await heard(called_here(act))
-        result = await heard(invoke(act, executor=executor))
+        result = await heard(invoke(act) if self._is_async else threaded(act, executor))
         self._warm = True
         return result
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -118,6 +119,20 @@ def test_digest_knows_no_key_order(value: dict[str, Any]) -> None:
 def test_the_digest_of_what_is_json_is_the_same(value: Any) -> None:
     """Journaled calls are known by it: none may be called anew after an update."""
     assert digest_of_json(value) == digest(value)
+
+
+@pytest.mark.parametrize(
+    "text", [None, True, 0, -7, 2**70, 0.1, 1e300, "", 'aü\u2028\ud83d\ude00"\\\n']
+)
+def test_a_digest_is_of_sorted_json_in_ascii(text: Any) -> None:
+    for value in (text, [text], {"b": [text, {}], "a": {"ü": text}}, [[], [text, [text]]]):
+        written = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        assert digest_of_json(value) == hashlib.sha256(written.encode()).hexdigest()[:32]
+
+
+def test_what_is_no_json_has_no_digest() -> None:
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        digest_of_json([object()])
 
 
 @pytest.mark.parametrize(("one", "other"), [(1, "1"), ([], {}), (None, ""), ([1, 2], [2, 1])])
