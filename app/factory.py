@@ -8,13 +8,13 @@ from celery import Celery, bootsteps, current_app, signals
 
 from app.celeryconfig import celery_config
 from app.concurrency.garbage import spare_garbage_collection
+from app.execution.attempts.own_wakes import TakesOwnWakes
 from app.execution.cancels import Cancellations
 from app.execution.request import StepRequest
 from app.execution.runtime import close_runtime, runtime_of
 from app.execution.shutdown import drain_later, listen
 from app.layout import qualified
 from app.maintenance.endpoint import Endpoint
-from app.maintenance.own_wakes import TakesOwnWakes
 from app.maintenance.projecting import Projector
 from app.maintenance.recovery import Recovery
 from app.messaging.json_codec import register_json

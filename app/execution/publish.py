@@ -16,6 +16,7 @@ from app.execution.submission import Submission, as_sent, opened_args
 from app.journal.schema.rows import Wake
 from app.messaging.producer import BATCH, AgentsCelery, passed_on
 from celery_agents import names
+from celery_agents.light import light
 from celery_agents.noted import note
 from celery_agents.sealing import CANVAS, MARK, Seals, clear_of, opened_payload
 from celery_agents.wire.ids import new_id
@@ -125,20 +126,35 @@ def own_message(app: AgentsCelery, wake: Wake, *, bulk: bool = False) -> Message
     about = message_options(wake) | as_sent(wake.envelope or {})
     if _seals(app) is not None:
         about |= described(app, (), wake.payload.get("kwargs", {}))
-    headers, properties, body, _ = app.amqp.as_task_v2(name=wake.task, **about)
     marks = {names.JOURNALED: 1} | ({names.TENANT: wake.tenant} if wake.tenant else {})
     if bulk:
         marks[names.BULK] = 1
+    return _as_taken(app, wake.task, queue=wake.queue, priority=wake.priority, marks=marks, **about)
+
+
+def _as_taken(
+    app: AgentsCelery, task: str, *, queue: str, priority: int, marks: dict[str, Any], **about: Any
+) -> Message:
+    """The same as :func:`compose` makes, as whoever takes it has it."""
+    headers, properties, body, _ = app.amqp.as_task_v2(name=task, **about)
     message = Message(
         body=b"",
         content_type="application/json",
         content_encoding="utf-8",
-        delivery_info={"exchange": "", "routing_key": wake.queue, "priority": wake.priority},
-        properties={**properties, "priority": wake.priority},
+        delivery_info={"exchange": "", "routing_key": queue, "priority": priority},
+        properties={**properties, "priority": priority},
         headers={**headers, **marks},
     )
     message._decoded_cache = [*body]  # noqa: SLF001 - it is not read: there is no text of it
     return message
+
+
+@light(frozen=True, slots=True)
+class NextRow:
+    """The row that a step has before its message is sent."""
+
+    #: Takes the message: its row is claimed by this worker, and nobody else needs it.
+    takes: Callable[[Message], object] | None = None
 
 
 #: What may be said of a message that :func:`follow_on` sends; all else is Celery's business.
@@ -155,13 +171,14 @@ def follow_on(
     args: Any,
     kwargs: Any,
     options: dict[str, Any],
-    record: Callable[[Submission], bool],
+    record: Callable[[Submission], NextRow | None],
 ) -> AsyncResult | None:
     """Send a step that follows one: a chain's next link. None: it has to go Celery's own way.
 
     What ``Task.apply_async`` and ``Celery.send_task`` do for one whose queue is named, at a third
     of the cost, which was a seventh of what a link takes. ``record`` writes its row first, if it
-    can: then the message only wakes it, and the chain survives a Redis that does not.
+    can: then the message only wakes it, and the chain survives a Redis that does not. It need not
+    go by way of Redis where this worker has claimed that row for itself.
     """
     app = task.app
     parent = app.current_worker_task
@@ -172,28 +189,36 @@ def follow_on(
     queue, marks = about.pop("queue"), passed_on(parent, about.pop("headers", None) or {})
     told = opened_args(app, about["task_id"], args or (), kwargs or {})
     recorded = record(Submission.to_send(task.name, *told, queue, about, marks=marks))
-    if not (recorded or in_fiber()):
+    if recorded is None and not in_fiber():
         return None
-    if recorded:
+    if recorded is not None:
         marks = {k: v for k, v in marks.items() if k != names.INTAKE} | {names.JOURNALED: 1}
         args, kwargs = None, None
     else:
         args, kwargs = sealed_args(app, args, kwargs, about["task_id"])
     about["root_id"] = about.get("root_id") or parent.request.root_id or parent.request.id
     about["parent_id"] = about.get("parent_id") or parent.request.id
-    message = compose(app, task.name, queue=queue, marks=marks, args=args, kwargs=kwargs, **about)
+    about |= {"queue": queue, "marks": marks, "args": args, "kwargs": kwargs}
+    if recorded is not None and recorded.takes is not None:
+        recorded.takes(_as_taken(app, task.name, **about))
+    else:
+        _send_next(app, task.name, about, recorded=recorded is not None)
+    result = task.AsyncResult(about["task_id"])
+    parent.add_trail(result)
+    return result
+
+
+def _send_next(app: AgentsCelery, task: str, about: dict[str, Any], *, recorded: bool) -> None:
+    composed = [(about["queue"], compose(app, task, **about))]
     try:
-        app.post([(queue, message)])
+        app.post(composed)
     except OperationalError as error:
         if not recorded:
             raise
         text = "The message for %s may not have been sent"
         note(log, "publish_next", text, about["task_id"], error=error)
     else:
-        tell_sent([(queue, message)])
-    result = task.AsyncResult(about["task_id"])
-    parent.add_trail(result)
-    return result
+        tell_sent(composed)
 
 
 def _is_plain(task: Task, options: dict[str, Any]) -> bool:

@@ -13,18 +13,18 @@ from celery import Task
 from celery.exceptions import Ignore, Reject
 
 from agents.plan import MemberState
-from app.concurrency.fibers import blocking, sleep, wait
+from app.concurrency.fibers import blocking, sleep
 from app.execution.attempts.attempt import Received, attempted
 from app.execution.attempts.ends import Again, Ended, Ending, Left
+from app.execution.attempts.own_wakes import of_worker
 from app.execution.attempts.sequels import SEQUEL_S
 from app.execution.patience import JOURNAL_PAUSE_S
-from app.execution.publish import described, follow_on, sealed_args
+from app.execution.publish import NextRow, described, follow_on, sealed_args
 from app.execution.request import STEP_REQUEST
 from app.execution.runtime import Active, Runtime, runtime_of
 from app.execution.sequel_events import tell_sequel
 from app.execution.submission import Submission, opened_args
 from app.execution.trust import begun_within, tell_on
-from app.journal.schema.sealed import sealed_step
 from app.messaging.results import reported
 from app.telemetry.bound import ends_as
 from app.telemetry.logs import returned
@@ -100,23 +100,22 @@ class StepTask(Task):
         args, kwargs = sealed_args(self.app, args, kwargs, options.get("task_id") or CANVAS)
         return super().apply_async(args, kwargs, **options)
 
-    def _record(self, submission: Submission) -> bool:
-        """Write the row of a step that follows one; return False when that has to wait."""
+    def _record(self, submission: Submission) -> NextRow | None:
+        """Write the row of a step that follows one; return None when that has to wait."""
         if not isinstance(self.app.current_worker_task, StepTask):
-            return False
+            return None
         held = getattr(self.app, "agents_runtime", None)  # another app may call our tasks
         runtime = held and held.value
         if runtime is None:
-            return False
+            return None
         try:
             id_of(submission.id)
             self._refuse_large(submission)
             options = self.parse(submission.args, submission.kwargs)
-            wait(runtime.journal.insert(sealed_step(runtime.seals, submission.row(options))))
+            return of_worker(runtime).record(submission.row(options))
         except (AgentsError, TypeError) as error:  # its own claim tells what is wrong with it
             note(log, "follow_on", "%s has no row yet", submission.id, error=error)
-            return False
-        return True
+            return None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Claim the row of this message and bring it to an end, or go away."""

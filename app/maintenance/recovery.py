@@ -13,6 +13,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from app.execution.attempts.own_wakes import of_worker
 from app.execution.publish import publish
 from app.execution.runtime import Runtime
 from app.execution.submission import Submission, opened_args
@@ -21,7 +22,6 @@ from app.journal.schema.rows import Claimed, NewStep, Wake
 from app.journal.schema.sealed import sealed_step
 from app.journal.stores.findings import Wanting
 from app.maintenance.dead_letters import dead_letters_of
-from app.maintenance.own_wakes import of_worker
 from app.maintenance.schedules import Dispatcher
 from app.maintenance.subscriptions import EventBus
 from app.messaging.intake import expired

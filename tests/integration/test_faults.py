@@ -145,6 +145,20 @@ class TestKilledWorker:
         assert run.get(timeout=2 * SOON_S) == 1
         assert lines(counted) == ["begin", "begin", "end"]
 
+    def test_in_what_follows_a_step(self, fast: Stack, counted: Path) -> None:
+        """Its row was claimed as it was made, and no broker may know of it."""
+        ask, seen = fast.client.ask.s, counted.with_name("seen")
+        order: JsonValue = {"after": str(seen), "path": str(counted), "value": "once"}
+        worker = fast.worker()
+        result = (ask("noop", order) | ask("slow") | ask("shout")).apply_async()
+        eventually(lambda: lines(counted))
+        worker.kill()
+        seen.touch()
+        fast.worker()
+        assert result.get(timeout=2 * SOON_S) == "ONCE"
+        assert lines(counted) == ["begin", "begin", "end"]
+        eventually(lambda: not fast.unsettled())
+
 
 class TestStoppedWorker:
     @pytest.mark.databases("one")

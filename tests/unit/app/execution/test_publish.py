@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from types import SimpleNamespace
@@ -10,10 +11,12 @@ import pytest
 from celery import Celery, Signature, signals
 from celery._state import _task_stack
 from kombu.exceptions import OperationalError
+from kombu.message import Message
 
 from app.concurrency.future import Future
 from app.execution import publish as publishing
-from app.execution.publish import FEW, message_options, publish
+from app.execution.attempts.own_wakes import OwnWakes
+from app.execution.publish import FEW, NextRow, message_options, publish
 from app.execution.task import StepTask
 from app.journal.schema.rows import NewStep, Wake
 from app.messaging.producer import BATCH
@@ -150,7 +153,11 @@ class Kept:
         self.error = error
         settings: Any = app.agents_settings
         app.agents_runtime.value = SimpleNamespace(
-            journal=self, settings=settings, seals=None, close=lambda: None
+            journal=self,
+            settings=settings,
+            seals=None,
+            resource=lambda _, make: make(),
+            close=lambda: None,
         )
 
     def insert(self, new: NewStep) -> Future[None]:
@@ -249,6 +256,35 @@ class TestFollowOn:
         assert message["headers"]["argsrepr"] == "(…)"
         assert message["body"][:2] == ((), {})
         assert message["body"][2]["chain"] == [{"task": "last"}]
+
+    @pytest.mark.parametrize("options", LINKS.values(), ids=LINKS)
+    def test_of_a_row_that_is_claimed_already_nothing_is_sent(
+        self, app: Celery, step: StepTask, options: dict[str, Any]
+    ) -> None:
+        """Celery has here what it would have taken from the broker."""
+        taken: list[Message] = []
+        link = step.s(deadline_s=9).set(task_id="n", queue="agents", **options)
+        Kept(app)
+        with patch.object(publishing, "compose", wraps=compose) as composed:
+            with patch.object(type(app), "post") as posted:
+                assert in_a_fiber(lambda: self.follow(step, link)) == ["n"]
+            ((((_, sent),),), _) = posted.call_args
+            recorded = NextRow(taken.append)
+            with patch.object(OwnWakes, "record", return_value=recorded):
+                assert in_a_fiber(lambda: self.follow(step, link)) == ["n"]
+            composed.assert_called_once()
+        (message,) = taken
+        told = {k: v for k, v in message.headers.items() if v is not None}
+        assert told == sent["headers"]
+        assert told[names.JOURNALED] == 1
+        assert json.loads(json.dumps(message.payload)) == json.loads(sent["body"])
+        priority = sent["properties"]["priority"]
+        assert message.properties["priority"] == priority
+        assert message.delivery_info == {
+            "exchange": "",
+            "routing_key": "agents",
+            "priority": priority,
+        }
 
     @pytest.mark.parametrize("fiber", [True, False])
     def test_says_what_the_step_before_had_read(

@@ -3,6 +3,9 @@
 Thousands of flows may be due at one moment. By the broker each is a message that is written, taken,
 kept until it is acknowledged, and read: half of what a wake costs. Whoever finds that they are due
 has free slots as a rule, and is a worker of their queue. So it claims them as it finds them.
+
+A chain's next link goes the same way where its worker has nothing else to do: its row is claimed as
+it is made.
 """
 
 from __future__ import annotations
@@ -11,16 +14,19 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from celery import bootsteps, signals
 from kombu.message import Message
 
+from app.concurrency.fibers import alone, wait
 from app.execution.flows import Instances
-from app.execution.publish import own_message
+from app.execution.publish import NextRow, own_message
 from app.execution.runtime import Runtime, runtime_of
-from app.journal.schema.rows import Claimed
+from app.journal.schema.rows import Claimed, Finished, NewStep, Refusal, Refused
+from app.journal.schema.sealed import sealed_step
 from app.journal.steps.due import DueFlow
 from celery_agents.noted import note
 
@@ -120,18 +126,44 @@ class OwnWakes:
         And those that this process has not done with yet: it would drop them. ``bulk``: there are
         more of them, and they let others go first.
         """
-        runtime, consumer = self._runtime, self._consumer
-        active, has_parked = runtime.active, Instances.of(runtime).has_parked
+        app, consumer = self._runtime.app, self._consumer
+        active, has_parked = self._runtime.active, Instances.of(self._runtime).has_parked
         mine = {one.claim.id: one for one in due}
         for step_id in [i for i in mine if consumer is None or i in active or has_parked(i)]:
             self._give_back(mine.pop(step_id).claim)
-        handed = Handed(len(mine))
-        if mine:
-            claims = [one.claim for one in mine.values()]
-            runtime.claimed.update((claim.id, claim) for claim in claims)
-            self._under_way.update(((claim.id, claim.token), (handed, claim)) for claim in claims)
-            messages = [own_message(runtime.app, one.wake, bulk=bulk) for one in mine.values()]
-            told = [*zip(messages, claims, strict=True)]
+        told = [(own_message(app, one.wake, bulk=bulk), one.claim) for one in mine.values()]
+        return self._hand_over(consumer, told)
+
+    def record(self, new: NewStep) -> NextRow:
+        """Make the row of a step that follows one, unless it has one.
+
+        It is claimed for this worker if the caller is all that it has to do, and a slot is free.
+
+        Raises:
+            JournalUnavailableError
+        """
+        runtime, journal = self._runtime, self._runtime.journal
+        idle = alone() and new.queue in self.queues and self.room > 0
+        match wait(journal.claim(new.id, new)) if idle else None:
+            case Claimed() as claim:
+                return NextRow(partial(self._take_next, replace(claim, waited_s=0.0)))
+            case Finished(aftermath=aftermath):
+                runtime.follow(aftermath)
+            case None | Refused(Refusal.LAPSED):
+                wait(journal.insert(sealed_step(runtime.seals, new)))
+        return NextRow()
+
+    def _take_next(self, claim: Claimed, message: Message) -> None:
+        if (consumer := self._consumer) is None:  # it has stopped meanwhile
+            self._give_back(claim)
+        else:
+            self._hand_over(consumer, [(message, claim)])
+
+    def _hand_over(self, consumer: Any, told: Sequence[tuple[Message, Claimed]]) -> Handed:
+        handed = Handed(len(told))
+        if told:
+            self._runtime.claimed.update((claim.id, claim) for _, claim in told)
+            self._under_way.update(((c.id, c.token), (handed, c)) for _, c in told)
             consumer.hub.call_soon(self._deliver, consumer, told, handed)
         return handed
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from celery import signals
+from sqlalchemy import select, update
 
-from app.execution.flows import PARKED_MAX, Instances
-from app.execution.runtime import Active, Runtime, runtime_of
-from app.journal.schema.rows import Claimed
-from app.journal.steps.due import DueFlow
-from app.maintenance.own_wakes import (
+from app.concurrency.fibers import Fiber, wait
+from app.concurrency.future import Future
+from app.concurrency.loop import process_loop
+from app.execution.attempts.attempt import waited_s
+from app.execution.attempts.own_wakes import (
     LEFT,
     TOGETHER,
     Handed,
@@ -22,7 +23,16 @@ from app.maintenance.own_wakes import (
     TakesOwnWakes,
     of_worker,
 )
+from app.execution.flows import PARKED_MAX, Instances
+from app.execution.publish import NextRow, own_message
+from app.execution.runtime import Active, Runtime, runtime_of
+from app.journal.schema.models import Step
+from app.journal.schema.models import Worker as WorkerRow
+from app.journal.schema.rows import Claimed, NewStep, Wake
+from app.journal.steps.due import DueFlow
 from celery_agents import names
+from celery_agents.contracts.outcome import Outcome, State
+from tests.support.fibers import in_a_fiber
 
 
 def due(step_id: str, envelope: Any = None, **more: Any) -> DueFlow:
@@ -228,6 +238,86 @@ def test_one_that_this_process_has_not_done_with_goes_by_a_message(
     own.take([due("a"), due("b")])
     assert ids(own.returned()) == ["b"]
     assert [one.headers["id"] for one in worker.taken] == ["a"]
+
+
+def ready(step_id: str = "n", **more: Any) -> NewStep:
+    payload: dict[str, Any] = {"args": ["hello"], "kwargs": {"agent": "a"}}
+    about: dict[str, Any] = {"queue": "agents", "payload": payload, "max_attempts": 3, **more}
+    return NewStep(step_id, step_id, names.ASK, **about)
+
+
+def row_of(runtime: Runtime, step_id: str = "n") -> tuple[Any, ...]:
+    columns = Step.state, Step.token, Step.attempts, Step.worker_id
+    look = select(*columns).where(Step.id == step_id)
+    return tuple(runtime.journal.transaction(lambda c: c.execute(look).one()))
+
+
+def test_what_follows_a_lone_step_is_claimed_as_it_is_made(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    recorded = in_a_fiber(lambda: own.record(ready()))
+    assert row_of(runtime) == ("running", 1, 1, runtime.journal.me.id)
+    assert runtime.claimed == {}, "its message has yet to come"
+    worker.strategies = {names.ASK: worker._take}
+    wake = Wake.of(ready(), None)
+    recorded.takes(own_message(runtime.app, wake))
+    (message,) = worker.taken
+    assert message.headers["id"] == "n"
+    claim = runtime.claimed["n"]
+    assert (claim.token, claim.payload["args"], waited_s(claim)) == (1, ["hello"], 0.0)
+    (ack, _) = worker.acks[0]
+    ack(None, ())  # Celery has dropped it
+    assert (ids(own.returned()), runtime.claimed) == (["n"], {})
+
+
+def test_it_is_given_back_where_the_consumer_has_stopped_meanwhile(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    recorded = in_a_fiber(lambda: own.record(ready()))
+    own.end()
+    recorded.takes(own_message(runtime.app, Wake.of(ready(), None)))
+    assert (ids(own.returned()), runtime.claimed, worker.taken) == (["n"], {}, [])
+
+
+@pytest.mark.parametrize("why", ["no fiber", "company", "no slot", "elsewhere"])
+def test_what_follows_waits_for_its_message_where_others_may_be_quicker(
+    own: OwnWakes, worker: Worker, runtime: Runtime, why: str
+) -> None:
+    def record() -> NextRow:
+        if why == "company":
+            Fiber(process_loop(), lambda: wait(held)).begin()
+        return own.record(ready(queue="far" if why == "elsewhere" else "agents"))
+
+    held: Future[None] = Future()
+    if why == "no slot":
+        worker.pool.room = 0
+    try:
+        recorded = record() if why == "no fiber" else in_a_fiber(record)
+    finally:
+        held.set_result(None)
+    assert recorded.takes is None
+    assert row_of(runtime) == ("ready", 0, 0, None)
+
+
+def test_a_row_that_is_there_already_is_woken_by_a_message(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    """Who published this before has died since; another worker may have it, or have ended it."""
+    (claim,) = [runtime.journal.claim("n", ready()).result()]
+    assert isinstance(claim, Claimed)
+    assert in_a_fiber(lambda: own.record(ready())).takes is None
+    assert row_of(runtime)[:2] == ("running", 1)
+    runtime.journal.finish(claim, Outcome(state=State.SUCCEEDED, value=1)).result()
+    assert in_a_fiber(lambda: own.record(ready())).takes is None
+    assert row_of(runtime)[:2] == ("succeeded", 1)
+
+
+def test_without_a_lease_there_is_a_row_all_the_same(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    runtime.journal.transaction(lambda c: c.execute(update(WorkerRow).values(lease_until=0)))
+    assert in_a_fiber(lambda: own.record(ready())).takes is None
+    assert row_of(runtime) == ("ready", 0, 0, None)
 
 
 def test_every_worker_takes_them_while_its_consumer_does(runtime: Runtime) -> None:
