@@ -56,7 +56,7 @@ class Threads(Executor):
 
 
 class _Reply(Protocol):
-    """Whoever waits for a call."""
+    """The other end of a call, where somebody waits for it."""
 
     def begins(self) -> bool:
         """Return whether it is still to be made."""
