@@ -141,6 +141,7 @@ EXPLAINED = {
     ("celery_agents/client/earlier.py", "collect"): "whoever asks for the errors gets them",
     ("celery_agents/values.py", "_shown"): "what cannot show itself is shown by its type",
     ("app/concurrency/watchdog.py", "_work"): "the loop is closed: the end of the watch",
+    ("app/concurrency/threads.py", "ends"): "the loop is closed, and nobody waits there",
 }
 
 

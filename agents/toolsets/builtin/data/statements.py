@@ -70,7 +70,7 @@ def _read(sql: str, dialect: str) -> list[Any]:
 
 
 def _readers(dialect: str) -> tuple[str, Any, Any]:
-    """A reader of words and one of trees. To make both takes a tenth of a call."""
+    """A dialect's readers, of words and of trees of them. To make both takes a tenth of a call."""
     import sqlglot
 
     logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings are of users' statements
