@@ -24,10 +24,6 @@ pytest_plugins = [
 # it again and again was a part of the time of that.
 gc.disable()
 
-# A busy machine is no error; what fails is shown once and does not depend on the day.
-settings.register_profile("tests", deadline=None, derandomize=True, database=None)
-settings.load_profile("tests")
-
 # Where pytest makes the folders of tests, unless somebody has said where.
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch()))
 
@@ -51,6 +47,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Know how much is to run before the first file of tests is imported."""
     drawn.full = config.option.full
+    # A busy machine is no error; what fails is shown once and does not depend on the day.
+    examples = drawn.costly(_EXAMPLES, part=3)
+    settings.register_profile(
+        "tests", deadline=None, derandomize=True, database=None, max_examples=examples
+    )
+    settings.load_profile("tests")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -60,6 +62,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         forks.nursery.prepare()
 
 
+#: Of a property that names no number of its own: as many as Hypothesis draws.
+_EXAMPLES = 100
 #: The part of a run in which files begin whose tests wait.
 _WAITING_PART = 0.85
 

@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from deploy.local.state import ROOT
+from tests.support.drawn import in_turn
 
 FIRST = """
 import os, warnings
@@ -198,7 +199,8 @@ def test_options_of_any_run_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "code"), [("os.kill(os.getpid(), 9)", -9), ("os._exit(0)", 0), (AMID, 0)]
+    ("end", "code"),
+    in_turn([(AMID, 0), ("os._exit(0)", 0), ("os.kill(os.getpid(), 9)", -9)], 0, part=2),
 )
 def test_a_process_that_ends_amid_a_test_fails_it_and_the_next_ones_run(
     tmp_path: Path, end: str, code: int
@@ -251,7 +253,9 @@ def test_a_time_limit_fails_its_test(tmp_path: Path) -> None:
     assert "1 failed, 1 passed" in done.stdout
 
 
-@pytest.mark.parametrize("error", ["ValueError", "ConnectionResetError", "EOFError"])
+@pytest.mark.parametrize(
+    "error", in_turn(["ConnectionResetError", "EOFError", "ValueError"], 0, part=3)
+)
 def test_a_fixture_that_fails_as_its_process_ends_fails_the_run(tmp_path: Path, error: str) -> None:
     text = f"""
 import pytest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ from celery_agents.contracts.budgets import BudgetPolicy, BudgetState, Spent
 from celery_agents.contracts.outcome import State, Usage
 from celery_agents.contracts.watching import Stats, StatsWanted, StepStats
 from celery_agents.errors import ResultTimeoutError
-from tests.support.browser import CHROMIUM, browser
+from tests.support.browser import CHROMIUM, Browser, browser
 
 CSS = Path(routes.__file__).with_name("ui.css")
 WHO: Any = SimpleNamespace(tenant=None, may=lambda _: True, id="k", role="user", name="k")
@@ -145,8 +145,14 @@ def test_a_link_leads_to_flower() -> None:
     assert 'href="https://f.example/task/a%3Cb"' in told
 
 
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as made:
+        yield made
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
-def test_nothing_is_wider_than_the_window(tmp_path: Path) -> None:
+def test_nothing_is_wider_than_the_window(tab: Browser, tmp_path: Path) -> None:
     """Whatever stands in a page without a blank in it."""
     word = "W" * 3_000
     asked = wish(1, question=word, why=word, choices=[word[:200], word[:200]])
@@ -157,13 +163,12 @@ def test_nothing_is_wider_than_the_window(tmp_path: Path) -> None:
     made = page("x", wishes([asked, called], answers=Answerer("k", "user")), decision(voted)).body
     html = bytes(made).decode().replace("</head>", f"<style>{CSS.read_text()}</style></head>")
     (tmp_path / "page.html").write_text(html)
-    with browser(tmp_path / "profile") as tab:
-        tab.look(width=1280)
-        tab.open(f"file://{tmp_path}/page.html")
-        assert tab.run("getComputedStyle(document.querySelector('.stack')).display") == "grid"
-        for width in (1280, 390):
-            tab.look(width=width)
-            assert tab.run("document.documentElement.scrollWidth") <= width
+    tab.look(width=1280)
+    tab.open(f"file://{tmp_path}/page.html")
+    assert tab.run("getComputedStyle(document.querySelector('.stack')).display") == "grid"
+    for width in (1280, 390):
+        tab.look(width=width)
+        assert tab.run("document.documentElement.scrollWidth") <= width
 
 
 #: Where the last link of the head ends.
@@ -174,7 +179,7 @@ _RIGHT = (
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
-def test_a_session_is_read_on_a_phone_whatever_stands_in_it(tmp_path: Path) -> None:
+def test_a_session_is_read_on_a_phone_whatever_stands_in_it(tab: Browser, tmp_path: Path) -> None:
     """Texts that are markup stay texts, and each page is reached without being scrolled to."""
     bad = "<script>document.title='bad'</script><img src=x onerror=\"document.title='bad'\">"
     texts = [bad, "W" * 3_000, "\u202egnp.exe", "a\u0300" * 500, "\x00\x1b[31m</pre>", ""]
@@ -196,15 +201,14 @@ def test_a_session_is_read_on_a_phone_whatever_stands_in_it(tmp_path: Path) -> N
         made = page(bad, heading("Session", texts[1][:180]), exchanges(shown_rows), who=WHO).body
         html = bytes(made).decode().replace("</head>", f"<style>{CSS.read_text()}</style></head>")
         (tmp_path / f"{name}.html").write_text(html)
-    with browser(tmp_path / "profile") as tab:
-        for name in ("full", "empty"):
-            for width in (1280, 360, 320):
-                tab.look(width=width)
-                tab.open(f"file://{tmp_path}/{name}.html")
-                assert tab.run("document.documentElement.scrollWidth") <= width
-                assert tab.run("document.title").startswith("<script>")
-                assert tab.run("document.querySelectorAll('main script, main img').length") == 0
-                assert tab.run(_RIGHT) <= width
+    for name in ("full", "empty"):
+        for width in (1280, 360, 320):
+            tab.look(width=width)
+            tab.open(f"file://{tmp_path}/{name}.html")
+            assert tab.run("document.documentElement.scrollWidth") <= width
+            assert tab.run("document.title").startswith("<script>")
+            assert tab.run("document.querySelectorAll('main script, main img').length") == 0
+            assert tab.run(_RIGHT) <= width
 
 
 def shown(policy: dict[str, Any], **amounts: Spent) -> str:

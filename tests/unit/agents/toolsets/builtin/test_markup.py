@@ -12,6 +12,7 @@ from bs4.element import NavigableString
 
 from agents.toolsets.builtin.markup import _converter, as_markdown
 from agents.toolsets.builtin.soup import page_of
+from tests.support.drawn import costly
 
 TAGS = (
     "h1 p b i a pre code ul ol li table tr td th div blockquote img br hr x-y sup dl dt dd caption "
@@ -50,7 +51,7 @@ def shape(root: Any) -> list[Any]:
 def test_it_is_what_the_library_writes(*, links: bool) -> None:
     chance = random.Random(7)
     strip = [] if links else ["a", "img"]
-    for _ in range(400):
+    for _ in range(costly(400)):
         html = page(chance, 4)
         wanted = markdownify.markdownify(html, heading_style="ATX", strip=strip)
         assert as_markdown(html, links=links) == wanted
