@@ -5,22 +5,20 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterable
-from contextlib import nullcontext
-from functools import cache
+import time
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from agents.tools.calls import ToolError
 from agents.toolsets.builtin.data.sql import MAX_SQL
-from agents.toolsets.builtin.deadlines import TooLateError, deadline
+from agents.toolsets.builtin.deadlines import TooLateError
 from agents.toolsets.builtin.offer import Short, offer
 
 #: Seconds within which SQL is read.
 _LIMIT_S = 0.8
-#: Brackets of SQL up to which reading it ends within some hundredths of a second.
-_BRACKET, _FEW_BRACKETS = re.compile(r"[(\[{<]"), 8
 #: With which sqlglot underlines a place in a terminal.
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -32,12 +30,8 @@ def inspect_sql(
     """Reads SQL without running it: of each statement its kind, tables, and whether it writes."""
     from sqlglot.errors import SqlglotError
 
-    # Its parser tries each bracket of some in two ways, and that within each of both. All its calls
-    # are looked at then, which is slow.
-    nested = len(_BRACKET.findall(sql)) > _FEW_BRACKETS
     try:
-        with deadline(_LIMIT_S) if nested else nullcontext():
-            parsed = _read(sql, dialect)
+        parsed = _read(sql, dialect)
     except TooLateError:
         raise ToolError("The SQL takes longer than a second to read. Give a part of it.") from None
     except (SqlglotError, ValueError) as error:
@@ -52,17 +46,23 @@ class _Kept(threading.local):
     """The readers of a thread: of the last dialect, while nobody reads with them."""
 
     readers: tuple[str, Any, Any] | None = None
+    until = 0.0
 
 
 _KEPT = _Kept()
 
 
 def _read(sql: str, dialect: str) -> list[Any]:
-    """The trees of statements. What raises an error here reads nothing more."""
+    """The trees of statements. What raises an error here reads nothing more.
+
+    Raises:
+        TooLateError: it takes longer than it may.
+    """
     readers, _KEPT.readers = _KEPT.readers, None
     if readers is None or readers[0] != dialect:
         readers = _readers(dialect)
     _, words, trees = readers
+    _KEPT.until = time.monotonic() + _LIMIT_S
     found: list[Any] = trees.parse(words.tokenize(sql), sql)
     trees.reset()  # it would hold what it has read
     _KEPT.readers = readers
@@ -75,7 +75,20 @@ def _readers(dialect: str) -> tuple[str, Any, Any]:
 
     logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings are of users' statements
     known = sqlglot.Dialect.get_or_raise(dialect or None)
-    return dialect, known.tokenizer(), known.parser(error_level=sqlglot.ErrorLevel.RAISE)
+    trees = known.parser(error_level=sqlglot.ErrorLevel.RAISE)
+    trees._retreat = partial(_go_back, trees._retreat)  # noqa: SLF001 - it has no other place for it
+    return dialect, known.tokenizer(), trees
+
+
+def _go_back(retreat: Callable[[int], None], index: int) -> None:
+    """Read words again in another way, while there is time.
+
+    Brackets and joins are tried in two ways, and what stands in them within each of both. Whatever
+    makes that long comes by here.
+    """
+    if time.monotonic() > _KEPT.until:
+        raise TooLateError
+    retreat(index)
 
 
 _TABLE, _COLUMN, _WITH, _WRITES, _OTHER = range(5)

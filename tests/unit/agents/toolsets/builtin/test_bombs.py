@@ -132,7 +132,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("data.inspect_sql", {"sql": "SELECT " + "(" * 900 + "1" + ")" * 900}, "deep"),
     ("data.inspect_sql", {"sql": "x " * 4_900}, "cannot be read"),
     *[("data.inspect_sql", {"sql": "SELECT " + name * 30, "dialect": dialect}, "second")
-      for name, dialect in (("STRUCT(", ""), ("UNION(", "hive"), ("OBJECT(", "mysql"))],
+      for name, dialect in (("STRUCT(", ""), ("UNION(", "hive"), ("OBJECT(", "mysql"),
+                            ("a JOIN ", ""))],
     ("maths.calculate", {"expression": "9 ** 9 ** 9"}, "too big"),
     ("maths.calculate", {"expression": "1e999999999"}, "no number"),
     ("maths.calculate", {"expression": "1e9999"}, "too big"),
