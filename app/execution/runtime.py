@@ -44,7 +44,7 @@ from app.watching.progress import Progress
 from app.watching.streams import Streams
 from app.watching.tracing import tracing_of
 from celery_agents.errors import AgentsError
-from celery_agents.noted import note
+from celery_agents.noted import note, noting
 from celery_agents.wire import cancelling
 
 log = logging.getLogger(__name__)
@@ -158,6 +158,8 @@ class Runtime:
         except Exception:
             self.close()
             raise
+        with noting(log, "journal_open", "The first step has to wait for the journal"):
+            self.journal.open()
 
     def _announce(self) -> None:
         """Write down which agents are offered here, to which queues, and in how many slots."""

@@ -80,6 +80,7 @@ class Journal:
         self._hearts = threading.Lock()
         self._beat(lambda c: workers.register(c, me, lease_s))
         self._writer = Writer(engine, batch_max=group_commit_max)
+        self.open = self._writer.open  # or the first write does it
         #: How many writes of steps were refused: the database is full or away.
         self.refusals: Callable[[], int] = lambda: self._writer.refusals
         self._members = Together(engine, joins.members_of)

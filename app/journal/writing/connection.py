@@ -53,6 +53,20 @@ class Held:
         #: Whether they are all written in one transaction, or none of them.
         self.whole = engine.dialect.name == "sqlite"
 
+    def open(self, statements: Sequence[Prepared]) -> None:
+        """Open the connection, and have PostgreSQL know statements before anybody waits for them.
+
+        Raises:
+            SQLAlchemyError: the database is away.
+        """
+        if self.whole or not self.shoots:
+            with between_forks(self._engine), self._opened():
+                return
+        try:
+            self.statement(lambda connection: _tell(connection, statements))
+        except DBAPIError as error:
+            self._no_way_if_pooled(error)
+
     def transaction(self, work: Callable[[Connection], R]) -> R:
         """Run ``work`` in a transaction; a connection that fails is not used again."""
         with between_forks(self._engine), self._opened() as connection, connection.begin():
@@ -80,10 +94,13 @@ class Held:
         try:
             return self._fired(shots)
         except DBAPIError as error:
-            if getattr(error.orig, "pgcode", None) not in POOLED:
-                raise
-        self.shoots = False
+            self._no_way_if_pooled(error)
         return None
+
+    def _no_way_if_pooled(self, error: DBAPIError) -> None:
+        if getattr(error.orig, "pgcode", None) not in POOLED:
+            raise error
+        self.shoots = False
 
     def _fired(self, shots: Sequence[Shot]) -> Written:
         """Run shots of PostgreSQL: once some have been, without a transaction of SQLAlchemy's."""
@@ -124,13 +141,19 @@ def fire(connection: Connection, shots: Sequence[Shot]) -> Written:
     told: set[str] = connection.info.setdefault(_TOLD, set())
     command, names = _command(tuple([shot.prepared for shot in shots]))
     if not told.issuperset(names):
-        for prepared in [p for shot in shots for p in (*shot.prepared.before, shot.prepared)]:
-            if prepared.name not in told:
-                send(connection, prepared.command, ())
-                told.add(prepared.name)
+        _tell(connection, [shot.prepared for shot in shots])
     values = shots[0].values if len(shots) == 1 else _together(shots)
     sent = send(connection, command, values)
     return {row[0]: row for row in sent.rows} if shots[-1].prepared.answers else {}
+
+
+def _tell(connection: Connection, statements: Sequence[Prepared]) -> None:
+    """Have the server prepare those statements that this connection has not told it yet."""
+    told: set[str] = connection.info.setdefault(_TOLD, set())
+    for prepared in [p for one in statements for p in (*one.before, one)]:
+        if prepared.name not in told:
+            send(connection, prepared.command, ())
+            told.add(prepared.name)
 
 
 @lru_cache(maxsize=512)

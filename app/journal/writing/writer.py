@@ -33,7 +33,17 @@ from app.journal.schema.engine import relaxed
 from app.journal.schema.transactions import tried
 from app.journal.writing.connection import Held
 from app.journal.writing.operation import Operation
-from app.journal.writing.prepared import Shot
+from app.journal.writing.prepared import (
+    CLAIM_ONE,
+    EXPAND,
+    FINISH_CALL,
+    FINISH_MEMBERS,
+    FINISH_ONE,
+    SETTLE,
+    START_CALL,
+    TAKE,
+    Shot,
+)
 from celery_agents.errors import JournalUnavailableError
 from celery_agents.noted import note
 
@@ -44,6 +54,9 @@ R = TypeVar("R")
 #: lone one, which somebody waits for.
 COMPANY = 4
 LAZY_S = 0.25
+#: What a worker's first steps are written by: known before it says that it is ready.
+_FIRST_RELAXED = (CLAIM_ONE, TAKE, SETTLE)
+_FIRST_FINAL = (START_CALL, FINISH_CALL, FINISH_ONE, EXPAND, FINISH_MEMBERS)
 #: The order of claims: what comes later refers to rows that those may have made.
 _BEFORE_CALLS = 30
 
@@ -65,6 +78,12 @@ class Writer:
         self._closing = threading.Lock()  # nothing is queued behind the end
         self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
         self._thread.start()
+
+    def open(self) -> None:
+        """Open the connections before somebody waits for them; see :meth:`Held.open`."""
+        with self._committing:
+            self._relaxed.open(_FIRST_RELAXED)
+            self._final.open(_FIRST_FINAL)
 
     def submit(self, operation: Operation[R]) -> Future[R]:
         """Queue a write. The future resolves after its commit, or with JournalUnavailableError."""

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from celery import Celery
+from sqlalchemy import event, select
+from sqlalchemy.exc import OperationalError
 
 from app.concurrency.watchdog import Watchdog
-from app.execution.runtime import Active, Outage, Runtime
+from app.execution.runtime import Active, Outage, Runtime, runtime_of
 from app.journal.schema.models import Worker
 from app.journal.schema.rows import Claimed
-from tests.unit.app.journal.support import SOON, step
+from app.journal.writing.writer import Writer
+from tests.unit.app.journal.support import DONE, SOON, step
 
 
 class Clock:
@@ -30,6 +33,27 @@ def clock() -> Clock:
 @pytest.fixture
 def outage(clock: Clock) -> Outage:
     return Outage(7.0, 1.5, clock)
+
+
+def test_its_journal_is_open_before_the_first_step(app: Celery) -> None:
+    """Pools of the engine tell of connections as they are taken: none is, by a claim and an end."""
+    runtime, taken = runtime_of(app, "worker@here"), list[object]()
+    event.listen(runtime.journal.engine, "checkout", lambda *about: taken.append(about))
+    claim = runtime.journal.claim("s", step()).result(SOON)
+    assert isinstance(claim, Claimed)
+    assert runtime.journal.finish(claim, DONE).result(SOON).applied
+    assert taken == []
+
+
+def test_it_starts_though_the_journal_cannot_be_opened_yet(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(self: Writer) -> None:
+        raise OperationalError("", {}, OSError("away"))
+
+    monkeypatch.setattr(Writer, "open", away)
+    runtime = runtime_of(app, "worker@here")
+    assert isinstance(runtime.journal.claim("s", step()).result(SOON), Claimed)
 
 
 class TestStrays:

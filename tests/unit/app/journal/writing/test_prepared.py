@@ -95,6 +95,21 @@ def _add(found: list[Any], work: Callable[[], Any]) -> None:
 
 
 @pytest.mark.postgres
+def test_who_opened_it_first_does_not_wait_at_its_first_step(proxy: Proxy) -> None:
+    world = World(proxy.url)
+    unopened, journal = world.journal("one"), world.journal("other")
+    first = sent(proxy, lambda: claimed(unopened, "early", step("early")))
+    assert any("PREPARE" in query for query in first)
+    journal.open()
+    claims: list[Claimed] = []
+    claim = sent(proxy, lambda: claims.append(claimed(journal, "s", step("s"))))
+    assert claim == only("claim_step")
+    assert not any("PREPARE" in one for one in sent(proxy, lambda: _finished(journal, claims[0])))
+    assert world.row("s").state == "succeeded"
+    world.close()
+
+
+@pytest.mark.postgres
 class TestOneRoundTrip:
     def test_a_step_with_a_call(self, proxy: Proxy, through: World) -> None:
         journal = through.journals[0]
