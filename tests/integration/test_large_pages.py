@@ -17,7 +17,9 @@ from tests.support.ports import free_port
 
 pytestmark = pytest.mark.databases("sqlite")
 
-MEMBERS, MOST_BYTES = costly(10_000), 200_000
+MEMBERS = costly(10_000)
+#: Of the page: its script and style, and less for each member than any markup takes.
+MOST_BYTES = 100_000 + 10 * MEMBERS
 #: Rows of members of which an update changes something: whatever is the same stays untouched.
 _WATCHED = (
     "window.changed = new Set(); new MutationObserver(all => all.forEach(one =>"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import re
-import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from agents.tools.calls import ToolError
+from agents.toolsets.builtin.deadlines import time_limit
 
 _MAX_DEPTH = 150
 #: Seconds of computing within which a page is Markdown.
@@ -45,11 +45,10 @@ def as_markdown(html: str, *, links: bool) -> str:
         ToolError: it takes too long. Numbers of lists, and comments without an end, take time with
             the square of how many there are.
     """
-    until, over = time.monotonic() + _LIMIT_S, time.thread_time() + _LIMIT_S
+    is_over = time_limit(_LIMIT_S)
 
     def look() -> None:
-        # The other clock takes a system call; this one is never behind it.
-        if time.monotonic() > until and time.thread_time() > over:
+        if is_over():
             raise ToolError("The HTML takes too long to be read. Give a part of it.")
 
     page_of, converter, known = _converter(links)

@@ -6,7 +6,6 @@ import json
 import re
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -15,11 +14,12 @@ from pydantic import Field
 
 from agents.tools.calls import ToolError
 from agents.toolsets.builtin.data.tabular import Table, columns_of, records_of
+from agents.toolsets.builtin.deadlines import time_limit
 from agents.toolsets.builtin.offer import offer
 
 #: Characters of a statement, or of some.
 MAX_SQL = 10_000
-#: Seconds that a query may take, and how many instructions go between two looks at the clock.
+#: Seconds that a query may compute, and how many instructions go between two looks at the clock.
 _LIMIT_S, _INSTRUCTIONS = 0.8, 100
 #: Bytes of one value; a query that makes many of them writes files that are gone when it ends.
 _MAX_CELL = 100_000
@@ -121,7 +121,6 @@ def _load(database: sqlite3.Connection, name: str, table: Table) -> None:
 
 def _query(database: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
     """The cursor of a query that may read and do nothing else."""
-    until = time.monotonic() + _LIMIT_S
 
     def authorize(action: int, _first: str | None, second: str | None, *_: Any) -> int:
         if action in _READING:
@@ -134,7 +133,7 @@ def _query(database: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
 
     database.set_authorizer(authorize)
     instructions = 1 if _SLOW.search(sql) else _INSTRUCTIONS
-    database.set_progress_handler(lambda: time.monotonic() > until, instructions)
+    database.set_progress_handler(time_limit(_LIMIT_S), instructions)
     found: sqlite3.Cursor = _told(lambda: database.execute(sql))
     return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import threading
-import time
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from typing import Annotated, Any
@@ -14,10 +13,10 @@ from pydantic import Field
 
 from agents.tools.calls import ToolError
 from agents.toolsets.builtin.data.sql import MAX_SQL
-from agents.toolsets.builtin.deadlines import TooLateError
+from agents.toolsets.builtin.deadlines import TooLateError, time_limit
 from agents.toolsets.builtin.offer import Short, offer
 
-#: Seconds within which SQL is read.
+#: Seconds of computing within which SQL is read.
 _LIMIT_S = 0.8
 #: With which sqlglot underlines a place in a terminal.
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -46,7 +45,7 @@ class _Kept(threading.local):
     """The readers of a thread: of the last dialect, while nobody reads with them."""
 
     readers: tuple[str, Any, Any] | None = None
-    until = 0.0
+    is_over: Any = None  # as time_limit says
 
 
 _KEPT = _Kept()
@@ -62,7 +61,7 @@ def _read(sql: str, dialect: str) -> list[Any]:
     if readers is None or readers[0] != dialect:
         readers = _readers(dialect)
     _, words, trees = readers
-    _KEPT.until = time.monotonic() + _LIMIT_S
+    _KEPT.is_over = time_limit(_LIMIT_S)
     found: list[Any] = trees.parse(words.tokenize(sql), sql)
     trees.reset()  # it would hold what it has read
     _KEPT.readers = readers
@@ -86,7 +85,7 @@ def _go_back(retreat: Callable[[int], None], index: int) -> None:
     Brackets and joins are tried in two ways, and what stands in them within each of both. Whatever
     makes that long comes by here.
     """
-    if time.monotonic() > _KEPT.until:
+    if _KEPT.is_over():
         raise TooLateError
     retreat(index)
 
