@@ -129,7 +129,7 @@ class _Crew:
         """Have a thread make a call.
 
         Raises:
-            RuntimeError: it has ended, or no thread can be started.
+            RuntimeError: it has ended, or has no thread, and none can be started.
         """
         with self._lock:
             if self._ended:
@@ -155,8 +155,13 @@ class _Crew:
         name = f"{self._name}_{len(self._threads)}"
         # None outlives the program's end for all that: see _end_all.
         thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine has no more; those that there are get to it
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     def _serve(self) -> None:
         while (taken := self._calls.get()) is not None:

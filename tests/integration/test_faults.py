@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -22,6 +23,7 @@ from celery_agents.errors import StepCancelledError, StepDeadError
 from tests.integration.harness import (
     COROUTINES,
     FAST,
+    MODULES,
     PREFORK,
     SOON_S,
     Location,
@@ -157,6 +159,24 @@ class TestKilledWorker:
         fast.worker()
         assert result.get(timeout=2 * SOON_S) == "ONCE"
         assert lines(counted) == ["begin", "begin", "end"]
+        eventually(lambda: not fast.unsettled())
+
+    def test_before_what_follows_has_begun(self, fast: Stack, tmp_path: Path) -> None:
+        """Nobody was told that the step before has ended, or that there is a next one."""
+        ask, killed = fast.client.ask.s, tmp_path / "killed"
+        modules = [*json.loads(MODULES["AGENTS_MODULES"]), "tests.support.killed_at_link"]
+        dying = {"AGENTS_MODULES": json.dumps(modules), "KILLED_AT_LINK": str(killed)}
+        worker = fast.worker(env=dying)
+        result = (ask("noop", "once") | ask("noop") | ask("shout")).apply_async()
+        assert result.parent is not None
+        assert result.parent.parent is not None
+        links = [result.parent.parent.id, result.parent.id, result.id]
+        eventually(lambda: not worker.running, "the worker is killed")
+        assert [fast.state(link) for link in links] == ["succeeded", "running", None]
+        assert fast.unsettled() == links[:1]
+        fast.worker(env=dying)
+        assert result.get(timeout=2 * SOON_S) == "ONCE"
+        assert [fast.row(link).attempts for link in links] == [1, 2, 1]
         eventually(lambda: not fast.unsettled())
 
 

@@ -137,13 +137,14 @@ class OwnWakes:
     def record(self, new: NewStep) -> NextRow:
         """Make the row of a step that follows one, unless it has one.
 
-        It is claimed for this worker if the caller is all that it has to do, and a slot is free.
+        It is claimed for this worker if the caller is all that it has to do, and a slot is free
+        beside those for what was handed over and has not begun: it may want many at once.
 
         Raises:
             JournalUnavailableError
         """
         runtime, journal = self._runtime, self._runtime.journal
-        idle = alone() and new.queue in self.queues and self.room > 0
+        idle = alone() and new.queue in self.queues and self.room > len(runtime.claimed)
         match wait(journal.claim(new.id, new)) if idle else None:
             case Claimed() as claim:
                 return NextRow(partial(self._take_next, replace(claim, waited_s=0.0)))

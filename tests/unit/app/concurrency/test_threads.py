@@ -97,6 +97,25 @@ def test_calls_side_by_side_have_threads_up_to_the_bound(loop: LoopThread) -> No
     assert left == [0, most]
 
 
+def test_where_no_more_can_be_started_those_there_are_do_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, made, goes_on = Threads(4, "t-few"), list[int](), threading.Event()
+    threads.submit(goes_on.wait, SOON)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        last = [threads.submit(made.append, n) for n in range(3)][-1]
+        with pytest.raises(RuntimeError, match="start new thread"):
+            Threads(4, "t-none").submit(int)
+    goes_on.set()
+    last.result(SOON)
+    assert (made, len(named("t-few"))) == ([0, 1, 2], 1)
+
+
 def test_who_is_cancelled_before_a_thread_is_free_is_not_called(loop: LoopThread) -> None:
     threads, begun, goes_on = Threads(1, "t-cancelled"), threading.Event(), threading.Event()
     made: list[str] = []

@@ -299,6 +299,26 @@ def test_what_follows_waits_for_its_message_where_others_may_be_quicker(
     assert row_of(runtime) == ("ready", 0, 0, None)
 
 
+def test_of_many_that_follow_as_many_are_claimed_as_there_are_slots(
+    own: OwnWakes, worker: Worker, runtime: Runtime
+) -> None:
+    """Their slots are free until the main thread has them; other workers may have some, too."""
+    calls: list[Any] = []
+    worker.pool.room, worker.hub.call_soon = 2, lambda *call: calls.append(call)
+
+    def record(step_id: str) -> bool:
+        recorded = own.record(ready(step_id))
+        if recorded.takes is not None:
+            recorded.takes(own_message(runtime.app, Wake.of(ready(step_id), None)))
+        return recorded.takes is not None
+
+    assert in_a_fiber(lambda: [record(one) for one in "abcd"]) == [True, True, False, False]
+    assert [row_of(runtime, one)[0] for one in "abcd"] == ["running"] * 2 + ["ready"] * 2
+    assert len(calls) == 2
+    runtime.claimed.clear()  # their messages have begun
+    assert in_a_fiber(lambda: record("e"))
+
+
 def test_a_row_that_is_there_already_is_woken_by_a_message(
     own: OwnWakes, worker: Worker, runtime: Runtime
 ) -> None:
