@@ -44,7 +44,7 @@ from app.watching.progress import Progress
 from app.watching.streams import Streams
 from app.watching.tracing import tracing_of
 from celery_agents.errors import AgentsError
-from celery_agents.noted import note, noting
+from celery_agents.noted import note
 from celery_agents.wire import cancelling
 
 log = logging.getLogger(__name__)
@@ -143,8 +143,7 @@ class Runtime:
         self._lock = threading.Lock()
         self._strays: set[tuple[str, int]] = set()
         self.outage = Outage(settings.lease_s, settings.heartbeat_interval_s)
-        self._stopped = threading.Event()
-        self._draining = False
+        self._stopped, self._draining = threading.Event(), False
         #: Whether the journal took the last heartbeat, and all writes of steps since the one
         #: before: a full disk is read all the same, and what needs no more room is written.
         self.writes = True
@@ -158,8 +157,7 @@ class Runtime:
         except Exception:
             self.close()
             raise
-        with noting(log, "journal_open", "The first step has to wait for the journal"):
-            self.journal.open()
+        self.journal.open()
 
     def _announce(self) -> None:
         """Write down which agents are offered here, to which queues, and in how many slots."""

@@ -72,10 +72,9 @@ class Journal:
         spread_limit_bytes: int | None = None,
         caps: Caps | None = None,
     ) -> None:
-        self.engine, self.me = engine, me
+        self.engine, self.me, self._lease_s = engine, me, lease_s
         seals = sealed_by(engine)
         self.rules = joins.Rules(decided, wake_grace_s, spread_limit_bytes, caps or Caps(), seals)
-        self._lease_s = lease_s
         self._heart = Held(engine)  # reads of many steps may have taken all of the pool's
         self._hearts = threading.Lock()
         self._beat(lambda c: workers.register(c, me, lease_s))

@@ -45,7 +45,7 @@ from app.journal.writing.prepared import (
     Shot,
 )
 from celery_agents.errors import JournalUnavailableError
-from celery_agents.noted import note
+from celery_agents.noted import note, noting
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -80,8 +80,8 @@ class Writer:
         self._thread.start()
 
     def open(self) -> None:
-        """Open the connections before somebody waits for them; see :meth:`Held.open`."""
-        with self._committing:
+        """Open the connections before somebody waits for them, if they can be opened now."""
+        with self._committing, noting(log, "journal_open", "The first step has to wait for it"):
             self._relaxed.open(_FIRST_RELAXED)
             self._final.open(_FIRST_FINAL)
 

@@ -13,7 +13,7 @@ from app.concurrency.watchdog import Watchdog
 from app.execution.runtime import Active, Outage, Runtime, runtime_of
 from app.journal.schema.models import Worker
 from app.journal.schema.rows import Claimed
-from app.journal.writing.writer import Writer
+from app.journal.writing.connection import Held
 from tests.unit.app.journal.support import DONE, SOON, step
 
 
@@ -48,10 +48,10 @@ def test_its_journal_is_open_before_the_first_step(app: Celery) -> None:
 def test_it_starts_though_the_journal_cannot_be_opened_yet(
     app: Celery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(self: Writer) -> None:
+    def away(self: Held, statements: object) -> None:
         raise OperationalError("", {}, OSError("away"))
 
-    monkeypatch.setattr(Writer, "open", away)
+    monkeypatch.setattr(Held, "open", away)
     runtime = runtime_of(app, "worker@here")
     assert isinstance(runtime.journal.claim("s", step()).result(SOON), Claimed)
 
