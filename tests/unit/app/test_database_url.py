@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+import psycopg2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from app.database_url import read_database_url
 from app.journal.schema import migrate
@@ -182,13 +183,16 @@ def test_any_text_is_read_or_refused(some: str) -> None:
 
 
 @pytest.mark.parametrize(("query", "seconds"), [("", 7), ("?connect_timeout=3", "3")])
-def test_what_the_address_says_of_patience_counts(query: str, seconds: object) -> None:
+def test_what_the_address_says_of_patience_counts(
+    query: str, seconds: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(*_: Any, **given: Any) -> None:
+        raise LookupError(given["connect_timeout"])
+
+    # Not by an event of the engine: engines of tests share a dialect once one of them has met a
+    # server, and its pool goes by its own.
+    monkeypatch.setattr(psycopg2, "connect", told)
     engine = connect(f"postgresql://u:p@h/d{query}", timeout_s=7.5)
-
-    @event.listens_for(engine, "do_connect")
-    def told(_: Any, __: Any, ___: Any, kwargs: dict[str, Any]) -> None:
-        raise LookupError(kwargs["connect_timeout"])
-
     with pytest.raises(LookupError) as caught:
         engine.raw_connection()
     assert caught.value.args == (seconds,)
