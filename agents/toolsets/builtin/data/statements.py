@@ -75,7 +75,7 @@ def _readers(dialect: str) -> tuple[str, Any, Any]:
 
     logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings are of users' statements
     known = sqlglot.Dialect.get_or_raise(dialect or None)
-    trees = known.parser(error_level=sqlglot.ErrorLevel.RAISE)
+    trees: Any = known.parser(error_level=sqlglot.ErrorLevel.RAISE)
     trees._retreat = partial(_go_back, trees._retreat)  # noqa: SLF001 - it has no other place for it
     return dialect, known.tokenizer(), trees
 
