@@ -48,7 +48,10 @@ class _Loop(asyncio.SelectorEventLoop):
         self.thread = thread
         self.hand_over = thread.hand_over
         self.slow = Threads(SLOW_THREADS, "agents-slow")
-        self.default = Threads(DEFAULT_THREADS, "agents-default")
+        self.default: Executor = Threads(DEFAULT_THREADS, "agents-default")
+
+    def set_default_executor(self, executor: Executor) -> None:
+        self.default = executor
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts

@@ -65,6 +65,18 @@ def test_a_call_that_raises_what_a_coroutine_cannot_comes_to_its_end(loop: LoopT
     assert isinstance(raised.value.__cause__, StopIteration)
 
 
+def test_an_executor_that_users_make_the_loop_s_own_has_its_calls(loop: LoopThread) -> None:
+    ours = loop.loop.default
+    with ThreadPoolExecutor(1, "t-theirs") as theirs:
+
+        async def main() -> str:
+            asyncio.get_running_loop().set_default_executor(theirs)
+            return await asyncio.to_thread(lambda: threading.current_thread().name)
+
+        assert loop.submit(main()).result(SOON).startswith("t-theirs")
+    ours.shutdown()
+
+
 def test_calls_one_after_the_other_share_a_thread(loop: LoopThread) -> None:
     threads = Threads(8, "t-one")
 
