@@ -92,9 +92,9 @@ class Supermajority(_Rule):
     """At least ``threshold`` of the weight that was cast (above one half)."""
 
     kind: Literal["supermajority"] = "supermajority"
-    threshold: Annotated[
-        Exact, Field(gt=0.5, le=1), form(exclusiveMinimum=0.5, maximum=1)
-    ] = Fraction(2, 3)
+    threshold: Annotated[Exact, Field(gt=0.5, le=1), form(exclusiveMinimum=0.5, maximum=1)] = (
+        Fraction(2, 3)
+    )
 
 
 class Unanimous(_Rule):
