@@ -17,7 +17,7 @@ from celery_agents.errors import (
     StepCancelledError,
 )
 from tests.integration.harness import COROUTINES, SOON_S, Stack, eventually, lines
-from tests.support.drawn import costly
+from tests.support.drawn import costly, in_turn
 
 pytestmark = pytest.mark.databases("sqlite")
 
@@ -222,11 +222,14 @@ def test_a_run_does_not_wait_for_a_large_map(fast: Stack, counted: Path) -> None
         run.get(timeout=SOON_S)
 
 
-@pytest.mark.parametrize("at_once", [None, 12], ids=["all", "window"])
-@pytest.mark.parametrize("loses", [False, True], ids=["killed", "killed-and-emptied"])
+@pytest.mark.parametrize(
+    ("loses", "at_once"),
+    in_turn([(True, None), (True, 12), (False, 12), (False, None)], 0, part=2),
+)
 def test_a_worker_killed_in_the_middle(
     fast: Stack, counted: Path, loses: bool, at_once: int | None
 ) -> None:
+    """With a window or without, and with the messages or without: Redis is emptied then."""
     worker = fast.worker()
     order: dict[str, Any] = {"path": str(counted), "seconds": 0.02}
     number = 80 if at_once else 160
