@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import secrets
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ from celery_agents.transport import transport_options
 from deploy.local.servers import LOOPBACK
 from tests.integration.harness import eventually
 from tests.support.drawn import costly
+from tests.support.forks import Fork
 from tests.support.killed_at_take import DIRECTORY, TIMES
 from tests.support.kombu_consumer import QUEUE
 from tests.support.ports import free_port
@@ -440,18 +441,25 @@ class Consumers:
         program = [str(SERVICE.python), "-m", "tests.support.kombu_consumer"]
         self._command = [*program, url, transport, str(file), str(timeout_s)]
         self._env = SERVICE.environment(env)
+        self._file = file
         self.process = self._start()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command, env=self._env, cwd=SERVICE.folder)
+    def _start(self) -> Fork:
+        place = self._file.with_name(f"consumer-{secrets.token_hex(4)}")
+        return Fork(
+            self._command,
+            pid_file=place.with_suffix(".pid"),
+            output=place.with_suffix(".log"),
+            env=self._env,
+            cwd=SERVICE.folder,
+        )
 
     def replace(self) -> None:
         self.kill()
         self.process = self._start()
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self.process.kill()
 
 
 @pytest.mark.parametrize(
@@ -472,7 +480,7 @@ def test_killed_when_it_has_just_been_given_a_message(
     consumer = Consumers(redis_url, transport, file, 1, **environment)
     try:
         for _ in range(3):
-            assert consumer.process.wait(timeout=20) == -signal.SIGKILL
+            assert consumer.process.wait(20) == -signal.SIGKILL
             consumer.replace()
         eventually(lambda: len(set(file.read_text().split())) >= 10 - lost)
         eventually(lambda: store.llen("flood") == 0)
