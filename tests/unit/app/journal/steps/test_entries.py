@@ -26,6 +26,7 @@ from tests.unit.app.journal.support import (
     step,
 )
 
+FEW = 100
 #: Entries of one stream: far above what a scan could be right for.
 MANY = costly(100_000)
 _MANY = text(
