@@ -15,7 +15,6 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 from app.journal.stores.graphs import GraphStore
 from app.saver import JournalSaver
 
-
 pytestmark = pytest.mark.databases("one")
 
 

@@ -148,16 +148,16 @@ def test_control_tasks_have_a_queue_of_their_own(app: Celery) -> None:
         assert app.amqp.router.route({}, name)["queue"].name == names.CONTROL_QUEUE
 
 
+OF_A_RUN = [
+    *(names.CANCEL, names.STATUS, names.RESULTS),
+    *(names.REQUEUE, names.DROP, names.DEAD_LETTER),
+]
+NO_IDS = ["a\0", "x" * 156, "", 7, None]
+
+
 @pytest.mark.parametrize(
     ("name", "run_id"),
-    [
-        (name, run_id)
-        for n, name in enumerate(
-            [names.CANCEL, names.STATUS, names.RESULTS, names.REQUEUE, names.DROP]
-            + [names.DEAD_LETTER]
-        )
-        for run_id in in_turn(["a\0", "x" * 156, "", 7, None], n)
-    ],
+    [(name, run_id) for n, name in enumerate(OF_A_RUN) for run_id in in_turn(NO_IDS, n)],
 )
 def test_what_is_no_id_is_told(app: Celery, runtime: Runtime, name: str, run_id: Any) -> None:
     with pytest.raises(InvalidPayloadError, match="id: "):

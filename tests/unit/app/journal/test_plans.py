@@ -31,6 +31,8 @@ from tests.unit.app.journal.support import (
 )
 from tests.unit.app.journal.working import answer_people, work_through
 
+pytestmark = pytest.mark.databases("both")
+
 #: Finished steps, each tenth a root with nine members: far above what a scan could be right for.
 ROWS = costly(100_000)
 LARGE = {"steps", "runs", "calls", "joins", "events", "entries", "sessions", "waits"}

@@ -21,6 +21,8 @@ from app.journal.schema.transactions import in_transaction
 from celery_agents.errors import ConfigurationError, JournalUnavailableError
 from tests.support.apart import apart
 
+pytestmark = pytest.mark.databases("both")
+
 
 @pytest.fixture
 def empty(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Engine:
