@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import create_engine, select
 
 from app.journal.schema.engine import connect, reading, relaxed

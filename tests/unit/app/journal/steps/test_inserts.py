@@ -11,8 +11,6 @@ from app.journal.schema.new_steps import row_of
 from app.journal.steps.inserts import AcceptStep, InsertStep, insert_steps
 from tests.unit.app.journal.support import SOON, OnPostgres, World, batch, meanwhile, step
 
-pytestmark = pytest.mark.databases("both")
-
 
 class TestTwoOfTheSame(OnPostgres):
     @pytest.mark.parametrize("quick", [True, False])
