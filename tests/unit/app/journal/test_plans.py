@@ -34,7 +34,7 @@ from tests.unit.app.journal.working import answer_people, work_through
 pytestmark = pytest.mark.databases("both")
 
 #: Finished steps, each tenth a root with nine members: far above what a scan could be right for.
-ROWS = costly(100_000)
+ROWS = costly(100_000, part=3)
 LARGE = {"steps", "runs", "calls", "joins", "events", "entries", "sessions", "waits"}
 
 _SERIES = {

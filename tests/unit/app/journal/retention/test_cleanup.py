@@ -176,6 +176,7 @@ def test_time_is_up(world: World, journal: Journal) -> None:
     assert clean(world)["runs"] == 1
 
 
+@pytest.mark.databases("both")
 def test_leftovers(world: World, journal: Journal) -> None:
     old, fresh = now() - 3 * DAY_S, now()
     columns = {"state": "healthy", "since": 0.0, "failures": 0, "successes": 1}
@@ -200,6 +201,7 @@ def test_leftovers(world: World, journal: Journal) -> None:
         assert set(c.execute(select(Worker.id)).scalars()) == {"holds", journal.me.id}
 
 
+@pytest.mark.databases("both")
 def test_memories_go_when_they_are_over_and_those_of_a_failed_run_with_it(
     world: World, journal: Journal
 ) -> None:

@@ -28,7 +28,7 @@ from tests.unit.app.journal.support import (
 
 FEW = 100
 #: Entries of one stream: far above what a scan could be right for.
-MANY = costly(100_000)
+MANY = costly(100_000, part=2)
 _MANY = text(
     "INSERT INTO entries (tenant, stream, seq, kind, key, data, tokens, at) "
     "SELECT '', :stream, n, 'paid', 'key-' || n, '{}', 0, n "
