@@ -104,5 +104,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     options = session.config.option
     if options.at_once > 1 and not options.collectonly:
         drawn.begin()
+        if used := sys.modules.get("tests.support.apart"):
+            used.share()
     spare_garbage_collection()
     gc.enable()

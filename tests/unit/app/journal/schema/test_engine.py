@@ -29,6 +29,8 @@ from app.journal.schema.transactions import in_statements, in_transaction
 from celery_agents.errors import AgentsError, ConfigurationError
 from tests.unit.app.journal.support import World
 
+pytestmark = pytest.mark.databases("both")
+
 
 def test_the_databases_clock_tells_seconds_since_the_epoch(world: World) -> None:
     first = world.clock()

@@ -31,6 +31,8 @@ from tests.unit.app.journal.support import (
     step,
 )
 
+pytestmark = pytest.mark.databases("both")
+
 FOLLOWING = {"chain": [{"task": "agents.ask", "args": [], "kwargs": {}}]}
 
 

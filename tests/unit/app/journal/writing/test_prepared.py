@@ -43,6 +43,8 @@ from tests.unit.app.journal.support import (
     step,
 )
 
+pytestmark = pytest.mark.databases("both")
+
 UNDOABLE = Outcome(state=State.SUCCEEDED, value=1, compensation=Compensation(agent="undo"))
 
 
