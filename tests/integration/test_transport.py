@@ -18,7 +18,9 @@ import pytest
 import redis
 from kombu import Connection, Consumer, Exchange, Queue
 
+from app.messaging import transport
 from celery_agents import Client, names
+from celery_agents.packed import exchange
 from celery_agents.transport import transport_options
 from deploy.local.servers import LOOPBACK
 from tests.integration.harness import eventually
@@ -243,6 +245,30 @@ class TestTaking:
         store.script_flush()
         line.send("2")
         assert line.drain(1) == ["2"]
+
+    def test_the_script_of_tenants_acknowledgements_is_sent_once(
+        self, own_broker: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With each of them it would be most of what a worker writes; a Redis may forget it."""
+        asked: list[str] = []
+
+        def exchanged(client: Any, commands: Any) -> Any:
+            asked.extend(name for name, *_ in commands if name.startswith("EVAL"))
+            return exchange(client, commands)
+
+        monkeypatch.setattr(transport, "exchange", exchanged)
+        line = Line(own_broker.url)
+        line.consume()
+        with own_broker.client() as store:
+            for n in range(4):
+                if n == 2:
+                    store.script_flush()
+                line.send(str(n), headers={names.TENANT: "a", names.INTAKE: 1})
+                assert line.drain(1) == [str(n)]
+                assert not store.exists(names.UNACKED, names.UNACKED_TIMES, names.INTAKE_RECORDS)
+                assert not store.hexists(names.HELD, "na\na")
+        line.connection.release()
+        assert asked == ["EVALSHA", "EVAL", "EVALSHA"] * 2
 
 
 class TestGivingBack:

@@ -13,7 +13,7 @@ from app.concurrency.fibers import blocking, wait
 from app.execution.acting.hearing import wake_callers
 from app.execution.answers import cancelled, failed, kept
 from app.execution.attempts.sequels import sequel
-from app.execution.attempts.unwritten import is_written, row_of
+from app.execution.attempts.unwritten import is_written, once_written, row_of
 from app.execution.context import Step
 from app.execution.patience import NotWrittenError, keep_trying
 from app.execution.publish import publish
@@ -134,7 +134,9 @@ class Ends:
         if not (more or exchange is not None or self.told):
             then = sequel(self._runtime, self.claim, outcome, self._until)
             if then is not None:
-                self._count(outcome)
+                if (row := row_of(then)) is not None and row.first is self.claim:
+                    row.first_ends = partial(self._finish_alone, outcome)
+                once_written(then, partial(self._count, outcome))
                 self._tell(outcome.state)
                 return Ended(outcome, self.claim, then=then)
         _write_before(self._runtime, self.claim)
@@ -149,6 +151,12 @@ class Ends:
         self._tell(outcome.state)
         self._runtime.follow(aftermath)
         return Ended(outcome, self.claim, untrusted=self._known_untrusted)
+
+    def _finish_alone(self, outcome: Outcome) -> None:
+        """Write an end that could not be written together with what came behind it."""
+        alone = Ends(self._runtime, self.claim)
+        alone.step = self.step
+        alone.finish(outcome)
 
     def _count(self, outcome: Outcome) -> None:
         """Count an end that the journal has taken."""
@@ -275,5 +283,5 @@ def _write_before(runtime: Runtime, claim: Claimed) -> None:
         return
     if row.is_given_up():
         runtime.active.pop(claim.id, None)  # another way may ask the same at once
-        Ends(runtime, row.first).finish(row.goings[0].outcome)
+        row.first_ends()
     raise NotWrittenError(StepCancelledError("Its flow goes on in another way."))
