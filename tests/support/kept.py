@@ -58,7 +58,7 @@ def share_compiled(packages: Path, wheel: Path) -> None:
     in the compiled file, and compiles it anew where they differ; in one second our own might not,
     so those of one wheel stand by themselves.
     """
-    ours = kept("compiled", hashlib.sha256(wheel.read_bytes()).hexdigest(), _nothing)
+    ours = kept("compiled", f"{wheel} {hashlib.sha256(wheel.read_bytes()).hexdigest()}", _nothing)
     others = kept("compiled-others", "all", _nothing)
     for place, folders, names in os.walk(packages):
         if "__pycache__" in folders or not any(name.endswith(".py") for name in names):
