@@ -24,7 +24,9 @@ import app.testing.process as process
 process.import_module, process._EARLY, process._OURS = lambda name: None, (), ()
 
 def work(argv, environ):
-    pathlib.Path(argv[0]).write_text(str(os.getpid()))
+    place = pathlib.Path(argv[0])
+    place.with_suffix(".new").write_text(str(os.getpid()))
+    place.with_suffix(".new").rename(place)  # whoever sees it reads all of it
     time.sleep(60)
 
 process._work = work
