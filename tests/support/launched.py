@@ -29,8 +29,9 @@ class ForkedService(Fork):
             started = forks.nursery.start(argv, how["env"], writing, writing, how["lock"])
         finally:
             os.close(writing)
-        started.stdout = os.fdopen(reading, "rb")
-        return started
+        told: Any = started
+        told.stdout = os.fdopen(reading, "rb")
+        return told
 
 
 def fork_services(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,7 @@ class TestBesideOthers(OnPostgres):
         self, world: World, known: bool
     ) -> None:
         """On a table that the planner knows nothing of yet: at least at once, and not for each."""
-        keyed = [entry(n, key=f"key-{n}") for n in range(500)]
+        keyed = [entry(n, key=f"key-{n}") for n in range(FEW)]
         plans: list[str] = []
 
         def explain(c: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -195,7 +195,7 @@ class TestBesideOthers(OnPostgres):
             event.listen(world.engine, "before_cursor_execute", explain)
             try:
                 assert len(there(c, keyed[:3])) == 3
-                assert len(there(c, keyed)) == 500
+                assert len(there(c, keyed)) == FEW
             finally:
                 event.remove(world.engine, "before_cursor_execute", explain)
         of_few, of_many = plans
