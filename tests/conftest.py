@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from app.concurrency.garbage import spare_garbage_collection
-from tests.support import drawn, engines, forking, forks, installed, kept
+from tests.support import drawn, engines, forking, forks, installed, kept, postgres
 from tests.support.scratch import scratch
 from tests.support.service import CHECKOUT, SERVICE
 
@@ -108,6 +108,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     options = session.config.option
     if options.at_once > 1 and not options.collectonly:
         drawn.begin()
+        postgres.begin()
         if used := sys.modules.get("tests.support.apart"):
             used.share()
     spare_garbage_collection()
