@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import tomllib
 from contextlib import redirect_stdout
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from string import Template
@@ -47,6 +48,12 @@ def run_block(block: Block, page: Path, namespace: dict[str, Any]) -> None:
     with redirect_stdout(told):
         exec(code, namespace)
     assert told.getvalue().splitlines() == block.printed, f"{named(page)}:{block.line}"
+
+
+@cache
+def commands_of_the_run_script() -> set[str]:
+    done = subprocess.run([ROOT / "run", "help"], capture_output=True, text=True, check=True)
+    return {*re.findall(r"^  (\w+)", done.stdout, re.MULTILINE), "help"}
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=named)
@@ -119,12 +126,8 @@ class TestEveryPage:
             assert not anchor or anchor in anchors(target), link
 
     def test_commands_of_the_run_script_exist(self, page: Path) -> None:
-        usage = subprocess.run(
-            [ROOT / "run", "help"], capture_output=True, text=True, check=True
-        ).stdout
-        known = set(re.findall(r"^  (\w+)", usage, re.MULTILINE)) | {"help"}
         text = page.read_text(encoding="utf-8")
-        assert set(re.findall(r"\./run ([a-z]+)", text)) <= known
+        assert set(re.findall(r"\./run ([a-z]+)", text)) <= commands_of_the_run_script()
 
     def test_files_that_are_named_exist(self, page: Path) -> None:
         """Paths in backticks, below the folders of this repository."""

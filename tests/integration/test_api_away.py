@@ -111,6 +111,7 @@ def _fill(to: tuple[str, int], kept: ExitStack) -> int:
     raise AssertionError("The listen queue has no end.")
 
 
+@pytest.mark.databases("one")
 def test_frozen_overrun_and_dead(stack: Stack, tmp_path: Path) -> None:
     rest = Rest(stack)
     key = made_key(stack.database_url, Role.USER)

@@ -20,6 +20,7 @@ from celery_agents.errors import (
     NoDecisionError,
 )
 from tests.integration.harness import FAST, SOON_S, Stack, eventually
+from tests.support.drawn import is_full
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.databases("sqlite")
@@ -267,7 +268,7 @@ def test_votes_through_kills_and_wipes(
 ) -> None:
     stack = Stack(own_broker.database_url(0), sqlite_journal_url, tmp_path, {**FAST, **BOTH})
     try:
-        _votes_through_faults(stack, own_broker, votes=80)
+        _votes_through_faults(stack, own_broker, votes=80 if is_full() else 48)
     finally:
         stack.close()
 

@@ -21,6 +21,7 @@ import pytest
 from deploy.local.state import ROOT
 from deploy.release import building
 from tests.support.drawn import is_full
+from tests.support.kept import share_compiled
 from tests.support.pythons import find
 from tests.support.validators import needs
 from tests.support.wheel import run, take_compiled
@@ -44,7 +45,7 @@ STANDS_FOR = (
     (r"(?<!/)python -m venv", "/tools/bin/python -m venv --without-pip"),
     (
         r"compileall -q /opt/agents",
-        f"compileall -q {PACKAGES}/celery_agents",
+        f"compileall -q {PACKAGES}/celery_agents/client",
     ),  # of all: half a minute
     (r"(?<![\w*])/(opt|tools)/", r"$IMAGE/\1/"),
 )
@@ -107,9 +108,17 @@ def image(disk: Path) -> Path:
                 if "Failed to fetch" not in str(error):
                     raise
                 pytest.skip(f"no index is reached: {str(error)[-300:]}")
-    (packages,) = disk.glob(PACKAGES.lstrip("/"))
-    take_compiled(Path(sysconfig.get_path("purelib")), packages)
+            if list((build / "dist").glob("*.whl")):
+                _share_compiled(disk, build)
     return disk
+
+
+def _share_compiled(root: Path, build: Path) -> None:
+    """Have nothing compiled that other tests have compiled, from when all is installed."""
+    (packages,) = root.glob(PACKAGES.lstrip("/"))
+    (wheel,) = (build / "dist").glob("*.whl")
+    share_compiled(packages, wheel)
+    take_compiled(Path(sysconfig.get_path("purelib")), packages)
 
 
 def test_its_command_serves_and_ends_in_order(image: Path, redis_url: str, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from tests.support.client_suite import figures
 from tests.support.conformance import NODE, SUITE, VERSIONS, decided, options, stood, suite
 from tests.support.drawn import is_full
+from tests.support.npm import installed_by_npm
 
 pytestmark = [pytest.mark.databases("none"), pytest.mark.slow, pytest.mark.timeout(1_200)]
 
@@ -33,18 +32,9 @@ UNKNOWN = {
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed() -> Path:
     """A folder in which the suite is installed, with its Node."""
-    if shutil.which("npm") is None:
-        pytest.skip("there is no Node on this machine: apt-get install nodejs npm")
-    folder = tmp_path_factory.mktemp("suite")
-    command = ["npm", "install", "--no-audit", "--no-fund", SUITE, NODE]
-    done = subprocess.run(
-        command, check=False, cwd=folder, capture_output=True, text=True, timeout=240
-    )
-    if done.returncode:
-        pytest.skip(f"npm gets no suite: {done.stderr[-200:]}")
-    return folder
+    return installed_by_npm("install", SUITE, NODE)
 
 
 @pytest.mark.parametrize("version", TRIED)

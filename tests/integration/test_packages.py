@@ -1,32 +1,37 @@
-"""Packages of a user's own, as the pages show them: a kind of agents, a pattern, a toolset."""
+"""Packages and folders of a user's own, as the pages show them, in one real worker.
+
+A kind of agents, a pattern, toolsets, and plug-ins with broken ones beside them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from celery_agents.errors import ConfigurationError
+from celery_agents.errors import AgentsError, ConfigurationError
 from deploy.local.state import ROOT
 from tests.docs.blocks import blocks
 from tests.fakes.model_server import Does, ModelServer
-from tests.integration.harness import SOON_S, Stack
+from tests.integration.harness import FAST, SOON_S, Location, Stack
+from tests.support.plugged import folder, package
 from tests.support.service import SERVICE
 
 pytestmark = pytest.mark.databases("sqlite")
 
-AGENTS = """
+#: What the page about design shows.
+OWN = """
 [agents.hi]
 kind = "greeter"
 greeting = "Ahoy"
 
 [plugins.greetings]
 """
-POINTS = """[celery_agents.kinds]
-greeter = greeting:GREETER
-[celery_agents.patterns]
-twice = twice
-"""
+POINTS = {
+    "celery_agents.kinds/greeter": "greeting:GREETER",
+    "celery_agents.patterns/twice": "twice",
+}
 
 TILL = """
 from celery_agents import Toolset, tool
@@ -54,79 +59,97 @@ class Till(Toolset):
 
 till = Till()
 """
+CLASH = """
+from till import charge
+from celery_agents import tool
+
+desk_find = tool(name="desk_find")(charge.function)
+"""
+#: Plug-ins that are found, and fail when they are imported.
+BROKEN = {
+    "raising": "raise ValueError('no')",
+    "exiting": "import sys\nsys.exit(3)",
+    "hanging": "import time\ntime.sleep(600)",
+}
+BOTS = "from celery_agents import agent\n@agent\ndef bot(text): return text.upper()\n"
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """The page's modules, as an installed distribution."""
-    site = tmp_path / "site"
-    about = site / "greetings-1.0.dist-info"
-    about.mkdir(parents=True)
-    shown = {
-        block.code.split(".py", 1)[0].removeprefix("# "): block.code
-        for block in blocks(ROOT / "docs" / "design.md", "python")
+def shown(page: str, language: str) -> list[str]:
+    """The blocks of a page."""
+    return [block.code for block in blocks(ROOT / "docs" / page, language)]
+
+
+def packages(site: Path, plugins: Path) -> None:
+    """Lay down what a user has installed, and the folders of plug-ins."""
+    named = {
+        code.split(".py", 1)[0].removeprefix("# "): code for code in shown("design.md", "python")
     }
-    for name in ("greeting", "twice"):
-        (site / f"{name}.py").write_text(shown[name])
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: greetings\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(POINTS)
-    (site / "agents.toml").write_text(AGENTS)
-    return site
+    package(site, "greetings", POINTS, {name: named[name] for name in ("greeting", "twice")})
+    points = {"celery_agents/bots": "bots_module", "celery_agents.kinds/broken-kind": "no_module:K"}
+    package(site, "bots", points, {"bots_module": BOTS})
+    (desk,) = (code for code in shown("tools.md", "python") if "# desk" in code)
+    for name, code in {"desk": desk, "till": TILL, "clash": CLASH}.items():
+        (site / f"{name}.py").write_text(code)
+    (about,), (code,) = shown("plugins.md", "json"), shown("plugins.md", "python")
+    folder(plugins, "weather", about, __init__=code)
+    offers = {"tools": {"t": ".:t"}, "agents": {"a": "."}, "patterns": {"p": "."}}
+    for name, text in BROKEN.items():
+        folder(plugins, name, {"name": name, **offers}, __init__=text)
 
 
-def test_a_kind_and_a_pattern_of_a_package(fast: Stack, package: Path) -> None:
-    fast.worker(
-        env={
-            "PYTHONPATH": f"{SERVICE.folder}:{package}",
-            "AGENTS_CONFIG": str(package / "agents.toml"),
-            "AGENTS_MODULES": "[]",
-        }
-    )
-    assert fast.client.ask("hi", "Ada").get(timeout=SOON_S) == "Ahoy, Ada!"
-    sent = fast.client.celery.send_task(
+def configuration(model: ModelServer) -> str:
+    """Agents that use it; the one of the page about plug-ins asks the model of the test."""
+    about = f'kind = "openai"\nmodel = "m"\nbase_url = "{model.url}/v1"\neffects = "pure"'
+    guide = shown("plugins.md", "toml")[0]
+    guide = guide.replace('"gpt-5-mini"', f'"m"\nbase_url = "{model.url}/v1"\neffects = "pure"')
+    tools = {"desk": ["desk:desk"], "till": ["till:till"], "both": ["desk:desk", "clash:desk_find"]}
+    tools |= {name: [name] for name in (*BROKEN, "gone")}
+    lines = [OWN, guide]
+    lines += [f"[agents.{name}]\n{about}\ntools = {own}" for name, own in tools.items()]
+    for name in (*BROKEN, "gone"):
+        lines += [f'[tools.{name}]\nkind = "plugin"\nplugin = "{name}"', f"[plugins.{name}]"]
+    lines += ['[agents.kindly]\nkind = "broken-kind"\nanything = 1', "[plugins.bots]"]
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def served(location: Location, model: ModelServer) -> Iterator[Stack]:
+    """A stack whose worker has all of it."""
+    site, plugins = (location.directory / name for name in ("site", "plugins"))
+    packages(site, plugins)
+    config = location.directory / "agents.toml"
+    config.write_text(configuration(model))
+    about = {
+        "PYTHONPATH": f"{SERVICE.folder}:{site}",
+        "AGENTS_CONFIG": str(config),
+        "AGENTS_MODULES": "[]",
+        "AGENTS_PLUGIN_DIRS": str(plugins),
+        "AGENTS_PLUGIN_TIMEOUT_S": "1",
+    }
+    made = Stack(*location, {**FAST, **about})
+    made.worker()
+    yield made
+    made.close()
+
+
+def test_a_kind_and_a_pattern_of_a_package(served: Stack) -> None:
+    assert served.client.ask("hi", "Ada").get(timeout=SOON_S) == "Ahoy, Ada!"
+    sent = served.client.celery.send_task(
         "twice.twice", ["Ada"], {"agent": "hi"}, queue="agents", task_id="both"
     )
     assert sent.get(timeout=SOON_S) == "Ahoy, Ahoy, Ada!!"
-    assert len(fast.members("both")) == 2
+    assert len(served.members("both")) == 2
 
 
-@pytest.fixture
-def tools(tmp_path: Path, model: ModelServer) -> Path:
-    """Modules with toolsets, the page's among them, and models that have them."""
-    site = tmp_path / "site"
-    site.mkdir()
-    (shown,) = (b.code for b in blocks(ROOT / "docs" / "tools.md", "python") if "# desk" in b.code)
-    (site / "desk.py").write_text(shown)
-    (site / "till.py").write_text(TILL)
-    (site / "clash.py").write_text(
-        "from till import charge\nfrom celery_agents import tool\n"
-        "desk_find = tool(name='desk_find')(charge.function)\n"
-    )
-    about = f'kind = "openai"\nmodel = "m"\nbase_url = "{model.url}/v1"\neffects = "pure"\n'
-    (site / "agents.toml").write_text(
-        f'[agents.desk]\n{about}tools = ["desk:desk"]\n'
-        f'[agents.till]\n{about}tools = ["till:till"]\n'
-        f'[agents.both]\n{about}tools = ["desk:desk", "clash:desk_find"]\n'
-    )
-    return site
-
-
-def test_toolsets_of_a_package(fast: Stack, tools: Path, model: ModelServer) -> None:
-    fast.worker(
-        env={
-            "PYTHONPATH": f"{SERVICE.folder}:{tools}",
-            "AGENTS_CONFIG": str(tools / "agents.toml"),
-            "AGENTS_MODULES": "[]",
-        }
-    )
-    client = fast.client
+def test_toolsets_of_a_package(served: Stack, model: ModelServer) -> None:
+    client = served.client
     # An attempt that fails in the middle: the next one goes on, with the list that there was.
     model.script(
         Does(tool=("charge", {"amount": 3})), Does(status=500), Does(text="Paid."), Does(text="OK")
     )
     paid = client.ask("till", "Charge 3.")
     assert paid.get(timeout=SOON_S) == "Paid."
-    done = [call.name for call in fast.calls(paid.id) if call.error is None]
+    done = [call.name for call in served.calls(paid.id) if call.error is None]
     assert done == ["tools", "model:openai/m", "tool:charge", "model:openai/m"]
     client.ask("till", "And now?").get(timeout=SOON_S)
     offered = [[t["function"]["name"] for t in seen.body["tools"]] for seen in model.requests]
@@ -144,3 +167,24 @@ def test_toolsets_of_a_package(fast: Stack, tools: Path, model: ModelServer) -> 
         ConfigurationError, match=r"'desk_find': one of 'functions of .*'desk_desk'"
     ):
         client.ask("both", "?").get(timeout=SOON_S)
+
+
+def test_the_pages_plug_in_beside_broken_ones(served: Stack, model: ModelServer) -> None:
+    client = served.client
+    model.script(Does(tool=("forecast", {"town": "Bath"})), Does(text="Take an umbrella."))
+    asked = client.ask("guide", "And tomorrow?")
+    assert asked.get(timeout=SOON_S) == "Take an umbrella."
+    assert "Bath: rain" in str(model.requests[-1].body["messages"][-1])
+    assert client.ask("bot", "hello").get(timeout=SOON_S) == "HELLO"
+    told = {
+        "raising": "plug-in raising .*ValueError: no",
+        "exiting": "plug-in exiting .*SystemExit: 3",
+        "hanging": "plug-in hanging .*has not ended",
+        "gone": "no plug-in 'gone'",
+        "kindly": "plug-in bots 1.0 .*no_module",
+    }
+    requests = len(model.requests)
+    for name, words in told.items():
+        with pytest.raises(AgentsError, match=words):
+            client.ask(name, "?").get(timeout=SOON_S)
+    assert len(model.requests) == requests

@@ -137,7 +137,7 @@ def other_venv(disk: Path) -> Path:
     """A virtual environment with the built wheel and what it depends on; its Python."""
     try:
         made = Venv(disk / "venv")
-        made.install(str(built(made)))
+        made.install(built(made))
     except AssertionError as error:
         reason = f"the index cannot be reached, or the wheel not built: {str(error)[-2000:]}"
         if os.environ.get("CI"):

@@ -6,8 +6,8 @@ import os
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,7 +16,7 @@ from deploy.release import building
 from tests.support.drawn import is_full
 from tests.support.pythons import find
 from tests.support.validators import needs
-from tests.support.wheel import Venv, known_versions, run
+from tests.support.wheel import Venv, known_versions, published, run
 from tests.support.workers import WorkerProcess, unique_name
 
 pytestmark = [
@@ -36,35 +36,32 @@ OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
 TRIED = VERSIONS if is_full() else [v for v in ("3.11", "3.13") if v != OWN]
 
 
-def missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with sdist and wheel, as ./run release builds them."""
-    names, time = building.tracked(ROOT), building.epoch(ROOT)
+def wheel() -> Path:
+    """That of ./run release."""
     try:
-        made = building.build(ROOT, names, time, building.UNLIKE[0])
+        (made,) = published().glob("*.whl")
     except building.BuildError as error:
         missing(f"it cannot be built here: {error}")
-    with made as folder:
-        yield Path(folder)
+    return made
 
 
 @pytest.mark.parametrize("version", TRIED)
 def test_an_ask_a_map_and_a_flow(
-    version: str, published: Path, redis_url: str, disk: Path, tmp_path: Path
+    version: str, wheel: Path, redis_url: str, disk: Path, tmp_path: Path
 ) -> None:
     base = find(version)
     if base is None:
         pytest.skip(f"Python {version} is not here")
     made = Venv(disk / version, base)
-    (wheel,) = published.glob("*.whl")
     try:
-        made.install("-c", str(known_versions(tmp_path)), f"{wheel}[worker]")
+        made.install(wheel, "worker", "-c", str(known_versions(tmp_path)))
     except AssertionError as error:
         missing(f"on Python {version} it cannot be installed here: {str(error)[-1000:]}")
     project = shutil.copytree(PROJECT, tmp_path / "project")

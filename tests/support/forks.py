@@ -61,6 +61,7 @@ _COMMANDS = {
     ("-m", "tests.chaos.people"): "tests.chaos.people",
     ("-m", "tests.chaos.racer"): "tests.chaos.racer",
     ("-m", "tests.chaos.subscriber"): "tests.chaos.subscriber",
+    ("-m", "tests.support.kombu_consumer"): "tests.support.kombu_consumer",
 }
 
 

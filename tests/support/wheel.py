@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
-from deploy.local.state import ROOT, private_directory
+from deploy.local.state import ROOT
+from deploy.release import building
 from deploy.wheel import PLACED
+from tests.support.kept import keeping, kept, share_compiled, state_of
 from tests.support.service import installed
 
 #: Stands for openai-agents, whose top-level package has this name.
@@ -26,8 +27,8 @@ _FREE = frozenset({"websockets"})
 #: What of the checkout the wheel is built from.
 _SOURCES = ("celery_agents", *PLACED, "deploy/wheel.py", "hatch_build.py", "pyproject.toml")
 _SOURCES += ("pytest_celery_agents.py", "README.md", "LICENSE", "CHANGELOG.md")
-_WHEELS = Path(tempfile.gettempdir()) / f"celery-agents-wheels-{os.getuid()}"
-_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
+#: What is between the parts of a text that are written one after another.
+_JOINED = re.compile(r"""["']\s*[rbfu]*["']""")
 
 
 def run(*argv: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:
@@ -54,6 +55,7 @@ class Venv:
         else:
             without = ["--without-pip"] if _installer() else []
             run(str(base), "-m", "venv", *without, str(folder), cwd=Path("/"))
+        (self.packages,) = folder.glob("lib/python*/site-packages")
 
     def build(self, source: Path, target: Path) -> Path:
         """Build the wheel of a source tree."""
@@ -62,11 +64,16 @@ class Venv:
         (wheel,) = target.glob("*.whl")
         return wheel
 
-    def install(self, *what: str) -> None:
-        """Install distributions, with what they depend on."""
+    def install(self, wheel: Path, extras: str = "", *others: str, lasting: bool = False) -> None:
+        """Install a wheel of ours and others, with what they depend on.
+
+        What is compiled of them is the run's, unless the environment is ``lasting``.
+        """
+        what = (f"{wheel}[{extras}]" if extras else str(wheel), *others)
         self._run(("pip", "install", "--python", self.python, *what), ("install", *what))
-        packages = run(self.python, "-c", _PACKAGES, cwd=Path("/")).strip()
-        take_compiled(Path(sysconfig.get_path("purelib")), Path(packages))
+        if not lasting:
+            share_compiled(self.packages, wheel)
+        take_compiled(Path(sysconfig.get_path("purelib")), self.packages)
 
     def _run(self, for_uv: Sequence[str], for_pip: Sequence[str]) -> None:
         if uv := _installer():
@@ -100,31 +107,33 @@ def take_compiled(ours: Path, theirs: Path) -> None:
 
 def built(by: Venv) -> Path:
     """The wheel of this checkout, which is built once for all tests until a file of it changes."""
-    key = hashlib.sha256()
-    for path in (p for name in _SOURCES for p in [ROOT / name, *sorted((ROOT / name).rglob("*"))]):
-        if path.is_file() and path.suffix != ".pyc":
-            about = path.stat()
-            key.update(f"{path} {about.st_mtime_ns} {about.st_size}\n".encode())
-    private_directory(_WHEELS)
-    with (_WHEELS / "lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second waits, and has it then
-        folder = _WHEELS / key.hexdigest()
-        if not (found := list(folder.glob("*.whl"))):
-            unfinished = folder.with_suffix(".new")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            by.build(ROOT, unfinished)
-            unfinished.rename(folder)
-            found = list(folder.glob("*.whl"))
-            _forget_all_but(8)
-    (wheel,) = found
+    files = [p for name in _SOURCES for p in [ROOT / name, *sorted((ROOT / name).rglob("*"))]]
+    key = state_of(p for p in files if p.is_file() and p.suffix != ".pyc")
+    (wheel,) = kept("wheels", key, lambda folder: by.build(ROOT, folder)).glob("*.whl")
     return wheel
 
 
-def _forget_all_but(newest: int) -> None:
-    folders = [path for path in _WHEELS.iterdir() if path.is_dir()]
-    folders.sort(key=lambda path: path.stat().st_mtime)
-    for path in folders[:-newest]:
-        shutil.rmtree(path, ignore_errors=True)
+def published() -> Path:
+    """A folder with sdist and wheel as ./run release builds them, once for all tests.
+
+    Raises:
+        building.BuildError: they cannot be built here.
+    """
+    names, time = building.tracked(ROOT), building.epoch(ROOT)
+
+    def make(folder: Path) -> None:
+        with building.build(ROOT, names, time, building.UNLIKE[0]) as made:
+            shutil.copytree(made, folder, dirs_exist_ok=True)
+
+    return kept("releases", f"{time}\n{state_of(ROOT / name for name in names)}", make)
+
+
+def modules_having(folder: Path, having: re.Pattern[str]) -> Iterator[tuple[Path, ast.Module]]:
+    """Give the modules in whose source this is found; lines and texts that go on are one."""
+    for file in folder.rglob("*.py"):
+        text = file.read_text("utf-8")
+        if having.search(_JOINED.sub("", text.replace("\\\n", " "))):
+            yield file, ast.parse(text)
 
 
 def known_versions(folder: Path) -> Path:
@@ -138,17 +147,21 @@ def known_versions(folder: Path) -> Path:
 class Site:
     """An environment with the wheel, and what is started in it."""
 
-    def __init__(self, folder: Path, extras: str = "worker", *others: str) -> None:
+    def __init__(
+        self, folder: Path, extras: str = "worker", *others: str, lasting: bool = False
+    ) -> None:
         """Install the wheel with others, in a folder that is emptied first."""
         shutil.rmtree(folder, ignore_errors=True)
         service = installed(folder)
         self.folder, self.bin = folder, service.python.parent
         made = Venv(folder / "venv")
-        made.install("-c", str(known_versions(folder)), f"{built(made)}[{extras}]", *others)
-        packages = Path(run(made.python, "-c", _PACKAGES).strip())
+        known = ("-c", str(known_versions(folder)))
+        made.install(built(made), extras, *known, *others, lasting=lasting)
+        #: Where its modules are.
+        self.packages = made.packages
         if "openai-agents" not in extras.split(","):
-            (packages / "agents").mkdir()  # fails if the wheel has one
-            (packages / "agents" / "__init__.py").write_text(OTHERS)
+            (self.packages / "agents").mkdir()  # fails if the wheel has one
+            (self.packages / "agents" / "__init__.py").write_text(OTHERS)
         # Of the checkout its processes find the modules of the tests, and nothing else.
         service.folder.mkdir()
         (service.folder / "tests").symlink_to(ROOT / "tests")
@@ -164,4 +177,5 @@ class Site:
 
 
 if __name__ == "__main__":
-    Site(Path(sys.argv[1]), sys.argv[2])
+    with keeping():
+        Site(Path(sys.argv[1]), sys.argv[2], lasting=True)

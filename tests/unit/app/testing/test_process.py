@@ -59,7 +59,7 @@ def test_a_worker_that_nobody_hears_of_any_more_ends_too(tmp_path: Path) -> None
     waits = f"""
 write = os.write
 def later(file, data):
-    while not pathlib.Path({str(place)!r}).exists():
+    while not (place := pathlib.Path({str(place)!r})).exists() or not place.read_text():
         time.sleep(0.01)
     return write(file, data)
 os.write = later
