@@ -10,7 +10,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.local.state import private_directory
@@ -43,6 +44,31 @@ def kept(kind: str, key: str, make: Callable[[Path], object]) -> Path:
             for old in sorted(kinds.iterdir(), key=lambda f: f.stat().st_mtime)[:-_MOST]:
                 shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def handed_on(cache: Path) -> Iterator[None]:
+    """Have a fresh checkout begin with a tool's cache where the last one ended well with it.
+
+    For caches of which the tool itself knows by the content of files what is still so.
+    """
+    if cache.exists():
+        yield
+        return
+    private_directory(HOME)
+    last = HOME / cache.name
+    with (HOME / f"{cache.name}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if last.exists():
+            shutil.copytree(last, cache)
+    yield
+    with (HOME / f"{cache.name}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        unfinished = last.with_suffix(".new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(cache, unfinished)
+        shutil.rmtree(last, ignore_errors=True)
+        unfinished.rename(last)
 
 
 def state_of(files: Iterable[Path]) -> str:
