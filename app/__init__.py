@@ -13,13 +13,16 @@ def __getattr__(name: str) -> Any:
         return install
     if name != "celery":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from app.factory import create_app
-    from app.settings import read_settings
+    from app.concurrency.garbage import no_collections
     from celery_agents.errors import ConfigurationError
     from celery_agents.said import is_command
 
     try:
-        app = create_app(read_settings())
+        with no_collections():
+            from app.factory import create_app
+            from app.settings import read_settings
+
+            app = create_app(read_settings())
     except ConfigurationError as error:
         if is_command():  # Celery would show where in our code it was raised
             raise SystemExit(f"{error.kind}: {error}") from None

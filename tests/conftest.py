@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from app.concurrency.garbage import spare_garbage_collection
-from tests.support import drawn, engines, forking, forks, installed
+from tests.support import drawn, engines, forking, forks, installed, kept, postgres
 from tests.support.scratch import scratch
 from tests.support.service import CHECKOUT, SERVICE
 
@@ -53,6 +54,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "tests", deadline=None, derandomize=True, database=None, max_examples=examples
     )
     settings.load_profile("tests")
+    of_the_run = ExitStack()
+    of_the_run.enter_context(kept.keeping())
+    config.add_cleanup(of_the_run.close)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -104,5 +108,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     options = session.config.option
     if options.at_once > 1 and not options.collectonly:
         drawn.begin()
+        postgres.begin()
+        if used := sys.modules.get("tests.support.apart"):
+            used.share()
     spare_garbage_collection()
     gc.enable()

@@ -17,10 +17,10 @@ from app.journal.schema.rows import Wake
 from app.messaging.producer import BATCH, AgentsCelery, passed_on
 from celery_agents import names
 from celery_agents.light import light
-from celery_agents.noted import note
+from celery_agents.noted import note, noting
 from celery_agents.sealing import CANVAS, MARK, Seals, clear_of, opened_payload
 from celery_agents.wire.ids import new_id
-from celery_agents.wire.messages import compose, tell_sent
+from celery_agents.wire.messages import Composed, compose, tell_sent
 from celery_agents.wire.shown import shown_args, shown_kwargs
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,39 @@ def _write(
         )
         composed.append((wake.queue, envelope))
     app.post(composed)
+    _tell_sent(app, composed)
+
+
+#: Celery's event of a message that was sent, and the headers that stand in it.
+SENT = "task-sent"
+_OF_SENT = ("root_id", "parent_id", "retries", "eta", "expires")
+
+
+def _tell_sent(app: AgentsCelery, composed: Sequence[Composed]) -> None:
     tell_sent(composed)
+    tell_watchers(app, ((queue, envelope["headers"]) for queue, envelope in composed))
+
+
+def tell_watchers(app: AgentsCelery, sent: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Tell Celery's event ``task-sent`` of messages, by their queues and headers, if it is on."""
+    if not app.conf.task_send_sent_event:
+        return
+    # The producer is given; what cannot be sent is not kept.
+    dispatcher = app.events.Dispatcher(enabled=False, buffer_while_offline=False)
+    with (
+        noting(log, "task_sent", "Watchers are not told of a message", OperationalError),
+        app.producer_or_acquire() as producer,
+    ):
+        for queue, headers in sent:
+            about = {name: headers.get(name) for name in _OF_SENT}
+            about |= {"uuid": headers["id"], "name": headers["task"]}
+            about |= {"args": headers["argsrepr"], "kwargs": headers["kwargsrepr"]}
+            dispatcher.publish(SENT, about | sent_to(queue), producer)
+
+
+def sent_to(queue: str) -> dict[str, str]:
+    """Say in ``task-sent`` where to."""
+    return {"queue": queue, "exchange": "", "routing_key": queue}
 
 
 def own_message(app: AgentsCelery, wake: Wake, *, bulk: bool = False) -> Message:
@@ -218,7 +250,7 @@ def _send_next(app: AgentsCelery, task: str, about: dict[str, Any], *, recorded:
         text = "The message for %s may not have been sent"
         note(log, "publish_next", text, about["task_id"], error=error)
     else:
-        tell_sent(composed)
+        _tell_sent(app, composed)
 
 
 def _is_plain(task: Task, options: dict[str, Any]) -> bool:

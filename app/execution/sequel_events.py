@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -12,6 +13,8 @@ from celery.worker import state
 
 from app.concurrency.fibers import current
 from app.execution.attempts.ends import Ended, Ending
+from app.execution.attempts.unwritten import once_written
+from app.execution.publish import SENT, sent_to
 from app.journal.schema.rows import Claimed
 from celery_agents.wire.shown import HIDDEN, shown_args, shown_kwargs, shown_text, watched
 
@@ -30,17 +33,20 @@ def tell_sequel(
     if not watched(eventer):  # as without -E: nobody is to be woken
         return
     ended_at = time.time()
-    work = (eventer, _events(claim, ending, took_s, hides=app.seals is not None), ended_at, took_s)
+    events = _events(claim, ending, took_s, hides=app.seals is not None)
+    if not app.conf.task_send_sent_event:
+        del events[0]
+    tell = partial(_send, eventer, events, ended_at, took_s)
     fiber = current()
-    if fiber is None or fiber.job is None:
-        _send(*work)
-    else:
-        fiber.job.told(_send, *work)
+    if fiber is not None and fiber.job is not None:
+        tell = partial(fiber.job.told, tell)
+    once_written(claim, tell)
 
 
 def _events(
     claim: Claimed, ending: Ending, took_s: float, *, hides: bool
 ) -> list[tuple[str, dict[str, Any]]]:
+    """All that Celery tells of such a step; the first one is of the message that it would have."""
     told = claim.payload
     about = {
         "name": claim.task,
@@ -53,6 +59,7 @@ def _events(
         "expires": None,
     }
     events: list[tuple[str, dict[str, Any]]] = [
+        (SENT, about | sent_to(claim.queue)),
         ("task-received", about),
         ("task-started", {"pid": os.getpid()}),
     ]

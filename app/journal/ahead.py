@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -66,6 +66,8 @@ class Ahead:
         self.first = first
         self.since = self._added = time.monotonic()
         self.goings: list[GoingOn] = []
+        #: Tells the first end by itself, where the row is refused.
+        self.first_ends: Callable[[], object] = bool
         self._sequels = sequels
         self._worker_id = worker_id
         self._rows: list[_EndRow] = []
@@ -73,6 +75,7 @@ class Ahead:
         self._lock = threading.Lock()
         self._written: Future[Claimed | None] | None = None
         self._given_up = False
+        self._calls: list[Callable[[], Any]] = []
 
     def add(self, going: GoingOn) -> Claimed | None:
         """Add the end of the last one; return the next one, begun here alone. None: too late.
@@ -115,7 +118,17 @@ class Ahead:
             about: Any = {"rules": self._sequels.rules, "waited_s": waited_s}
             operation = GoOnAll(self.first, self.goings, self._rows, self._worker_id, **about)
             self._written = operation.future
+        for call in self._calls:
+            self._written.add_done_callback(partial(_if_written, call))
         return self._sequels.writer.submit(operation)
+
+    def then(self, call: Callable[[], Any]) -> None:
+        """Make a call once it is written, by whoever writes it; where it is refused, never."""
+        with self._lock:
+            if self._written is None:
+                self._calls.append(call)
+                return
+        self._written.add_done_callback(partial(_if_written, call))
 
     def is_given_up(self) -> bool:
         """Give it up; return whether nobody has, so that its first end is to be told by itself."""
@@ -134,6 +147,11 @@ class Ahead:
             raise JournalUnavailableError("Ends that come before it are not written yet.")
         if written.result() is None:
             raise JournalUnavailableError("Its flow has gone on in another way.")
+
+
+def _if_written(call: Callable[[], Any], written: Future[Claimed | None]) -> None:
+    if written.exception() is None and written.result() is not None:
+        call()
 
 
 class _EndRow:

@@ -192,7 +192,7 @@ class TransportScripts:
     @cached_property
     def take_sha(self) -> str:
         """Its name in Redis."""
-        return hashlib.sha1(self.take.encode(), usedforsecurity=False).hexdigest()
+        return _sha(self.take)
 
     @cached_property
     def bury(self) -> str:
@@ -210,6 +210,15 @@ class TransportScripts:
         return shares(self.weights) + ACKNOWLEDGE
 
     @cached_property
+    def acknowledge_sha(self) -> str:
+        """Its name in Redis."""
+        return _sha(self.acknowledge)
+
+    @cached_property
     def tend(self) -> str:
         """Counts anew what tenants have in flight."""
         return shares(self.weights) + TEND
+
+
+def _sha(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()

@@ -124,13 +124,18 @@ class QoS(RedisQoS):
         commands: list[tuple[Any, ...]] = []
         if tags:
             commands += ("HDEL", self.unacked_key, *tags), ("ZREM", self.unacked_index_key, *tags)
-        for start in range(0, len(owned), TAKE_MAX):  # with its text: it needs no answer first
+        script, keys = self.channel.scripts, (self.unacked_key, self.unacked_index_key)
+        for start in range(0, len(owned), TAKE_MAX):
             told = owned[start : start + TAKE_MAX]
-            script = self.channel.scripts.acknowledge
-            commands.append(("EVAL", script, 2, self.unacked_key, self.unacked_index_key, *told))
+            commands.append(("EVALSHA", script.acknowledge_sha, 2, *keys, *told))
         if ids:
             commands += ("HDEL", names.INTAKE_RECORDS, *ids), ("ZREM", names.INTAKE_TIMES, *ids)
-        for answer in exchange(self._client, commands):
+        answers = exchange(self._client, commands)
+        if any(isinstance(answer, NoScriptError) for answer in answers):  # a new or restarted Redis
+            whole = ("EVAL", script.acknowledge)  # all of it may be done twice
+            commands = [(*whole, *c[2:]) if c[0] == "EVALSHA" else c for c in commands]
+            answers = exchange(self._client, commands)
+        for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
 

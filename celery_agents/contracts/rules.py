@@ -92,9 +92,9 @@ class Supermajority(_Rule):
     """At least ``threshold`` of the weight that was cast (above one half)."""
 
     kind: Literal["supermajority"] = "supermajority"
-    threshold: Annotated[
-        Exact, Field(gt=Fraction(1, 2), le=1), form(exclusiveMinimum=0.5, maximum=1)
-    ] = Fraction(2, 3)
+    threshold: Annotated[Exact, Field(gt=0.5, le=1), form(exclusiveMinimum=0.5, maximum=1)] = (
+        Fraction(2, 3)
+    )
 
 
 class Unanimous(_Rule):
@@ -290,7 +290,7 @@ class AdaptiveConsistency(Choice):
 
     kind: Literal["adaptive_consistency"] = "adaptive_consistency"
     threshold: Annotated[
-        Exact, Field(gt=Fraction(1, 2), lt=1), form(exclusiveMinimum=0.5, exclusiveMaximum=1)
+        Exact, Field(gt=0.5, lt=1), form(exclusiveMinimum=0.5, exclusiveMaximum=1)
     ] = Fraction(19, 20)
 
 

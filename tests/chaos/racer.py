@@ -117,7 +117,7 @@ class Racer:
         self._active: dict[str, int] = {}  # by token
         self._cancelled: set[str] = set()
         self._timers: list[tuple[float, str]] = []
-        self._lock = threading.Lock()
+        self._timed = threading.Condition()
         self._look_at, self._over = 0.0, False
         self._told = _appending(TOLD_FILE)
         self._calls = _appending(CALLS_FILE)
@@ -168,16 +168,19 @@ class Racer:
         self._cancelled.update(i for i in after.cancels if i in self._active)
 
     def _later(self, seconds: float, step_id: str) -> None:
-        with self._lock:
+        with self._timed:
             heapq.heappush(self._timers, (time.monotonic() + seconds, step_id))
+            self._timed.notify()
 
     def _tick(self) -> None:
         due = []
-        with self._lock:
+        with self._timed:
             while self._timers and self._timers[0][0] <= time.monotonic():
                 due.append(heapq.heappop(self._timers)[1])
+            if not due:
+                left_s = self._timers[0][0] - time.monotonic() if self._timers else BEAT_S
+                self._timed.wait(min(left_s, BEAT_S))
         self._send(due)
-        time.sleep(0.002)
 
     # -- what asks, beats and looks after things
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -238,7 +238,7 @@ class Stack:
         return [e for e in found if kind in {None, e["kind"]}]
 
     def calls_made_twice(self) -> int:
-        return self.read(reads.calls_made_twice)
+        return self.read(partial(reads.calls_made_twice, commit_s=0.0))
 
     def unsettled(self) -> list[str]:
         """Ids of steps that have ended and are not settled yet."""

@@ -158,14 +158,15 @@ def test_bodies(everywhere: Asked) -> None:
         for raw in in_turn(RAW, turn):
             told = everywhere("POST", place, content=raw, headers=headers)
             check(told, (path, raw[:40]))
-        for form in ("text/plain", "application/json; charset=utf-16", "multipart/form-data"):
+        forms = ("text/plain", "application/json; charset=utf-16", "multipart/form-data")
+        for form in in_turn(forms, turn, part=3):
             about = {**headers, "content-type": form}
             told = everywhere("POST", place, content=b"{}", headers=about)
             check(told, (path, form))
         body = BODIES.get(path, {})
-        for field in [*body, "tenant", *UNKNOWN]:
+        for field in [*body, "tenant", *in_turn(UNKNOWN, turn, part=3)]:
             rest = json.dumps({name: value for name, value in body.items() if name != field})
-            values = in_turn(VALUES, next(turns), part=7)
+            values = in_turn(VALUES, next(turns), part=10)
             for value in values if field in UNKNOWN else dict.fromkeys((*SHARP, *values)):
                 more = f"{json.dumps(field)}: {value}"
                 whole = more if rest == "{}" else f"{more}, {rest[1:-1]}"
@@ -189,14 +190,14 @@ def test_addresses(everywhere: Asked) -> None:
         for name in named(told, "query") - {"follow", "stream"}:
             # Read by the same code wherever they are: each of the words is tried at some of these,
             # all of them at the only one.
-            part = min(8 if name in COMMON else 4, places[name])
+            part = min(12 if name in COMMON else 6, places[name])
             for word in in_turn(WORDS, next(turns[name]), part=part):
                 check(
                     everywhere(method, f"{placed(path, run_id)}?{name}={word}", **body),
                     (method, path, name, word[:40]),
                 )
         if "{" in path:
-            for word in in_turn(WORDS, next(turns[""]), part=8):
+            for word in in_turn(WORDS, next(turns[""]), part=12):
                 place = re.sub(r"{\w+}", word, path)
                 check(everywhere(method, place, **body), (method, path, word[:40]))
 
@@ -208,7 +209,7 @@ def test_headers(everywhere: Asked) -> None:
             continue
         body: Any = {"json": BODIES.get(path, {})} if method == "POST" else {}
         reads = named(told, "header") & {*NAMED}  # few do, and all see them
-        for value in HEADERS if reads else in_turn(HEADERS, turn, part=4):
+        for value in HEADERS if reads else in_turn(HEADERS, turn, part=8):
             headers: Any = dict.fromkeys(NAMED, value)
             check(
                 everywhere(method, placed(path, run_id), headers=headers, **body),

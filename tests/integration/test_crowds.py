@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 
 from celery_agents.errors import LimitReachedError
-from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, lines
+from tests.integration.harness import COROUTINES, FAST, SOON_S, Location, Stack, lines
 
 pytestmark = pytest.mark.databases("postgres")
 
 MANY = ["--concurrency", "1000", *COROUTINES[2:]]
 
 
-@pytest.fixture
-def stack(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def crowd(location: Location) -> Iterator[Stack]:
     env = {
         "AGENTS_MODULES": '["tests.support.team"]',
-        "TEAM": str(tmp_path / "team"),
+        "TEAM": str(location.directory / "team"),
         "AGENTS_MAX_STEPS": "1000",
     }
-    made = Stack(redis_url, database_url, tmp_path, FAST | env)
+    made = Stack(*location, FAST | env)
     made.worker(MANY)
     yield made
     made.close()
@@ -44,11 +44,12 @@ def born(stack: Stack) -> set[str]:
     ],
 )
 def test_a_lead_that_always_asks_five_stops_at_its_caps_exactly(
-    stack: Stack, caps: Any, number: int
+    crowd: Stack, caps: Any, number: int
 ) -> None:
     """However many ask at the same time; and nobody beyond them has begun."""
-    run = stack.client.ask("runaway", "-", **caps)
+    before = born(crowd)
+    run = crowd.client.ask("runaway", "-", **caps)
     with suppress(LimitReachedError):  # it was refused too often
         run.get(timeout=4 * SOON_S)
     assert run.ready()
-    assert len(born(stack)) == number
+    assert len(born(crowd) - before) == number

@@ -45,7 +45,7 @@ class Trap:
         self._listening.close()
 
 
-@pytest.fixture(scope="module")  # its processes have the same variables: they can be forks
+@pytest.fixture
 def trap() -> Iterator[Trap]:
     made = Trap()
     yield made

@@ -63,6 +63,7 @@ def supervised(worker: WorkerProcess) -> Iterator[None]:
 
 
 class TestKilledWorker:
+    @pytest.mark.databases("one")
     def test_goes_on_under_its_own_name(self, fast: Stack, counted: Path) -> None:
         worker = fast.worker(env={"AGENTS_LEASE_S": "600"})  # nobody waits for the lease here
         orders: list[JsonValue] = [
@@ -93,6 +94,7 @@ class TestKilledWorker:
         assert fast.row(run.id).attempts == 2
         assert run.id in second.logs()
 
+    @pytest.mark.databases("one")
     def test_finished_calls_are_kept(self, fast: Stack, counted: Path) -> None:
         worker = fast.worker()
         with supervised(worker):
@@ -161,6 +163,7 @@ class TestKilledWorker:
         assert lines(counted) == ["begin", "begin", "end"]
         eventually(lambda: not fast.unsettled())
 
+    @pytest.mark.databases("one")
     def test_before_what_follows_has_begun(self, fast: Stack, tmp_path: Path) -> None:
         """Nobody was told that the step before has ended, or that there is a next one."""
         ask, killed = fast.client.ask.s, tmp_path / "killed"
@@ -219,33 +222,20 @@ class TestStoppedWorker:
 @pytest.mark.databases("one")
 class TestLostMessages:
     def test_never_arrived(self, fast: Stack) -> None:
-        run = fast.client.ask("shout", "intake")
-        assert fast.drop_messages() == 1
+        """Of a run, of one with what follows it, of a cancellation, of members of a chord."""
+        ask = fast.client.ask
+        run = ask("shout", "intake")
+        chain = (ask.s("shout", "a") | ask.s("noop", priority=2)).apply_async()
+        members = chord([ask.s("shout", word) for word in "abc"])(ask.s("noop"))
+        fast.client.runs.cancel("to-be-cancelled")
+        assert fast.drop_messages("agents.control") == 1
+        assert fast.drop_messages() == 5
         fast.worker()
         assert run.get(timeout=SOON_S) == "INTAKE"
+        assert chain.get(timeout=SOON_S) == "A"
+        assert members.get(timeout=SOON_S) == ["A", "B", "C"]
+        eventually(lambda: fast.state("to-be-cancelled") == "cancelled")
         eventually(lambda: not fast.redis.hexists("agents:intake", run.id))
-
-    def test_with_what_follows_it(self, fast: Stack) -> None:
-        result = (
-            fast.client.ask.s("shout", "a") | fast.client.ask.s("noop", priority=2)
-        ).apply_async()
-        assert fast.drop_messages() == 1
-        fast.worker()
-        assert result.get(timeout=SOON_S) == "A"
-
-    def test_cancellation_too(self, fast: Stack) -> None:
-        run_id = "to-be-cancelled"
-        fast.client.runs.cancel(run_id)
-        assert fast.drop_messages("agents.control") == 1
-        fast.worker()
-        eventually(lambda: fast.state(run_id) == "cancelled")
-
-    def test_members_of_a_clients_chord(self, fast: Stack) -> None:
-        members = [fast.client.ask.s("shout", word) for word in "abc"]
-        result = chord(members)(fast.client.ask.s("noop"))
-        assert fast.drop_messages() == 3
-        fast.worker()
-        assert result.get(timeout=SOON_S) == ["A", "B", "C"]
 
     def test_successor_between_two_steps(self, fast: Stack) -> None:
         fast.worker()
@@ -292,25 +282,23 @@ class TestLostMessages:
             stack.close()
 
 
-@pytest.mark.databases("one")
+@pytest.mark.databases("sqlite")
 class TestCelerysOwnWays:
     """What users of Celery do to messages holds for rows too."""
 
-    def test_revoked_member(self, fast: Stack) -> None:
-        fast.worker()
+    def test_revoked_member(self, common: Stack) -> None:
         run_id = str(uuid.uuid4())
-        revoke(fast, derived_id(run_id, "no"))
-        run = fast.client.vote(["yes", "yes", "no"], "?", stop="none", id=run_id)
+        revoke(common, derived_id(run_id, "no"))
+        run = common.client.vote(["yes", "yes", "no"], "?", stop="none", id=run_id)
         assert run.get(timeout=2 * SOON_S).option == "yes"
 
-    def test_revoked_run(self, fast: Stack) -> None:
-        fast.worker()
+    def test_revoked_run(self, common: Stack) -> None:
         run_id = str(uuid.uuid4())
-        revoke(fast, run_id)
-        run = fast.client.ask("noop", 1, id=run_id)
+        revoke(common, run_id)
+        run = common.client.ask("noop", 1, id=run_id)
         with pytest.raises((TaskRevokedError, StepCancelledError)):
             run.get(timeout=SOON_S)
-        eventually(lambda: fast.state(run_id) == "cancelled" and not fast.unsettled())
+        eventually(lambda: common.state(run_id) == "cancelled" and not common.unsettled())
 
     def test_expired_run(self, fast: Stack, counted: Path) -> None:
         sent = fast.client.ask.s("count", {"path": str(counted)}).apply_async(expires=0.2)
@@ -319,10 +307,9 @@ class TestCelerysOwnWays:
         eventually(lambda: fast.state(sent.id) == "cancelled" and not fast.unsettled())
         assert lines(counted) == []
 
-    def test_countdown(self, fast: Stack, counted: Path) -> None:
-        fast.worker()
+    def test_countdown(self, common: Stack, counted: Path) -> None:
         sent = time.monotonic()
-        late = fast.client.ask.s("count", {"path": str(counted)}).apply_async(countdown=4)
+        late = common.client.ask.s("count", {"path": str(counted)}).apply_async(countdown=4)
         eventually(lambda: lines(counted))
         assert time.monotonic() - sent > 3.5
         late.get(timeout=SOON_S)
@@ -340,38 +327,39 @@ def revoke(stack: Stack, task_id: str) -> None:
     eventually(known)
 
 
+@pytest.mark.databases("sqlite")
 class TestCopies:
     """One worker serves these: they harm nothing."""
 
-    def test_of_a_finished_step(self, stack: Stack, counted: Path) -> None:
-        run = stack.client.ask("count", {"path": str(counted), "value": 1})
+    def test_of_a_finished_step(self, common: Stack, counted: Path) -> None:
+        run = common.client.ask("count", {"path": str(counted), "value": 1})
         assert run.get(timeout=SOON_S) == 1
-        again = stack.client.ask("count", {"path": str(counted), "value": 1}, id=run.id)
-        eventually(lambda: stack.workers[0].logs().count(f"[{run.id}] succeeded") == 2)
+        again = common.client.ask("count", {"path": str(counted), "value": 1}, id=run.id)
+        eventually(lambda: common.workers[0].logs().count(f"[{run.id}] succeeded") == 2)
         assert again.get(timeout=SOON_S) == 1
         assert lines(counted) == [run.id]
 
-    def test_of_a_running_step(self, stack: Stack, counted: Path) -> None:
+    def test_of_a_running_step(self, common: Stack, counted: Path) -> None:
         order: JsonValue = {"seconds": 1, "path": str(counted), "value": 1}
-        run = stack.client.ask("slow", order)
+        run = common.client.ask("slow", order)
         eventually(lambda: lines(counted))
         for _ in range(3):
-            stack.client.ask("slow", order, id=run.id)
+            common.client.ask("slow", order, id=run.id)
         assert run.get(timeout=SOON_S) == 1
         assert lines(counted) == ["begin", "end"]
-        assert stack.row(run.id).attempts == 1
+        assert common.row(run.id).attempts == 1
 
-    def test_finished_but_not_acknowledged(self, stack: Stack, counted: Path) -> None:
+    def test_finished_but_not_acknowledged(self, common: Stack, counted: Path) -> None:
         """Its successor is published again, under the same id, and runs once."""
-        plain = Celery("somebody", broker=stack.redis_url, backend=stack.redis_url)
+        plain = Celery("somebody", broker=common.redis_url, backend=common.redis_url)
         first = plain.signature("agents.ask", ["x"], {"agent": "shout"}, queue="agents")
         order: JsonValue = {"path": str(counted), "value": "once"}
-        second = stack.client.ask.s("count", order).set(task_id=f"{time.monotonic_ns()}-second")
+        second = common.client.ask.s("count", order).set(task_id=f"{time.monotonic_ns()}-second")
         second.immutable = True
         first.set(task_id=f"{time.monotonic_ns()}-first")
         whole = first | second
         for _ in range(2):
             assert whole.apply_async().get(timeout=SOON_S) == "once"
-        eventually(lambda: stack.workers[0].logs().count(f"[{second.id}] received") == 2)
+        eventually(lambda: common.workers[0].logs().count(f"[{second.id}] received") == 2)
         assert lines(counted) == [second.id]
         plain.close()

@@ -11,6 +11,7 @@ import pytest
 
 from celery_agents.errors import AgentsError, InvalidPayloadError
 from tests.integration.harness import FAST, SOON_S, Stack, eventually
+from tests.support.drawn import in_turn
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.databases("sqlite")
@@ -79,12 +80,14 @@ def limited(
     made.close()
 
 
+LIMITS = [{"timeout_s": LIMIT_S}, {"deadline_s": LIMIT_S}, {"timeout_s": LIMIT_S, "deadline_s": 50}]
+
+
 @pytest.mark.parametrize(
-    "limits",
-    [{"timeout_s": LIMIT_S}, {"deadline_s": LIMIT_S}, {"timeout_s": LIMIT_S, "deadline_s": 50}],
-    ids=["timeout", "deadline", "both"],
+    ("name", "limits"),
+    [(name, limits) for n, name in enumerate(RUNS) for limits in in_turn(LIMITS, n, part=3)],
+    ids=lambda about: " and ".join(about) if isinstance(about, dict) else about,
 )
-@pytest.mark.parametrize("name", RUNS)
 def test_the_limit_holds(limited: Stack, name: str, limits: dict[str, float]) -> None:
     verb, args, options, kind = RUNS[name]
     if verb == "ask":  # its timeout is of one attempt

@@ -515,15 +515,15 @@ def test_without_keys_it_is_served_on_this_machine_alone(stack: Stack) -> None:
             said = await client.call_tool("shout", {"input": "hello"})
             assert said.content[0].text == "HELLO"
 
-    run(ask, 200)  # it is started as ever, twice: the command becomes the server
+    run(ask, 200)  # the command becomes the server, which is started as ever
 
 
 def test_over_http_it_serves_messages_and_nothing_else(stack: Stack, tmp_path: Path) -> None:
     key, port = made_key(stack.database_url, Role.USER), free_port()
-    words = ("-A", SERVICE.app, "agents", "mcp", "--http", f"{LOOPBACK}:{port}")
+    words = ("-P", "-m", SERVICE.qualified("api.mcp"), "--http", f"{LOOPBACK}:{port}")
     env, output = SERVICE.environment(env_of(stack)), tmp_path / "mcp.log"
     child = forks.Fork(
-        SERVICE.celery(*words),
+        [str(SERVICE.python), *words],
         pid_file=tmp_path / "mcp.pid",
         output=output,
         env=env,

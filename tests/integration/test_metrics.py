@@ -31,7 +31,7 @@ from tests.support.prometheus import needs_prometheus, needs_promtool, promtool,
 pytestmark = pytest.mark.databases("sqlite")
 
 #: Seconds of load under a Prometheus; AGENTS_TEST_LOAD_S=30 takes longer.
-LOAD_S = float(os.environ.get("AGENTS_TEST_LOAD_S", "4"))
+LOAD_S = float(os.environ.get("AGENTS_TEST_LOAD_S", "2"))
 ONCE = RetryPolicy(max_attempts=1)
 Told = dict[str, float]
 

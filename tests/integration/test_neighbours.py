@@ -11,19 +11,38 @@ from typing import Any
 import pytest
 
 from celery_agents.errors import ConfigurationError, StepCancelledError
-from tests.integration.harness import COROUTINES, FAST, SOON_S, Stack, eventually, lines
-from tests.support.redis_server import DATABASES, RedisServer
+from tests.integration.harness import COROUTINES, FAST, SOON_S, Location, Stack, eventually, lines
+from tests.support.fixtures import _broker_at
+from tests.support.redis_server import DATABASES
+from tests.support.workers import WorkerProcess
 
 pytestmark = pytest.mark.databases("sqlite")
 
 #: Celery's own: it looks again at what was revoked as it gets its slot; its threads do not.
-ONE = ["--pool", "prefork", "--concurrency", "1", "-Q", "shop", "--loglevel", "INFO"]
+_ONE = ["--pool", "prefork", "--concurrency", "1", "--loglevel", "INFO", "-Q"]
+ONE, ELSEWHERE = [*_ONE, "shop"], [*_ONE, "shop.elsewhere"]
 ENTRIES = textwrap.dedent("""
     [agents.shop_slow]
     kind = "celery"
     task = "shop.slow"
     queue = "shop"
-    {more}
+
+    [agents.shop_elsewhere]
+    kind = "celery"
+    task = "shop.slow"
+    queue = "shop.elsewhere"
+
+    [agents.shop_read]
+    kind = "celery"
+    task = "shop.slow"
+    queue = "shop.elsewhere"
+    result_url = "{elsewhere}"
+
+    [agents.shop_read_env]
+    kind = "celery"
+    task = "shop.slow"
+    queue = "shop.elsewhere"
+    result_url_env = "SHOP_URL"
 
     [agents.shop_silent]
     kind = "celery"
@@ -47,43 +66,65 @@ ENTRIES = textwrap.dedent("""
     queue = "shop"
     effects = "effect"
 """)
-Make = Callable[..., Stack]
+
+
+def entries(directory: Path, elsewhere: str) -> dict[str, str]:
+    """The environment of our worker: the shop's tasks are agents."""
+    config = directory / "agents.toml"
+    config.write_text(ENTRIES.format(elsewhere=elsewhere))
+    return {**FAST, "AGENTS_CONFIG": str(config), "SHOP_URL": elsewhere}
+
+
+def begun(stack: Stack) -> Stack:
+    """With a worker of ours, and one of the shop, whose results are where its messages are."""
+    for worker in (
+        stack.worker(COROUTINES, ready=False),
+        stack.worker(ONE, app="tests.support.sample_app", ready=False),
+    ):
+        worker.wait_ready()
+    return stack
 
 
 @pytest.fixture
-def make(redis_url: str, sqlite_journal_url: str, tmp_path: Path) -> Iterator[Make]:
-    """Makes a stack of our worker and the shop's; ``results`` is where the shop keeps its own."""
-    made: list[Stack] = []
-
-    def make(results: str = "", more: str = "", env: dict[str, str] | None = None) -> Stack:
-        config = tmp_path / "agents.toml"
-        config.write_text(ENTRIES.format(more=more))
-        stack = Stack(
-            redis_url,
-            sqlite_journal_url,
-            tmp_path,
-            {**FAST, "AGENTS_CONFIG": str(config), "SHOP_RESULTS": results, **(env or {})},
-        )
-        made.append(stack)
-        ours = stack.worker(COROUTINES, ready=False)
-        theirs = stack.worker(ONE, app="tests.support.sample_app", ready=False)
-        ours.wait_ready()
-        theirs.wait_ready()
-        return stack
-
-    yield make
-    for stack in made:
-        stack.close()
+def both(redis_url: str, sqlite_journal_url: str, tmp_path: Path) -> Iterator[Stack]:
+    """Workers of a test's own."""
+    env = entries(tmp_path, redis_url)
+    made = Stack(redis_url, sqlite_journal_url, tmp_path, env)
+    yield begun(made)
+    made.close()
 
 
-@pytest.fixture
-def elsewhere(shared_broker: RedisServer) -> str:
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Another Redis."""
-    return shared_broker.fresh_url()
+    with _broker_at(tmp_path_factory.mktemp("elsewhere")) as server:
+        yield server.fresh_url()
 
 
-def test_cancelling_revokes_their_task_and_makes_no_error(make: Make, tmp_path: Path) -> None:
-    stack = make()
+@pytest.fixture(scope="module")
+def market(location: Location, elsewhere: str) -> Iterator[Stack]:
+    """Workers for the tests that only ask."""
+    made = Stack(*location, entries(location.directory, elsewhere))
+    yield begun(made)
+    made.close()
+
+
+@pytest.fixture
+def branch(market: Stack) -> Iterator[Callable[[str], None]]:
+    """Starts a worker of the shop, on a queue of its own, that keeps its results somewhere."""
+    begun: list[WorkerProcess] = []
+
+    def start(results: str) -> None:
+        env = {"SHOP_RESULTS": results}
+        begun.append(market.worker(ELSEWHERE, app="tests.support.sample_app", env=env))
+
+    yield start
+    for worker in begun:
+        worker.kill()
+
+
+def test_cancelling_revokes_their_task_and_makes_no_error(both: Stack, tmp_path: Path) -> None:
+    stack = both
     client, busy, waits = stack.client, tmp_path / "busy", tmp_path / "waits"
     seen = tmp_path / "seen"
     first = client.ask("shop_slow", {"path": str(busy), "seconds": 0, "after": str(seen)})
@@ -123,9 +164,9 @@ def _keys(stack: Stack) -> set[str]:
     return {row.idempotency_key for row in rows if row.name.startswith("celery:")}
 
 
-def test_a_worker_that_stops_revokes_nothing(make: Make, tmp_path: Path) -> None:
+def test_a_worker_that_stops_revokes_nothing(both: Stack, tmp_path: Path) -> None:
     """Another one goes on to wait for the same task."""
-    stack = make()
+    stack = both
     path = tmp_path / "ran"
     run = stack.client.ask("shop_slow", {"path": str(path), "seconds": 4})
     eventually(lambda: lines(path))
@@ -141,52 +182,52 @@ def _next_database(url: str) -> str:
     return f"{server}/{int(number) % (DATABASES - 1) + 1}"
 
 
-RESULTS: dict[str, tuple[Callable[[str, str], str], str, str]] = {
-    "ignored": (lambda own, _: own, "shop_silent", "ignore_result"),
-    "ignored, of an effect": (lambda own, _: own, "shop_silent_effect", "ignore_result"),
-    "of no such task": (lambda own, _: own, "shop_unknown", "has the task"),
-    "in another database": (lambda own, _: _next_database(own), "shop_slow", "result_url"),
-    "in another server": (lambda _, other: other, "shop_slow", "result_url"),
-    "in the asker's queue": (lambda *_: "rpc://", "shop_slow", "result_url"),
-    "nowhere": (lambda *_: "disabled://", "shop_slow", "result_url"),
+#: Where the shop keeps its results, if not where its messages are; who is asked; what is said.
+RESULTS: dict[str, tuple[Callable[[str, str], str] | None, str, str]] = {
+    "ignored": (None, "shop_silent", "ignore_result"),
+    "ignored, of an effect": (None, "shop_silent_effect", "ignore_result"),
+    "of no such task": (None, "shop_unknown", "has the task"),
+    "in another database": (lambda own, _: _next_database(own), "shop_elsewhere", "result_url"),
+    "in another server": (lambda _, other: other, "shop_elsewhere", "result_url"),
+    "in the asker's queue": (lambda *_: "rpc://", "shop_elsewhere", "result_url"),
+    "nowhere": (lambda *_: "disabled://", "shop_elsewhere", "result_url"),
 }
 
 
 @pytest.mark.parametrize("where", RESULTS)
 def test_results_that_cannot_come_are_told_at_once(
-    make: Make, redis_url: str, elsewhere: str, tmp_path: Path, where: str
+    market: Stack, branch: Callable[[str], None], elsewhere: str, tmp_path: Path, where: str
 ) -> None:
     results, agent, word = RESULTS[where]
-    stack = make(results(redis_url, elsewhere))
+    if results is not None:
+        branch(results(market.redis_url, elsewhere))
     path = tmp_path / "ran"
     began = time.monotonic()
-    run = stack.client.ask(agent, {"path": str(path), "seconds": 0})
+    run = market.client.ask(agent, {"path": str(path), "seconds": 0})
     with pytest.raises(ConfigurationError, match=word) as told:
         run.get(timeout=SOON_S)
     assert time.monotonic() - began < SOON_S  # an attempt has 120 s
     assert "shop." in str(told.value)
-    row = stack.row(run.id)
+    row = market.row(run.id)
     assert (row.state, row.attempts) == ("failed", 1)
     ran = [] if "effect" in agent or "unknown" in agent else ["ran"]
     assert lines(path) == ran  # an effect is not had for nothing
 
 
-@pytest.mark.parametrize("by", ["result_url", "result_url_env"])
 def test_results_are_read_where_the_entry_says(
-    make: Make, elsewhere: str, tmp_path: Path, by: str
+    market: Stack, branch: Callable[[str], None], elsewhere: str, tmp_path: Path
 ) -> None:
-    more = f'result_url = "{elsewhere}"' if by == "result_url" else 'result_url_env = "SHOP_URL"'
-    stack = make(elsewhere, more, {"SHOP_URL": elsewhere})
-    run = stack.client.ask("shop_slow", {"path": str(tmp_path / "ran"), "seconds": 0})
-    assert run.get(timeout=SOON_S) == "slowly"
+    branch(elsewhere)
+    for agent in ("shop_read", "shop_read_env"):
+        run = market.client.ask(agent, {"path": str(tmp_path / agent), "seconds": 0})
+        assert run.get(timeout=SOON_S) == "slowly"
 
 
 @pytest.mark.parametrize("agent", ["shop_slow", "shop_later"])
-def test_who_only_takes_long_is_waited_for(make: Make, tmp_path: Path, agent: str) -> None:
-    stack = make()
+def test_who_only_takes_long_is_waited_for(market: Stack, tmp_path: Path, agent: str) -> None:
     orders: list[dict[str, Any]] = [
         {"path": str(tmp_path / str(n)), "seconds": 3}
         for n in range(3)  # one after the other
     ]
-    runs = stack.client.ask.many(agent, orders)
-    assert stack.client.runs.collect(runs, timeout=60) == ["slowly"] * 3
+    runs = market.client.ask.many(agent, orders)
+    assert market.client.runs.collect(runs, timeout=60) == ["slowly"] * 3

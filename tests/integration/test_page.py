@@ -9,13 +9,18 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from api.access import COOKIE
 from app.access.permissions import Role
+from bench.page import LIVE, SIZE, opened
 from tests.integration.harness import SOON_S, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
 from tests.support.browser import Browser
+from tests.support.drawn import costly
+from tests.support.large_map import large_map
+from tests.support.ports import free_port
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.databases("sqlite")
@@ -23,6 +28,17 @@ pytestmark = pytest.mark.databases("sqlite")
 HTML = {"Accept": "text/html"}
 OWN = {"Sec-Fetch-Site": "same-origin", **HTML}
 PLACES = ["", "/waiting", "/agents", "/dead-letters", "/statistics", "/limits"]
+#: Members of a large map.
+MEMBERS = costly(10_000, part=10)
+#: Of its page: script and style, and less for each member than any markup takes.
+MOST_BYTES = 100_000 + 10 * MEMBERS
+#: Rows of members of which an update changes something: whatever is the same stays untouched.
+_WATCHED = (
+    "window.changed = new Set(); new MutationObserver(all => all.forEach(one =>"
+    " changed.add((one.target.closest ? one.target : one.target.parentElement)"
+    ".closest('tr')?.id))).observe(document.querySelector('main'),"
+    " {subtree: true, childList: true, attributes: true, characterData: true})"
+)
 
 
 @pytest.fixture(scope="module")
@@ -245,15 +261,21 @@ def test_a_dead_letter_is_requeued(visitors: dict[str, Visitor]) -> None:
 # -- in a browser
 
 
+@pytest.fixture(scope="module")
+def api(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
+    """A process of the API beside the stack."""
+    with served(stack.env, tmp_path_factory.mktemp("api")) as http:
+        yield http
+
+
 @pytest.fixture
-def tab(stack: Stack, tmp_path: Path, chromium: Browser) -> Iterator[tuple[Browser, str, Asked]]:
+def tab(stack: Stack, api: httpx2.Client, chromium: Browser) -> tuple[Browser, str, Asked]:
     key = made_key(stack.database_url, Role.ADMIN, tenant=None)
-    with served(stack.env, tmp_path) as http:
-        base = str(http.base_url).rstrip("/")
-        chromium.anew()
-        chromium.open(f"{base}/ui/sign-in")
-        chromium.cookie(base, COOKIE, key)
-        yield chromium, base, Asked(http, key)
+    base = str(api.base_url).rstrip("/")
+    chromium.anew()
+    chromium.open(f"{base}/ui/sign-in")
+    chromium.cookie(base, COOKIE, key)
+    return chromium, base, Asked(api, key)
 
 
 def test_a_run_as_it_happens(stack: Stack, tab: tuple[Browser, str, Asked]) -> None:
@@ -373,3 +395,65 @@ def test_with_the_keyboard_alone_and_without_scripts(tab: tuple[Browser, str, As
     assert browser_.run("document.querySelectorAll('tbody tr').length") >= 1
     assert browser_.run("document.querySelector('time').textContent.startsWith('20')")
     assert browser_.problems == []
+
+
+# -- of a map of thousands, while it runs
+
+
+@pytest.fixture
+def idle(redis_url: str, sqlite_journal_url: str, tmp_path: Path) -> Iterator[Stack]:
+    """A stack of a test's own, without a worker."""
+    made = Stack(redis_url, sqlite_journal_url, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def window(chromium: Browser) -> Browser:
+    chromium.anew()
+    return chromium
+
+
+def says(number: int) -> str:
+    """A condition: the page has so many as done."""
+    return f"document.querySelector('#progress h2').textContent.startsWith('{number:,} of')"
+
+
+def test_it_is_small_and_an_update_touches_what_has_changed(idle: Stack, window: Browser) -> None:
+    with (
+        large_map(idle.database_url, MEMBERS) as run,
+        served(idle.env, idle.directory) as http,
+    ):
+        run.end(50)
+        opened(window, http, idle, run)
+        assert window.run(says(50))
+        assert window.run("document.querySelectorAll('[id^=step-]').length") == 101
+        assert 0 < window.run(SIZE) < MOST_BYTES
+        nodes = window.run("document.querySelectorAll('*').length")
+        window.run(_WATCHED)
+        run.end(3)
+        window.until(says(53))
+        # Their rows and that of the map; all others only where the line of time has become longer.
+        changed = [one for one in window.run("[...changed]") if one]
+        assert 3 <= len(changed) <= 101
+        assert window.run("document.querySelectorAll('*').length") <= nodes + 50
+        run.end(MEMBERS - 100)
+        window.until(says(MEMBERS - 47))
+        assert window.run("document.querySelectorAll('[id^=step-]').length") == 101
+        assert window.problems == []
+
+
+def test_it_goes_on_with_an_api_that_was_started_again(idle: Stack, window: Browser) -> None:
+    port = free_port()
+    with large_map(idle.database_url, MEMBERS) as run:
+        with served(idle.env, idle.directory, port) as http:
+            opened(window, http, idle, run)
+            window.run("window.stays = 1")
+        window.until("document.querySelector('#live').textContent === 'reconnecting'")
+        run.end(70)
+        with served(idle.env, idle.directory, port):
+            window.until(LIVE)
+            window.until(says(70))
+            assert window.run("window.stays") == 1
+            # The browser itself tells of requests that nobody answered, and nothing else is told.
+            assert [one for one in window.problems if "ERR_" not in one] == []

@@ -23,6 +23,7 @@ from celery_agents.errors import (
     StepCancelledError,
 )
 from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines
+from tests.support.drawn import in_turn
 
 #: Documents of the run whose worker is killed twice; 20,000 are the ones that users have. They are
 #: so large that a few hundred fill several pages: each of them is a step.
@@ -150,7 +151,7 @@ def _has(counted: Path, number: int) -> bool:
 
 
 @pytest.mark.databases("both")
-@pytest.mark.parametrize("at_once", [None, 50], ids=["all", "window"])
+@pytest.mark.parametrize("at_once", in_turn([50, None], 0, part=2), ids={50: "window"}.get)
 def test_a_worker_killed_twice(anywhere: Stack, counted: Path, at_once: int | None) -> None:
     worker = anywhere.worker()
     path = str(counted)

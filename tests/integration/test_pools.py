@@ -1,4 +1,4 @@
-"""The core under each pool and on each database; all other modules have coroutines on SQLite."""
+"""The core under each pool and on each database; other modules have coroutines."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tests.integration.harness import (
     eventually,
     lines,
 )
+from tests.support.drawn import in_turn
 from tests.support.postgres import Databases
 from tests.support.redis_server import RedisServer
 
@@ -37,12 +38,16 @@ QUICK = RetryPolicy(base_delay_s=0.05)
 
 @pytest.fixture(
     scope="module",
-    params=[
-        "prefork-sqlite",
-        "threads-sqlite",
-        pytest.param("coroutines-postgres", marks=pytest.mark.postgres),
-        pytest.param("prefork-postgres", marks=pytest.mark.postgres),
-    ],
+    params=in_turn(
+        [
+            "threads-sqlite",
+            pytest.param("coroutines-postgres", marks=pytest.mark.postgres),
+            pytest.param("prefork-postgres", marks=pytest.mark.postgres),
+            "prefork-sqlite",
+        ],
+        0,
+        part=2,
+    ),
 )
 def made(
     request: pytest.FixtureRequest,

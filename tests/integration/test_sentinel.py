@@ -9,9 +9,11 @@ import pytest
 
 from tests.integration.harness import FAST, PREFORK, Stack, celery, eventually, lines
 from tests.integration.sentinels import Watched
+from tests.support.drawn import costly
 from tests.support.service import APP
 
-STEPS = 200
+#: Steps under way, each of which takes a while.
+STEPS, TAKES_S = costly(200, part=2), 0.2
 
 pytestmark = [
     pytest.mark.databases("sqlite"),
@@ -38,7 +40,9 @@ def test_the_primary_is_killed_under_load(stack: Stack, watched: Watched, tmp_pa
     twice after it ended."""
     ran = tmp_path / "ran"
     workers = [stack.worker(), stack.worker()]
-    runs = stack.client.ask.many("count", [{"path": str(ran), "n": n} for n in range(STEPS)])
+    runs = stack.client.ask.many(
+        "count", [{"path": str(ran), "seconds": TAKES_S} for _ in range(STEPS)]
+    )
     eventually(lambda: len(lines(ran)) > STEPS // 10, "the first steps")
     assert len(lines(ran)) < STEPS
     watched.kill_primary()
@@ -59,8 +63,8 @@ def test_the_primary_is_changed_while_it_lives(stack: Stack, watched: Watched) -
     eventually(lambda: watched.replica.role == "master", "the new primary")
     eventually(lambda: watched.primary.role == "slave", "the old one's demotion")
     assert stack.client.ask("shout", "b").get(timeout=60) == "B"
-    runs = stack.client.ask.many("noop", range(100))
-    assert stack.client.runs.collect(runs, timeout=60) == [*range(100)]
+    runs = stack.client.ask.many("noop", range(20))
+    assert stack.client.runs.collect(runs, timeout=60) == [*range(20)]
     assert worker.running
     assert "Unrecoverable" not in worker.logs()
 

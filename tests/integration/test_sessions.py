@@ -192,7 +192,6 @@ def test_a_run_that_waits_for_too_long_is_late(common: Stack, counted: Path) -> 
     assert len(texts(common, "s", tenant=common.tenant)) == 1
 
 
-@pytest.mark.databases("both")
 @pytest.mark.parametrize("until", [2, 99], ids=["goes on", "dies"])
 def test_a_killed_worker_leaves_a_whole_exchange_or_none(
     either: Stack, counted: Path, until: int

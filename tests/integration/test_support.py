@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
+from typing import Any
 
 import psutil
 import pytest
@@ -124,12 +126,6 @@ class TestPostgres:
             assert connection.scalar(text("SELECT x FROM kept")) == 7
 
 
-STARTS = {
-    "broker": "RedisServer(Path('broker')).start()",
-    "postgres": "PostgresServer(binaries(), Path.cwd()).start()",
-    "worker": "WorkerProcess('w', worker_command('w', 'tests.support.sample_app', ['-P', 'solo']),"
-    " env={'REDIS_URL': 'redis://127.0.0.1:1/0'}, directory=Path()).start()",
-}
 STARTER = """
 import os, signal, sys, psutil
 from pathlib import Path
@@ -139,23 +135,24 @@ from tests.support.redis_server import RedisServer
 from tests.support.workers import WorkerProcess, worker_command
 forks.SDKS = ()  # of those it starts none asks a model
 forks.nursery = forks.Nursery()
-{starts}
+RedisServer(Path("broker")).start()
+command = worker_command("w", "tests.support.sample_app", ["-P", "solo"])
+env = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+WorkerProcess("w", command, env=env, directory=Path()).start()
+if installed := binaries():
+    PostgresServer(installed, Path.cwd()).start()
 print(*(p.pid for p in psutil.Process().children(recursive=True)), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv here")
-@pytest.mark.parametrize(
-    "what", ["broker", "worker", pytest.param("postgres", marks=pytest.mark.postgres)]
-)
-def test_nothing_outlives_a_process_of_tests_that_is_killed(what: str) -> None:
-    if what == "postgres" and binaries() is None:
-        pytest.skip("the server is not ours to start")
+def test_nothing_outlives_a_process_of_tests_that_is_killed() -> None:
+    """No server, no worker, and not the process that forks."""
     with TemporaryDirectory(dir=scratch()) as folder:
         Path(folder).chmod(0o755)  # PostgreSQL may run as somebody else
         done = subprocess.run(
-            [sys.executable, "-c", STARTER.format(starts=STARTS[what])],
+            [sys.executable, "-c", STARTER],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
@@ -164,7 +161,7 @@ def test_nothing_outlives_a_process_of_tests_that_is_killed(what: str) -> None:
         )
         assert done.returncode == -signal.SIGKILL, done.stderr
         started = [int(pid) for pid in done.stdout.split()]
-        assert started
+        assert len(started) >= (3 if binaries() is None else 4)
         eventually(lambda: not any(map(lives, started)))
 
 
@@ -238,7 +235,7 @@ class TestForks:
                 pytest.param([str(CHECKOUT.python), "-P", "-m", "api"], 1, id="an API on no port"),
             ],
             0,
-            part=2,
+            part=3,
         ),
     )
     def test_one_ends_and_says_as_a_process_does(
@@ -256,7 +253,9 @@ class TestForks:
         )
         assert alone.returncode == code
 
-    @pytest.mark.parametrize("end", ["", "raise SystemExit(3)", "raise SystemExit('no')", "1 / 0"])
+    @pytest.mark.parametrize(
+        "end", in_turn(["", "1 / 0", "raise SystemExit('no')", "raise SystemExit(3)"], 0, part=2)
+    )
     def test_what_is_to_happen_at_its_end_happens(self, end: str, tmp_path: Path) -> None:
         """Threads are waited for, functions called, and what was written is there."""
         (tmp_path / "ending.py").write_text(ENDING + end)
@@ -299,7 +298,9 @@ class TestForks:
                 output.seek(0)
                 assert output.read().decode() == plain.stdout
 
-    def test_variables_of_their_own_are_there_from_the_beginning(self, tmp_path: Path) -> None:
+    def test_variables_of_their_own_are_there_from_the_beginning(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The second process with them is a fork of one that was started with them."""
         (tmp_path / "sitecustomize.py").write_text(
             "import os, sys\nprint(os.environ['CELERY_SAID'], 'celery' in sys.modules)\n"
@@ -308,12 +309,23 @@ class TestForks:
         env = CHECKOUT.environment({"PYTHONPATH": path, "CELERY_SAID": "early"})
         command = CHECKOUT.celery("--version")
         assert forks.nursery is not None
+        branch = forks.nursery._forking_of(command[0], CHECKOUT.environment({})).branch()
+        begun: list[Any] = []
+
+        def begin(python: str, folder: Path, given: Mapping[str, str], *_: str) -> forks.Forking:
+            """Stand in for one that imports all of it once more."""
+            begun.append((python, folder, given))
+            return branch
+
+        monkeypatch.setattr(forks.Forking, "begun", begin)
+        monkeypatch.setattr(forks, "nursery", own := forks.Nursery())
         told = []
         for fork in (False, True, True):
-            assert forks.nursery.takes(command, env, ROOT) is fork
+            assert own.takes(command, env, ROOT) is fork
             told.append(forks.run(command, env, ROOT, 60).stdout)
         assert told[0] == "early False\n" + told[1]
         assert told[1] == told[2]
+        assert begun == [(command[0], ROOT, env)]
 
     @pytest.mark.parametrize(
         ("argv", "env", "cwd"),
@@ -357,6 +369,9 @@ class TestVendors:
         added = celery_setup.app.send_task("shop.add", (1, 2), queue="shop")
         assert added.get(timeout=20) == 3
         celery_setup.worker.assert_log_exists("shop.add")
+        # Docker is not asked.
+        assert celery_setup.worker.container.exec_run("echo here") == (0, b"here\n")
+        assert os.getpgid(celery_setup.worker.container.process.pid) != os.getpgid(0)
 
     def test_nodes_can_be_killed_and_restarted(self, celery_setup: CeleryTestSetup) -> None:
         celery_setup.worker.kill()
@@ -365,7 +380,3 @@ class TestVendors:
         celery_setup.worker.restart()
         answered = celery_setup.app.send_task("shop.answer", ("hello",), queue="shop")
         assert answered.get(timeout=20) == "shop says: hello"
-
-    def test_docker_is_not_asked(self, celery_setup: CeleryTestSetup) -> None:
-        assert celery_setup.worker.container.exec_run("echo here") == (0, b"here\n")
-        assert os.getpgid(celery_setup.worker.container.process.pid) != os.getpgid(0)

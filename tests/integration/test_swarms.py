@@ -15,6 +15,7 @@ import pytest
 from celery_agents import Client, Swarm
 from celery_agents.errors import InvalidPayloadError
 from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually, lines
+from tests.support.drawn import in_turn
 
 pytestmark = pytest.mark.databases("one")
 
@@ -178,7 +179,7 @@ def test_who_joins_and_leaves_meanwhile(client: Client, name: str, tmp_path: Pat
     assert Counter(found.by)["new"] >= 2
 
 
-@pytest.mark.parametrize("strategy", ["round_robin", "least_busy"])
+@pytest.mark.parametrize("strategy", in_turn(["round_robin", "least_busy"], 0, part=2))
 def test_each_unit_once_whoever_is_killed(stack: Stack, tmp_path: Path, strategy: Any) -> None:
     """A hundred units, fifty members, three kills, an emptied Redis: each has one answer."""
     workers = [stack.worker(WIDE) for _ in range(2)]

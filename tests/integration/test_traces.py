@@ -18,25 +18,27 @@ from app.journal.schema.models import Call, Step
 from app.watching.otlp import Sampling
 from celery_agents.contracts.outcome import State
 from celery_agents.traces import TraceParent, span_of, span_of_call, trace_of
-from tests.integration.harness import FAST, SOON_S, Stack, eventually
+from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually
 from tests.support.drawn import costly
 from tests.support.otlp_sink import Seen, Sink, sink
 from tests.support.traced import THEIRS
 
 pytestmark = pytest.mark.databases("sqlite")
 
-CALLER = TraceParent(0x0AF7651916CD43DD8448EB211C80319C, 0x00F067AA0BA902B7)
+#: Callers of runs, each in a trace of its own: the collector is that of several tests.
+CALLER, OTHER = (
+    TraceParent(0x0AF7651916CD43DD8448EB211C80319C + n, 0xF067AA0BA902B7) for n in (0, 1)
+)
 _BAD = {State.FAILED, State.DEAD}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def collector() -> Iterator[Sink]:
     with sink() as made:
         yield made
 
 
-@pytest.fixture
-def traced(database_url: str, redis_url: str, collector: Sink, tmp_path: Path) -> Iterator[Stack]:
+def telling(location: Location, collector: Sink) -> Stack:
     """A stack whose workers tell traces within moments."""
     env = {
         **FAST,
@@ -46,13 +48,28 @@ def traced(database_url: str, redis_url: str, collector: Sink, tmp_path: Path) -
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
     }
-    made = Stack(redis_url, database_url, tmp_path, env)
+    made = Stack(*location, env)
     made.worker()
+    return made
+
+
+@pytest.fixture(scope="module")
+def traced(location: Location, collector: Sink) -> Iterator[Stack]:
+    """One for the tests that harm nothing, of which traces are told."""
+    made = telling(location, collector)
     try:
         begun(made, collector)
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def harmed(own_location: Location, collector: Sink) -> Iterator[Stack]:
+    """One for a test that kills its workers."""
+    made = telling(own_location, collector)
+    yield made
+    made.close()
 
 
 def begun(stack: Stack, collector: Sink) -> None:
@@ -182,12 +199,12 @@ def test_one_trace_a_run_however_its_steps_end(
 
 def test_spans_of_other_libraries_nest_in_steps_and_calls(traced: Stack, collector: Sink) -> None:
     """Those of members stand in the trace of the run's caller, which only the root's row names."""
-    with called_by(CALLER):
+    with called_by(OTHER):
         runs = [traced.client.map("fetches", [1, 2]), traced.client.ask("fetches_in_a_thread", 3)]
     for run in runs:
         run.get(timeout=SOON_S)
-    found = {span.span_id: span for span in check(traced, collector, [r.id for r in runs], CALLER)}
-    theirs = [s for s in collector.of_trace(CALLER.trace_id) if s.service == THEIRS]
+    found = {span.span_id: span for span in check(traced, collector, [r.id for r in runs], OTHER)}
+    theirs = [s for s in collector.of_trace(OTHER.trace_id) if s.service == THEIRS]
     assert Counter(span.name for span in theirs) == {"GET": 3, "SELECT": 2}
     for span in theirs:
         above = found[span.parent_id or 0]
@@ -195,22 +212,24 @@ def test_spans_of_other_libraries_nest_in_steps_and_calls(traced: Stack, collect
 
 
 @pytest.mark.parametrize("ending", ["kill", "terminate"])
-def test_what_tells_gives_way_and_ends_with_its_worker(traced: Stack, ending: str) -> None:
+def test_what_tells_gives_way_and_ends_with_its_worker(harmed: Stack, ending: str) -> None:
     """It is a process of a low priority, so it takes no interpreter from steps."""
-    worker = traced.workers[-1]
-    (teller,) = psutil.Process(worker.pid).children()
-    assert teller.nice() == min(psutil.Process(worker.pid).nice() + 10, 19)
+    worker = harmed.workers[-1]
+    (teller,) = eventually(lambda: psutil.Process(worker.pid).children())
+    wanted = min(psutil.Process(worker.pid).nice() + 10, 19)
+    eventually(lambda: teller.nice() == wanted)
     getattr(worker, ending)()
     eventually(lambda: not teller.is_running() or teller.status() == psutil.STATUS_ZOMBIE)
 
 
 @pytest.mark.timeout(300)
-def test_kills_lose_and_double_nothing(traced: Stack, collector: Sink, tmp_path: Path) -> None:
+def test_kills_lose_and_double_nothing(harmed: Stack, collector: Sink, tmp_path: Path) -> None:
     """Killed amid steps, calls, and telling; what kills each time is given up by recovery."""
-    client, runs = traced.client, []
+    begun(harmed, collector)
+    client, runs = harmed.client, []
     quick: Any = {"max_attempts": 2, "base_delay_s": 0.01}
     kills: Any = {"path": str(tmp_path / "killed"), "until": 9}
-    for n in range(costly(10, part=2)):
+    for n in range(costly(10, part=3)):
         runs += [
             client.map("noop", list(range(20))),
             client.ask("slow", {"seconds": 0.4}),
@@ -219,21 +238,21 @@ def test_kills_lose_and_double_nothing(traced: Stack, collector: Sink, tmp_path:
         ]
         if n == 0:
             runs.append(client.ask("killer", kills, retry=quick))
-            eventually(lambda: not traced.workers[-1].running, "it killed its worker")
+            eventually(lambda: not harmed.workers[-1].running, "it killed its worker")
         else:
             time.sleep(0.3)
-            traced.workers[-1].kill()
-        traced.worker()
+            harmed.workers[-1].kill()
+        harmed.worker()
 
     def over() -> bool:
-        if not traced.workers[-1].running:
-            traced.worker()
+        if not harmed.workers[-1].running:
+            harmed.worker()
         ids = [run.id for run in runs]
         query = select(Step.run_id, Step.finished_at).where(Step.run_id.in_(ids))
-        steps = traced.read(lambda c: c.execute(query).all())
+        steps = harmed.read(lambda c: c.execute(query).all())
         return len({s.run_id for s in steps}) == len(ids) and all(s.finished_at for s in steps)
 
     eventually(over, "all have ended", timeout_s=120)
-    found = check(traced, collector, [run.id for run in runs])
+    found = check(harmed, collector, [run.id for run in runs])
     assert "dead" in {span.attributes.get("agents.state") for span in found}
     assert len({span.trace_id for span in found}) == len(runs)

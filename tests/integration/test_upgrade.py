@@ -29,9 +29,11 @@ pytestmark = [pytest.mark.databases("postgres"), pytest.mark.slow, pytest.mark.t
 #: Migrations that the earlier version lacks.
 BEFORE = 5
 #: Steps that have ended: a year of a small desk; in the suite a part of it, more by the variable.
-ROWS = int(os.environ.get("UPGRADE_ROWS", costly(100_000)))
+ROWS = int(os.environ.get("UPGRADE_ROWS", costly(100_000, part=20)))
 #: Workers of each version.
 WORKERS = costly(2, part=2)
+#: Runs that are asked for at once, ten times a second; and those of a phase that have to end.
+AT_ONCE, PHASE = costly(5, part=3), costly(50, part=3)
 _PAGE = blocks(ROOT / "docs" / "operations.md", "sh")
 _TYPED = [line for block in _PAGE for line in block.code.splitlines()]
 UP, DOWN = (next(t for t in _TYPED if w in t) for w in ("db upgrade", "db downgrade"))
@@ -61,7 +63,7 @@ class Load:
     def _ask(self) -> None:
         while not self._ending.wait(0.1):
             order = {"seconds": 0.05, "path": str(self.counted)}
-            orders: Any = [{**order, "value": len(self.runs) + n} for n in range(5)]
+            orders: Any = [{**order, "value": len(self.runs) + n} for n in range(AT_ONCE)]
             self.runs += self.stack.client.ask.many("count", orders)
 
     @contextmanager
@@ -75,9 +77,9 @@ class Load:
             self._ending.set()
             asking.join()
 
-    def more(self, count: int) -> None:
-        """Wait until so many more have ended."""
-        wanted = len(lines(self.counted)) + count
+    def more(self) -> None:
+        """Wait until as many more have ended as a phase takes."""
+        wanted = len(lines(self.counted)) + PHASE
         eventually(lambda: len(lines(self.counted)) >= wanted, timeout_s=2 * SOON_S)
 
     def all_ended_once(self) -> None:
@@ -141,19 +143,19 @@ def test_up_with_workers_of_both_versions_and_down_again(
     fill(stack, first.id, ROWS)
     celery("-A", "app", "agents", "db", "current", env=stack.env)  # what is timed is the schema
     with load.going_on():
-        load.more(50)
+        load.more()
         took = timed(lambda: typed(stack, UP, schema))
-        load.more(50)  # old workers on the new schema
+        load.more()  # old workers on the new schema
         new = [stack.worker() for _ in range(WORKERS)]
-        load.more(100)  # both
+        load.more()  # both
         for worker in workers:
             end(worker)
-        load.more(50)
+        load.more()
         for worker in new:
             end(worker)
         typed(stack, DOWN, schema)
         stack.workers.append(old.worker(COROUTINES, tmp_path))
-        load.more(50)
+        load.more()
     print(f"{ROWS} rows: up in {took:.1f} s with {len(load.runs)} runs under way and asked for")
     load.all_ended_once()
     states = dict(

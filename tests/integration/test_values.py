@@ -1,4 +1,8 @@
-"""One table of values for every verb, producer, kind of agent and both databases."""
+"""One table of values for every verb, producer, kind of agent and both databases.
+
+What the journal carries is tried on either; what it never sees, or sees as it sees all else, on one
+that the test's name decides.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, SOON_S, Location, Stack, eventually
 from tests.support.odd import BIG, CARRIED, GIVEN, HALF, NO_TASK, REFUSED, WRITTEN
 
-pytestmark = pytest.mark.databases("both")
+pytestmark = pytest.mark.databases("one")
 
 LIMIT_BYTES = 20_000
 
@@ -115,6 +119,7 @@ def flat(name: str, verb: str) -> Any:
 
 
 class TestCarried:
+    @pytest.mark.databases("both")
     @pytest.mark.parametrize("verb", VERBS)
     def test_by_each_verb(self, odd: Stack, verb: str) -> None:
         call, told = VERBS[verb]
@@ -172,6 +177,7 @@ class TestCarried:
         with pytest.raises(Exception, match="Too few answers"):
             best.get(timeout=SOON_S)
 
+    @pytest.mark.databases("both")
     def test_undone(self, odd: Stack) -> None:
         """A compensation is told the input and the output of what it undoes."""
         values = [v for name, v in CARRIED.items() if name != "100 levels"]
@@ -335,6 +341,7 @@ class TestRefused:
 
 
 class TestAnswers:
+    @pytest.mark.databases("both")
     @pytest.mark.parametrize("agent", ["gives", "gives_kept", "task_gives"])
     def test_of_code(self, odd: Stack, agent: str) -> None:
         names = [n for n in GIVEN if agent != "task_gives" or n not in NO_TASK]
@@ -453,6 +460,7 @@ def test_messages_of_protocol_1(odd: Stack, plain: Celery) -> None:
         unknown.get(timeout=SOON_S)
 
 
+@pytest.mark.databases("both")
 def test_the_worker_goes_on(odd: Stack) -> None:
     (worker, _) = odd.workers
     assert worker.running

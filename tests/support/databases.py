@@ -1,13 +1,14 @@
 """Which database the journal of a file's tests is in: the rule, and the fixtures that follow it.
 
 SQLite and PostgreSQL differ in what the journal's own statements do: in locks, in what transactions
-see of each other, in what outlives a kill, in the types of values. What a statement does is shown
-on either beside its code (tests/unit/app/journal). A file whose subject is how they go together is
-run on ``both``: how steps are claimed, joined, woken and recovered, and how they go on after a
-kill. What is made of that (flows, actors, approvals, undoing) has both in its file, and each of its
-tests has ``one``, which the test's name decides. What stands before the journal or beside it (HTTP,
-commands, pages, protocols, SDKs, tools, traces) reads and writes by the same functions on either:
-such a file names ``sqlite`` or ``postgres``, so that each has a share of them that does not change.
+see of each other, in what outlives a kill, in the types of values. A file whose subject is how they
+go together is run on ``both``: how steps are claimed, joined, woken and recovered, and how they go
+on after a kill; beside the code, too, where each database has statements of its own. What is made
+of that (flows, actors, approvals, undoing; stores and queries, in tests/unit/app/journal what does
+not say otherwise) has both in its file, and each of its tests has ``one``, which the test's name
+decides. What stands before the journal or beside it (HTTP, commands, pages, protocols, SDKs, tools,
+traces) reads and writes by the same functions on either: such a file names ``sqlite`` or
+``postgres``, so that each has a share of them that does not change.
 
 ``./run test --full`` has all tests run on both that ask for ``database``, themselves or by a
 fixture. Those that have a database's own fixture (``sqlite_journal_url``,

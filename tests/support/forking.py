@@ -70,6 +70,7 @@ PRELOADED = {
     "tests.chaos.people": ("celery_agents",),
     "tests.chaos.racer": ("app.journal", "agents.patterns"),
     "tests.chaos.subscriber": ("celery_agents",),
+    "tests.support.kombu_consumer": ("app.messaging.transport",),
 }
 #: What a worker imports when it first asks models.
 SDKS = (

@@ -46,8 +46,13 @@ _EARLY = (
     *("PYTHON", "LD_", "MALLOC_", "LC_", "LANG", "TZ", "COVERAGE"),
     *("CELERY_", "C_", "MP_", "KOMBU_", "AUTOSCALE_", "DISABLE_"),
 )
-#: By these names Celery finds its servers when it connects.
-_LATE = frozenset({"CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"})
+#: By these names Celery finds its servers and its loader when an app is made.
+_LATE = frozenset(
+    {
+        *("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"),
+        *("CELERY_RESULT_BACKEND", "CELERY_LOADER", "CELERY_BROKER"),
+    }
+)
 #: How an interpreter starts programs, and which module each one is.
 _COMMANDS = {
     ("-m", "celery"): "celery",
@@ -56,6 +61,7 @@ _COMMANDS = {
     ("-m", "tests.chaos.people"): "tests.chaos.people",
     ("-m", "tests.chaos.racer"): "tests.chaos.racer",
     ("-m", "tests.chaos.subscriber"): "tests.chaos.subscriber",
+    ("-m", "tests.support.kombu_consumer"): "tests.support.kombu_consumer",
 }
 
 

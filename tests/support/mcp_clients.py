@@ -44,17 +44,25 @@ async def over_pipes(
 ) -> AsyncIterator[Client]:
     """The client of the program that ``celery -A app agents mcp --stdio`` becomes."""
     argv = [str(SERVICE.python), "-P", "-m", SERVICE.qualified("api.mcp"), "--stdio"]
-    with piped(argv, SERVICE.environment(env), SERVICE.folder) as command:
-        async with _starting(command, env, mode, **about) as made:
-            yield made
+    async with _over(argv, env, mode, **about) as made:
+        yield made
 
 
 @asynccontextmanager
 async def over_its_command(env: Mapping[str, str]) -> AsyncIterator[Client]:
-    """The client of ``celery -A app agents mcp --stdio``, which it starts."""
-    command = SERVICE.celery("-A", SERVICE.app, "agents", "mcp", "--stdio")
-    async with _starting(command, env, "legacy") as made:
+    """The client of ``celery -A app agents mcp --stdio``."""
+    argv = SERVICE.celery("-A", SERVICE.app, "agents", "mcp", "--stdio")
+    async with _over(argv, env, "legacy") as made:
         yield made
+
+
+@asynccontextmanager
+async def _over(
+    argv: Sequence[str], env: Mapping[str, str], mode: str, **about: Any
+) -> AsyncIterator[Client]:
+    with piped(argv, SERVICE.environment(env), SERVICE.folder) as command:
+        async with _starting(command, env, mode, **about) as made:
+            yield made
 
 
 def _starting(argv: Sequence[str], env: Mapping[str, str], mode: str, **about: Any) -> Client:

@@ -69,6 +69,7 @@ IMPORTED = (
     "tasks",
     "beat_schedules",
     "api.application",
+    "app.cli.commands",
 )
 SDKS = {"openai", "anthropic", "google", "httpx2"}
 #: What the client alone does not need.
@@ -114,6 +115,13 @@ def test_the_client_needs_celery_and_pydantic_alone(imported: Imported) -> None:
 
 def test_agents_know_no_sdk_before_one_is_used(imported: Imported) -> None:
     assert imported.packages("tasks") & SDKS == set()
+
+
+def test_who_finds_the_schema_needs_no_alembic(imported: Imported) -> None:
+    """It is for migrations, and takes a start half a second."""
+    there = {*imported.modules["app.cli.commands"]}
+    assert "app.journal.schema.migrate" in there
+    assert "alembic" not in there
 
 
 def test_what_starts_threads_is_imported_as_it_is_used(imported: Imported) -> None:

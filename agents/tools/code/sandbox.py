@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from celery_agents.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pydantic_monty import AsyncMonty, AsyncMontySession, CollectString
+    from pydantic_monty import AsyncMonty, AsyncMontySession
 
 #: Processes of programs beside one worker process; more programs wait for one.
 _PROCESSES = 8
@@ -93,17 +93,16 @@ class Sandbox:
             ConfigurationError: the sandbox is not installed, or cannot be started.
         """
         pool = await self._open()
-        from pydantic_monty import CollectString, MontyError
+        from pydantic_monty import MontyError
 
-        printed = CollectString(max_bytes=bounds.print_bytes)
-        run = _Run(source, bounds, functions, answer, printed)
+        run = _Run(source, bounds, functions, answer)
         try:
             async with pool.checkout(**_options(bounds, seed)) as session:
                 value = await run.to_end(session)
         except MontyError as error:
             return run.ended(error=_text_of(error))
-        except _TooManyCallsError:
-            return run.ended(error=f"It made more than {bounds.max_calls} calls, and was ended.")
+        except _EndedError as error:
+            return run.ended(error=f"It {error}, and was ended.")
         return run.ended(value, run.not_awaited())
 
     async def aclose(self) -> None:
@@ -124,8 +123,58 @@ class Sandbox:
         return self._pool
 
 
-class _TooManyCallsError(Exception):
-    """A program has used its calls up."""
+class _EndedError(Exception):
+    """A program has done more than it may."""
+
+
+class _Printed:
+    """The beginning of what a program prints. One that prints more than it may is ended at once.
+
+    The sandbox itself would tell of that when the program has ended: at its time limit.
+    """
+
+    _scope: asyncio.Timeout
+
+    def __init__(self, most_bytes: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._most = self._left = most_bytes
+        self._parts: list[str] = []
+
+    def __call__(self, _stream: str, text: str) -> None:
+        """Take a piece, in a thread of the sandbox."""
+        if self._left < 0:
+            return
+        told = text.encode(errors="replace")
+        self._parts.append(told[: self._left].decode(errors="ignore"))
+        self._left -= len(told)
+        if self._left < 0:
+            self._loop.call_soon_threadsafe(self._end)
+
+    @property
+    def text(self) -> str:
+        """The beginning of all that was printed, up to the bound."""
+        return "".join(self._parts)
+
+    async def watched(self, going: Awaitable[Any]) -> Any:
+        """Let the program go on until it wants something, or has ended.
+
+        Raises:
+            _EndedError: it has printed too much.
+        """
+        at = None
+        try:
+            async with asyncio.timeout(None) as self._scope:
+                at = await going
+        except Exception:
+            if self._left >= 0:
+                raise
+        if self._left < 0:
+            raise _EndedError(f"printed more than {self._most:,} bytes")
+        return at
+
+    def _end(self) -> None:
+        with suppress(RuntimeError):  # it wants something, or has ended
+            self._scope.reschedule(0)
 
 
 class _Run:
@@ -137,13 +186,12 @@ class _Run:
         bounds: CodeBounds,
         functions: Sequence[str],
         answer: AnswerCalls,
-        printed: CollectString,
     ) -> None:
         self._source = source
         self._bounds = bounds
         self._functions = {name: _function(name) for name in functions}
         self._answer = answer
-        self._printed = printed
+        self._printed = _Printed(bounds.print_bytes)
         self._calls = 0
         #: Whether its calls are awaited; then those that wait at once are made side by side.
         self._awaits = _awaits(source)
@@ -152,7 +200,7 @@ class _Run:
     def ended(self, value: Any = None, error: str | None = None) -> ProgramEnd:
         """Return its end. Calls that nobody awaited were not begun."""
         begun = self._calls - len(self._waiting)
-        return ProgramEnd(value, self._printed.output, begun, error)
+        return ProgramEnd(value, self._printed.text, begun, error)
 
     def not_awaited(self) -> str | None:
         """Name the calls that it takes for made, and that were not: it awaited none of them."""
@@ -173,18 +221,18 @@ class _Run:
             AsyncNameLookupSnapshot,
         )
 
-        at: Any = await session.feed_start(self._source, print_callback=self._printed)
+        going: Any = session.feed_start(self._source, print_callback=self._printed)
         while True:
-            match at:
+            match at := await self._printed.watched(going):
                 case AsyncFunctionSnapshot(is_os_function=True):
-                    at = await at.resume_not_handled()
+                    going = at.resume_not_handled()
                 case AsyncFunctionSnapshot():
-                    at = await at.resume(await self._called(at))
+                    going = at.resume(await self._called(at))
                 case AsyncNameLookupSnapshot():
                     found = self._functions.get(at.variable_name)
-                    at = await (at.resume() if found is None else at.resume(value=found))
+                    going = at.resume() if found is None else at.resume(value=found)
                 case AsyncFutureSnapshot():
-                    at = await at.resume(await self._settled(at.pending_call_ids))
+                    going = at.resume(await self._settled(at.pending_call_ids))
                 case _:
                     return at.output
 
@@ -195,7 +243,7 @@ class _Run:
             return {"exc_type": "NameError", "message": told}
         self._calls += 1
         if self._calls > self._bounds.max_calls:
-            raise _TooManyCallsError
+            raise _EndedError(f"made more than {self._bounds.max_calls} calls")
         wanted = ProgramCall(name, at.args, at.kwargs)
         if self._awaits:
             self._waiting[at.call_id] = wanted

@@ -31,6 +31,7 @@ from app.execution.answers import (
 )
 from app.execution.attempts.ends import Again, Ended, Ending, Ends, Left
 from app.execution.attempts.performing import decided_by, on_loop, valued
+from app.execution.attempts.unwritten import once_written
 from app.execution.calls.calls import usage_of
 from app.execution.calls.memory import embed_learned
 from app.execution.context import Step
@@ -139,7 +140,7 @@ def _run_on(runtime: Runtime, code: Code, asked: Received, attempt: Attempt) -> 
         active = runtime.active[claim.id] = Active()
         try:
             if runtime.metrics is not None:
-                runtime.metrics.taken(claim.task, waited_s(claim))
+                once_written(claim, partial(runtime.metrics.taken, claim.task, waited_s(claim)))
             own, began = Received(claim.id, until=asked.until), time.monotonic()
             last = _ran(runtime, Attempt(runtime, code, own, claim, active))
         finally:

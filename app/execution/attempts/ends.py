@@ -13,7 +13,7 @@ from app.concurrency.fibers import blocking, wait
 from app.execution.acting.hearing import wake_callers
 from app.execution.answers import cancelled, failed, kept
 from app.execution.attempts.sequels import sequel
-from app.execution.attempts.unwritten import is_written, row_of
+from app.execution.attempts.unwritten import is_written, once_written, row_of
 from app.execution.context import Step
 from app.execution.patience import NotWrittenError, keep_trying
 from app.execution.publish import publish
@@ -120,21 +120,13 @@ class Ends:
         return False if self.claim.token == 1 else None
 
     def _write_end(self, outcome: Outcome, exchange: NewExchange | None = None) -> Ending:
-        more: dict[str, Any] = {}
-        if (step := self.step) is not None and (step.emitted or step.recorded or step.lets_go):
-            more["entries"] = [*step.recorded, *(step.emitted if outcome.ok else ())]
-            more |= {"lets_go": step.lets_go, "begins": step.begins}
-
-        if step is not None and step.learned and outcome.ok:
-            more["memories"] = [*step.learned.values()]
-
-        if step is not None and step.lesson is not None:
-            more["lesson"] = step.lesson.of(outcome, step.used, read=step.distrusted)
-
+        more = {} if self.step is None else _with_end(self.step, outcome)
         if not (more or exchange is not None or self.told):
             then = sequel(self._runtime, self.claim, outcome, self._until)
             if then is not None:
-                self._count(outcome)
+                if (row := row_of(then)) is not None and row.first is self.claim:
+                    row.first_ends = partial(self._finish_alone, outcome)
+                once_written(then, partial(self._count, outcome))
                 self._tell(outcome.state)
                 return Ended(outcome, self.claim, then=then)
         _write_before(self._runtime, self.claim)
@@ -149,6 +141,12 @@ class Ends:
         self._tell(outcome.state)
         self._runtime.follow(aftermath)
         return Ended(outcome, self.claim, untrusted=self._known_untrusted)
+
+    def _finish_alone(self, outcome: Outcome) -> None:
+        """Write an end that could not be written together with what came behind it."""
+        alone = Ends(self._runtime, self.claim)
+        alone.step = self.step
+        alone.finish(outcome)
 
     def _count(self, outcome: Outcome) -> None:
         """Count an end that the journal has taken."""
@@ -263,6 +261,19 @@ class Ends:
         return Left(f"{self.claim.id}: too late, another worker had its lease")
 
 
+def _with_end(step: Step, outcome: Outcome) -> dict[str, Any]:
+    """Return what a step leaves that is written with its end."""
+    more: dict[str, Any] = {}
+    if step.emitted or step.recorded or step.lets_go:
+        more["entries"] = [*step.recorded, *(step.emitted if outcome.ok else ())]
+        more |= {"lets_go": step.lets_go, "begins": step.begins}
+    if step.learned and outcome.ok:
+        more["memories"] = [*step.learned.values()]
+    if step.lesson is not None:
+        more["lesson"] = step.lesson.of(outcome, step.used, read=step.distrusted)
+    return more
+
+
 def _write_before(runtime: Runtime, claim: Claimed) -> None:
     """Have ends written that come before a step which began ahead of them.
 
@@ -275,5 +286,5 @@ def _write_before(runtime: Runtime, claim: Claimed) -> None:
         return
     if row.is_given_up():
         runtime.active.pop(claim.id, None)  # another way may ask the same at once
-        Ends(runtime, row.first).finish(row.goings[0].outcome)
+        row.first_ends()
     raise NotWrittenError(StepCancelledError("Its flow goes on in another way."))

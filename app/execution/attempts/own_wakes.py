@@ -23,7 +23,7 @@ from kombu.message import Message
 
 from app.concurrency.fibers import alone, wait
 from app.execution.flows import Instances
-from app.execution.publish import NextRow, own_message
+from app.execution.publish import NextRow, own_message, tell_watchers
 from app.execution.runtime import Runtime, runtime_of
 from app.journal.schema.rows import Claimed, Finished, NewStep, Refusal, Refused
 from app.journal.schema.sealed import sealed_step
@@ -166,6 +166,8 @@ class OwnWakes:
             self._runtime.claimed.update((claim.id, claim) for _, claim in told)
             self._under_way.update(((c.id, c.token), (handed, c)) for _, c in told)
             consumer.hub.call_soon(self._deliver, consumer, told, handed)
+            sent = ((message.delivery_info["routing_key"], message.headers) for message, _ in told)
+            tell_watchers(self._runtime.app, sent)
         return handed
 
     def _deliver(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from app.concurrency.fibers import wait
 from app.concurrency.future import Future
@@ -17,6 +19,17 @@ log = logging.getLogger(__name__)
 def row_of(claim: Claimed) -> Ahead | None:
     """The ends that come before a step that has begun ahead of them."""
     return claim.ahead if isinstance(claim.ahead, Ahead) else None
+
+
+def once_written(claim: Claimed, call: Callable[[], Any]) -> None:
+    """Make a call once the ends are written that come before a step; where they are refused, never.
+
+    Nobody is to hear of a step that is undone: it is done again.
+    """
+    if (row := row_of(claim)) is None:
+        call()
+    else:
+        row.then(call)
 
 
 def written_in_time(runtime: Runtime, row: Ahead) -> None:

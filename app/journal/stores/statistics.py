@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -63,14 +63,21 @@ class Statistics:
         def look(connection: Connection) -> tuple[Stats, list[TimeSlot]]:
             until = read_clock(connection)
             since = (until - wanted.since_s) // grain_s * grain_s
-            rows = stats.within(connection, grain_s, since, until, **about)
-            found = Stats(
+            found: dict[tuple[str, str], Counted] = defaultdict(Counted)
+            slots = _slots(since, until, slot_s)
+            for key, counted in stats.within(connection, grain_s, since, until, **about):
+                found[_named(key, wanted.by), key.state].add(counted)
+                _add(slots, key, counted, slot_s)
+            told = Stats(
                 since=since,
                 until=until,
                 counted_until=stats.counted_until(connection),
-                rows=tuple(_grouped(rows, wanted.by)),
+                rows=tuple(
+                    _told(name, State(state), counted)
+                    for (name, state), counted in sorted(found.items())
+                ),
             )
-            return found, _slots(rows, since, until, slot_s)
+            return told, slots
 
         return self._read(look)
 
@@ -78,27 +85,22 @@ class Statistics:
         return in_transaction(reading(self._engine), work)
 
 
-def _grouped(rows: Iterable[tuple[Key, Counted]], by: Grouping) -> Iterable[StepStats]:
-    found: dict[tuple[str, str], Counted] = defaultdict(Counted)
-    for key, counted in rows:
-        name = "" if by == "all" else key.agent if by == "agent" else key.tenant
-        found[name, key.state].add(counted)
-    for (name, state), counted in sorted(found.items()):
-        yield _told(name, State(state), counted)
+def _named(key: Key, by: Grouping) -> str:
+    return "" if by == "all" else key.agent if by == "agent" else key.tenant
 
 
-def _slots(
-    rows: Iterable[tuple[Key, Counted]], since: float, until: float, slot_s: int
-) -> list[TimeSlot]:
+def _slots(since: float, until: float, slot_s: int) -> list[TimeSlot]:
     """All slots from the one in which a time begins, also those in which nothing ended."""
     first = int(since // slot_s) * slot_s
-    found = [TimeSlot(at, {}, Usage()) for at in range(first, int(until) + 1, slot_s)]
-    for key, counted in rows:
-        place = (key.starts_at - first) // slot_s
-        at, steps, usage = found[place]
-        steps[key.state] = steps.get(key.state, 0) + counted.steps
-        found[place] = TimeSlot(at, steps, usage + counted.usage)
-    return found
+    return [TimeSlot(at, {}, Usage()) for at in range(first, int(until) + 1, slot_s)]
+
+
+def _add(slots: list[TimeSlot], key: Key, counted: Counted, slot_s: int) -> None:
+    """Count steps in their slot."""
+    place = (key.starts_at - slots[0].starts_at) // slot_s
+    at, steps, usage = slots[place]
+    steps[key.state] = steps.get(key.state, 0) + counted.steps
+    slots[place] = TimeSlot(at, steps, usage + counted.usage)
 
 
 def _told(name: str, state: State, counted: Counted) -> StepStats:

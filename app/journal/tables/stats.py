@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -27,6 +27,8 @@ from celery_agents.contracts.outcome import Usage
 GRAINS_S = (60, 3_600)
 #: Seconds after which every run that began has its row: its commit is over.
 GRACE_S = 10.0
+#: Rows that are held at once where many are read.
+_AT_ONCE = 500
 _PASSING = Passing("stats", Uncounted)
 
 
@@ -150,7 +152,7 @@ def _row(key: Key, counted: Counted) -> dict[str, Any]:
 _NUMBERS = tuple({column.name for column in Stat.__table__.columns} - {*Key._fields})
 
 
-def _read(rows: Iterable[Any]) -> Iterable[tuple[Key, Counted]]:
+def _read(rows: Iterable[Any]) -> Iterator[tuple[Key, Counted]]:
     for row in rows:
         took = Summary(row.timed, row.sum_s, row.sum_squares_s2)
         took.buckets = read_buckets(row.buckets)
@@ -168,8 +170,8 @@ def within(
     *,
     agent: str | None = None,
     tenant: str | None = None,
-) -> list[tuple[Key, Counted]]:
-    """The rows whose time begins in a window."""
+) -> Iterator[tuple[Key, Counted]]:
+    """The rows whose time begins in a window, a few at a time: a month of many agents is large."""
     query = select(Stat.__table__).where(
         Stat.grain_s == grain_s, Stat.starts_at >= since, Stat.starts_at < until
     )
@@ -177,7 +179,7 @@ def within(
         query = query.where(Stat.agent == agent)
     if tenant is not None:
         query = query.where(Stat.tenant == tenant)
-    return list(_read(connection.execute(query)))
+    return _read(connection.execute(query, execution_options={"yield_per": _AT_ONCE}))
 
 
 def counted_until(connection: Connection) -> float:

@@ -26,14 +26,14 @@ _TOLD_S = 120.0
 @scenario("actors")
 def actors(stand: Stand) -> Numbers:
     """Each message of each key is applied once, in its order, by one at a time."""
-    keys, messages = stand.size(1_000, 20), stand.size(100, 6)
+    keys, messages = stand.size(1_000, 12), stand.size(100, 6)
     faults = ["kill"] * stand.size(6, 2) + ["freeze"] * stand.size(4, 2)
     stand.rng.shuffle(faults)
     told = [("Tally", f"k{k}", "add", number) for number in range(messages) for k in range(keys)]
     size = max(1, min(AT_ONCE, len(told) // (len(faults) + 1)))
     batches = [told[start : start + size] for start in range(0, len(told), size)]
     every = len(batches) // (len(faults) + 1)
-    workers, began = stand.workers(WORKERS), time.monotonic()
+    workers, began = stand.workers(stand.size(WORKERS, 3)), time.monotonic()
     done, frozen = Counter[str](), Frozen()
     with kept_running(workers), _thawed_in_time(frozen):
         for place, batch in enumerate(batches, 1):

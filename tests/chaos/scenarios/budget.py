@@ -37,7 +37,7 @@ def budget(stand: Stand) -> Numbers:
     config = stand.stack.directory / "agents.toml"
     config.write_text(_CONFIG.format(usd=cents / 100))
     stand.stack.env |= {"AGENTS_CONFIG": str(config)}
-    workers = stand.workers(WORKERS)
+    workers = stand.workers(stand.size(WORKERS, 2))
     runs = stand.client.ask.many("pays", list(range(calls)), retry=PATIENT)
     in_flight: set[Key] = set()
     with kept_running(workers):

@@ -31,7 +31,7 @@ def flows(stand: Stand) -> Numbers:
     done, given = Counter[str](), {"retry": PATIENT.model_dump(mode="json")}
     began, sent_again = time.monotonic(), 0
     with kept_running(workers):
-        count = stand.size(300, 12)
+        count = stand.size(300, 8)
         start = partial(stand.client.start, "journeys", retry=PATIENT)
         runs = [start(given | {"n": n}) for n in range(count)]
         for place, fault in enumerate(faults, 1):

@@ -41,7 +41,7 @@ def memory(stand: Stand) -> Numbers:
     stand.stack.env |= {"AGENTS_CONFIG": str(config)}
     faults = ["kill"] * stand.size(40, 2) + ["wipe"] * stand.size(3, 1)
     stand.rng.shuffle(faults)
-    workers, done, began = stand.workers(WORKERS), Counter[str](), time.monotonic()
+    workers, done, began = stand.workers(stand.size(WORKERS, 2)), Counter[str](), time.monotonic()
     steps = stand.size(2_000, 60)
     with kept_running(workers):
         runs, right = _asked(stand, steps)

@@ -90,7 +90,7 @@ def redelivered(stand: Stand) -> Numbers:
 def deleted(stand: Stand) -> Numbers:
     """Votes whose members', bodies' and own messages are stolen from the queue."""
     stand.workers(2, slots=3)
-    runs: list[Run] = list(stand.client.vote.many(PANEL, range(20), retry=PATIENT))
+    runs: list[Run] = list(stand.client.vote.many(PANEL, range(stand.size(20, 10)), retry=PATIENT))
     stolen = Counter[str]()
     until = time.monotonic() + STOLEN_FOR_S
     kinds = {"members", "bodies"}
@@ -144,7 +144,7 @@ def malformed(stand: Stand) -> Numbers:
     """Twenty kinds of broken messages, no two alike, among the ordinary ones of one worker."""
     worker = stand.worker(slots=4)
     before = _processes(worker.pid)
-    each = stand.size(500, 12)
+    each = stand.size(500, 6)
     kinds = [kind for kind in KINDS for _ in range(each)]
     stand.rng.shuffle(kinds)
     wanted = Counter(KINDS[kind][1] for kind in kinds)

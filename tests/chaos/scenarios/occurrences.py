@@ -32,7 +32,7 @@ def events(stand: Stand) -> Numbers:
     workers = stand.workers(2)
     faults = ["kill"] * stand.size(20, 2) + ["wipe"] * stand.size(3, 1)
     stand.rng.shuffle(faults)
-    count, done = stand.size(10_000, 150), Counter[str]()
+    count, done = stand.size(10_000, 100), Counter[str]()
     client, began = stand.client, time.monotonic()
     client.on("told/*", run=client.ask.s("hears", retry=PATIENT), name="hears", timeout=60)
     portions = [range(at, min(at + PORTION, count)) for at in range(0, count, PORTION)]

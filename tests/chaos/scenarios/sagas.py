@@ -21,7 +21,7 @@ def undone(stand: Stand) -> Numbers:
     with kept_running(workers):
         runs = [
             stand.client.gather(["keeps", "keeps", "refuses"], n, at_least=3, retry=PATIENT)
-            for n in range(stand.size(60, 12))
+            for n in range(stand.size(60, 8))
         ]
         for _ in range(kills):
             time.sleep(stand.rng.uniform(0.2, 0.8))

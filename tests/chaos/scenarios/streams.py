@@ -132,7 +132,7 @@ def _follow(stand: Stand, number: int, took: list[_Place], count: int) -> None:
             found, done = _until_done(lambda about=about: client.events.page(f"f{number}", **about))
             took += [(entry.stream, entry.seq) for entry in found]
             if not found:
-                time.sleep(0.05)
+                time.sleep(0.2)
 
 
 def _until_done(ask: Any) -> Any:

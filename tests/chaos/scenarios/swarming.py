@@ -19,7 +19,7 @@ MEMBERS = 50
 @scenario("swarm")
 def swarm(stand: Stand) -> Numbers:
     """Fifty members share a thousand units: each has one step, which ends once."""
-    count, done = stand.size(1_000, 100), Counter[str]()
+    count, done = stand.size(1_000, 60), Counter[str]()
     faults = ["kill"] * stand.size(10, 2) + ["wipe"]
     stand.rng.shuffle(faults)
     workers, began = stand.workers(2, slots=stand.size(64, 16)), time.monotonic()

@@ -54,8 +54,10 @@ def takeover(stand: Stand) -> Numbers:
     """Killed workers stay dead; those that live take their steps."""
     took: list[float] = []
     for _ in range(stand.size(2, 1)):
-        victims = _hold(stand, stand.workers(VICTIMS, slots=1))
-        survivors = stand.workers(2)  # processes are few, and cancelling takes a slot too
+        victims = _hold(stand, stand.workers(stand.size(VICTIMS, 2), slots=1))
+        survivors = stand.workers(
+            stand.size(2, 1)
+        )  # processes are few, and cancelling takes a slot too
         took += _until_again(stand, victims)
         for step_id in victims.values():
             stand.client.runs.cancel(step_id)
@@ -74,7 +76,7 @@ def restarted(stand: Stand) -> Numbers:
     worker = stand.worker()
     took: list[float] = []
     with kept_running([worker]):
-        for _ in range(stand.size(8, 3)):
+        for _ in range(stand.size(8, 2)):
             worker.wait_ready()
             run = stand.client.ask("stamps", 120, retry=PATIENT)
             eventually(lambda r=run: _begun(stand, r.id))  # type: ignore[misc]

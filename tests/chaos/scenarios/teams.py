@@ -66,15 +66,16 @@ def teams(stand: Stand) -> Numbers:
     """A lead with three experts and tools, four SIGKILLs in each run but the first."""
     provider = Provider(stand.rng)
     runs, suffered = [], 0
+    together = stand.size(TOGETHER, 4)
     with offered(stand, provider, lead=["agent:expert", LOOK], expert=[LOOK]):
         workers = stand.workers(WORKERS)
         with kept_running(workers):
             runs.append(stand.client.ask("lead", CALM, retry=PATIENT))
             stand.wait_ended(runs, again=False, timeout_s=120)
-            for first in range(0, stand.size(100, TOGETHER), TOGETHER):
+            for first in range(0, stand.size(100, together), together):
                 some = [
                     stand.client.ask("lead", str(n), retry=PATIENT)
-                    for n in range(first, first + TOGETHER)
+                    for n in range(first, first + together)
                 ]
                 for _ in range(KILLS):
                     time.sleep(stand.rng.uniform(*PAUSE_S))

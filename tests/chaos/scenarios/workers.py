@@ -73,7 +73,7 @@ def clock_off(stand: Stand) -> Numbers:
     wrong = stand.worker(slots=4, env=shifted, ready=False)
     stand.worker(slots=4)
     wrong.wait_ready()
-    began, count = time.monotonic(), stand.size(40, 16)
+    began, count = time.monotonic(), stand.size(40, 8)
     runs = ask(stand, count)
     stumbling = stand.client.ask.many("stumbles", range(count), retry=PATIENT)
     long = stand.client.ask.many("holds", [5.0] * 4, retry=PATIENT)  # above the lease of 2 s

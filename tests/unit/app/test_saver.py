@@ -1,4 +1,4 @@
-"""LangGraph's checkpointer on the journal: by LangGraph's own conformance suite, both databases."""
+"""LangGraph's checkpointer on the journal: by LangGraph's own conformance suite."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 from app.journal.stores.graphs import GraphStore
 from app.saver import JournalSaver
 
+pytestmark = pytest.mark.databases("one")
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def saver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> JournalSaver:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    monkeypatch.setenv("DATABASE_URL", url)
+
+@pytest.fixture
+def saver(database_url: str, monkeypatch: pytest.MonkeyPatch) -> JournalSaver:
+    monkeypatch.setenv("DATABASE_URL", database_url)
     return JournalSaver()
 
 

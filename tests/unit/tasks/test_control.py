@@ -15,6 +15,7 @@ from app.settings import Settings
 from celery_agents import names
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import InvalidPayloadError
+from tests.support.drawn import in_turn
 
 
 @pytest.fixture
@@ -147,10 +148,16 @@ def test_control_tasks_have_a_queue_of_their_own(app: Celery) -> None:
         assert app.amqp.router.route({}, name)["queue"].name == names.CONTROL_QUEUE
 
 
-@pytest.mark.parametrize("run_id", ["a\0", "x" * 156, "", 7, None])
+OF_A_RUN = [
+    *(names.CANCEL, names.STATUS, names.RESULTS),
+    *(names.REQUEUE, names.DROP, names.DEAD_LETTER),
+]
+NO_IDS = ["a\0", "x" * 156, "", 7, None]
+
+
 @pytest.mark.parametrize(
-    "name",
-    [names.CANCEL, names.STATUS, names.RESULTS, names.REQUEUE, names.DROP, names.DEAD_LETTER],
+    ("name", "run_id"),
+    [(name, run_id) for n, name in enumerate(OF_A_RUN) for run_id in in_turn(NO_IDS, n)],
 )
 def test_what_is_no_id_is_told(app: Celery, runtime: Runtime, name: str, run_id: Any) -> None:
     with pytest.raises(InvalidPayloadError, match="id: "):

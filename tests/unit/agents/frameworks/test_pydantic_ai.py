@@ -26,6 +26,7 @@ from agents.plan import Expand
 from celery_agents.contracts.conversation import ChatMessage
 from celery_agents.contracts.outcome import Outcome, State
 from celery_agents.errors import AgentFailedError, ConfigurationError, RateLimitedError
+from tests.support.drawn import in_turn
 from tests.support.memory_step import KilledError, MemoryStep, World
 
 PRICE = {"input_usd": 1.0, "output_usd": 2.0}
@@ -80,7 +81,7 @@ def answer(agent: Agent[Any, Any], step: MemoryStep, turn: Turn | None = None) -
     return found
 
 
-@pytest.mark.parametrize("lives", [1, 2, 3, 5])
+@pytest.mark.parametrize("lives", in_turn([1, 2, 3, 5], 1, part=2))
 def test_a_team_that_dies_again_and_again_pays_for_nothing_twice(
     step: MemoryStep, lives: int
 ) -> None:

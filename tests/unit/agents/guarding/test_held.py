@@ -19,7 +19,7 @@ from agents.guarding.marks import hidden
 from agents.guarding.pii import PersonalData
 from agents.guarding.screening import Screen, TextGuard
 from agents.guarding.words import Words
-from tests.support.drawn import costly
+from tests.support.drawn import costly, in_turn
 from tests.support.personal import REGIONS, positives, traps
 
 PERSONAL = PersonalData(("email", "card", "iban", "ssn", "phone", "ip"), REGIONS)
@@ -110,14 +110,15 @@ def in_parts(text: str, places: Sequence[int], size: int, *rules: TextGuard) -> 
 OUTWARD = tuple(replace(rule, input="off") for rule in MASKS)
 
 
-@pytest.mark.parametrize("size", [1, 7, 1_000])
+@pytest.mark.parametrize("size", [1, 6, 1_001])
 def test_what_is_split_over_an_act_is_held_back_wherever_that_is(size: int) -> None:
-    for text in (
+    texts = (
         "My card is 4111 1111 1111 1111 2, and so on.",
         "To eve@example.org: all about project blue moon.",
         "IBAN DE89 3704 0044 0532 0130 00 of Card of Annabel.",
-    ):
-        for place in range(len(text) + 1):
+    )
+    for text in texts:
+        for place in in_turn(range(len(text) + 1), size, part=3):
             expected = replaced(text, of_parts(text, [place]), hidden)
             assert in_parts(text, [place], size, *OUTWARD) == expected
 
@@ -227,5 +228,5 @@ def test_long_texts_take_time_in_proportion(unit: str) -> None:
         return time.process_time() - began
 
     seconds(1_000)
-    short, long = max(seconds(4_000), 1e-3), seconds(32_000)
+    short, long = max(seconds(2_000), 1e-3), seconds(16_000)
     assert long < 40 * short + 0.2

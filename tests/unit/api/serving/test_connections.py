@@ -82,6 +82,7 @@ def _serving(head_s: float) -> Iterator[int]:
                 with suppress(ConnectionRefusedError):
                     connected(port).close()
                     break
+                time.sleep(0.05)
             yield port
         finally:
             child.terminate()

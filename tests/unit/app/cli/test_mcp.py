@@ -1,15 +1,17 @@
-"""``celery -A app agents mcp login`` and what goes with it, at a server that asks for it."""
+"""``celery -A app agents mcp``: the server, and logins at one that asks for them."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import click
 import httpx2
@@ -81,6 +83,16 @@ def agrees(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr("webbrowser.open", go)
     return shown
+
+
+@pytest.mark.parametrize("words", [["--stdio"], ["--http", "127.0.0.1:8765"]])
+def test_it_becomes_the_server(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the command of an MCP client's configuration is, which knows its pid and its pipes."""
+    become = Mock()
+    monkeypatch.setattr("os.execv", become)
+    app = SimpleNamespace(agents_cli="app.cli.commands:commands")
+    assert run(app, *words).exit_code == 0
+    become.assert_called_once_with(sys.executable, [sys.executable, "-P", "-m", "api.mcp", *words])
 
 
 def test_a_person_signs_in_and_out(

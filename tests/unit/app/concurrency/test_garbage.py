@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
-from app.concurrency.garbage import GARBAGE
+from app.concurrency.garbage import GARBAGE, no_collections
 
 _CODE = """
 import gc
@@ -18,3 +19,13 @@ def test_what_is_imported_is_exempt_and_collections_are_seldom() -> None:
         [sys.executable, "-c", _CODE], capture_output=True, text=True, check=True, timeout=60
     )
     assert found.stdout.split(maxsplit=1) == ["True", f"{GARBAGE}\n"]
+
+
+def test_whoever_has_stopped_collections_goes_on_without() -> None:
+    gc.disable()
+    try:
+        with no_collections():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -77,6 +78,40 @@ def test_messages_go_out_with_what_follows_them(app: Celery) -> None:
     assert body[2]["callbacks"] == [{"task": "shop.add"}]
     assert headers[names.JOURNALED] == 1
     assert other["id"] == "t"
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_watchers_are_told_as_by_celery_of_what_is_sent(
+    app: Celery, monkeypatch: pytest.MonkeyPatch, on: bool
+) -> None:
+    events: list[dict[str, Any]] = []
+    producer = SimpleNamespace(publish=lambda event, **_: events.append(event))
+    monkeypatch.setattr(app, "producer_or_acquire", lambda: nullcontext(producer))
+    monkeypatch.setattr(app, "post", lambda _: None)
+    app.conf.task_send_sent_event = on
+    publish(app, [wake("s"), wake("t")])
+    assert [event["uuid"] for event in events] == (["s", "t"] if on else [])
+    if on:
+        about = app.amqp.as_task_v2(name="agents.ask", create_sent_event=True, task_id="s")
+        assert about.sent_event is not None
+        assert {*events[0]} >= {*about.sent_event, "queue", "exchange", "routing_key"}
+        assert (events[0]["type"], events[0]["name"]) == ("task-sent", "agents.ask")
+        assert (events[0]["root_id"], events[0]["queue"]) == ("r", "agents")
+        assert "abc123" not in str(events)
+
+
+def test_a_message_is_sent_though_watchers_cannot_be_told(
+    app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("gone")
+
+    producer = SimpleNamespace(publish=away)
+    monkeypatch.setattr(app, "producer_or_acquire", lambda: nullcontext(producer))
+    monkeypatch.setattr(app, "post", lambda _: None)
+    app.conf.task_send_sent_event = True
+    assert publish(app, [wake("s")]) == 1
+    assert "Watchers are not told" in caplog.text
 
 
 @pytest.mark.parametrize(("count", "together"), [(FEW, False), (FEW + 1, True)])

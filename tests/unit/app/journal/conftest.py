@@ -1,4 +1,4 @@
-"""Each test of the journal runs on SQLite and on PostgreSQL."""
+"""Each file of tests of the journal runs on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -61,10 +61,17 @@ def emptied_postgres_url(_shared_postgres: str, _emptying: Emptying) -> str:
     return _shared_postgres
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def journal_url(request: pytest.FixtureRequest) -> str:
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test whose file does not say "both" on one of them (tests/support/databases.py)."""
+    if metafunc.definition.get_closest_marker("databases") is None:
+        metafunc.definition.add_marker(pytest.mark.databases("one"))
+
+
+@pytest.fixture
+def journal_url(request: pytest.FixtureRequest, database: str) -> str:
     """An empty journal of the newest schema."""
-    name = {"sqlite": "sqlite_journal_url", "postgres": "emptied_postgres_url"}[request.param]
+    name = {"sqlite": "sqlite_journal_url", "postgres": "emptied_postgres_url"}[database]
     url: str = request.getfixturevalue(name)
     return url
 

@@ -25,6 +25,8 @@ from tests.unit.app.journal import test_sequels
 from tests.unit.app.journal.support import DONE, SOON, World, claimed, member, step
 from tests.unit.app.journal.test_sequels import FLOW, begun, line, lines, nothing_of_it
 
+pytestmark = pytest.mark.databases("both")
+
 KEYS = "bcd"
 
 

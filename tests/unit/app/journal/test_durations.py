@@ -80,6 +80,7 @@ def answered_by_a_person(world: World, journal: Journal) -> Outcome | None:
         answered_by_a_person,
     ],
 )
+@pytest.mark.databases("both")
 def test_ended_by_the_journal(world: World, journal: Journal, end: Ends) -> None:
     outcome = end(world, journal)
     assert outcome is not None

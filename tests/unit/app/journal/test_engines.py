@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import create_engine, select
 
 from app.journal.schema.engine import connect, reading, relaxed
 from app.journal.schema.models import Step
 from tests.support import engines
+
+pytestmark = pytest.mark.databases("both")
 
 
 def test_a_statement_is_put_together_once(journal_url: str, second_journal_url: str) -> None:

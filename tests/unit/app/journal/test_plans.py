@@ -31,8 +31,10 @@ from tests.unit.app.journal.support import (
 )
 from tests.unit.app.journal.working import answer_people, work_through
 
+pytestmark = pytest.mark.databases("both")
+
 #: Finished steps, each tenth a root with nine members: far above what a scan could be right for.
-ROWS = costly(100_000, part=2)
+ROWS = costly(100_000, part=3)
 LARGE = {"steps", "runs", "calls", "joins", "events", "entries", "sessions", "waits"}
 
 _SERIES = {
@@ -115,10 +117,10 @@ def _large_postgres(postgres: Databases, _migrated_postgres: str) -> Iterator[st
     postgres.drop(url)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def large(request: pytest.FixtureRequest) -> Iterator[World]:
+@pytest.fixture
+def large(request: pytest.FixtureRequest, database: str) -> Iterator[World]:
     """A journal with many finished steps."""
-    world = World(request.getfixturevalue(f"_large_{request.param}"))
+    world = World(request.getfixturevalue(f"_large_{database}"))
     yield world
     world.close()
 

@@ -26,6 +26,8 @@ from tests.support.apart import apart
 from tests.support.fernet import fernet_key
 from tests.unit.app.journal.support import DONE, SOON, World, claimed, member, step
 
+pytestmark = pytest.mark.databases("both")
+
 FLOW = "flow-1"
 
 

@@ -10,6 +10,8 @@ from sqlalchemy.sql.elements import ClauseElement
 from tests.unit.app.journal import working
 from tests.unit.app.journal.support import World
 
+pytestmark = pytest.mark.databases("both")
+
 
 def test_what_a_worker_starts_with_is_put_together_no_more(
     journal_url: str, second_journal_url: str, monkeypatch: pytest.MonkeyPatch

@@ -60,7 +60,7 @@ class Service:
         return self.stages[-1]
 
 
-@settings(max_examples=costly(40, part=2))
+@settings(max_examples=costly(40, part=4))
 @given(st.integers(1, 50), st.floats(0.05, 1.0), st.floats(1, 20))
 def test_it_is_within_a_tenth(slots: int, takes_s: float, first: float) -> None:
     service = Service(slots, takes_s)
@@ -72,7 +72,7 @@ def test_it_is_within_a_tenth(slots: int, takes_s: float, first: float) -> None:
     assert 0.88 * knee.rate <= knee.held <= knee.rate <= knee.not_held <= 1.12 * knee.rate
 
 
-@settings(max_examples=20)
+@settings(max_examples=costly(20, part=3))
 @given(st.integers(4, 50), st.floats(0.05, 0.5), st.floats(1, 20))
 def test_it_is_within_a_tenth_where_each_takes_another_time(
     slots: int, takes_s: float, first: float
@@ -83,7 +83,7 @@ def test_it_is_within_a_tenth_where_each_takes_another_time(
     assert abs(knee.rate - service.capacity) <= 0.1 * service.capacity
 
 
-@settings(max_examples=20)
+@settings(max_examples=costly(20, part=2))
 @given(st.integers(1, 16), st.floats(0.05, 0.5), st.integers(0, 8))
 def test_one_bad_moment_does_not_make_a_knee(slots: int, takes_s: float, at: int) -> None:
     """A stage in which all stands still is no proof: what was asked for was done."""

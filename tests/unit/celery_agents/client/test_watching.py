@@ -21,6 +21,7 @@ from celery_agents.client.reading import StreamReader
 from celery_agents.client.run import Run
 from celery_agents.contracts.schema import form_of
 from celery_agents.errors import BadAnswerError, InvalidPayloadError, ResultTimeoutError
+from tests.support.drawn import costly
 from tests.support.stored_results import worker_says
 
 WAIT_S = 30.0
@@ -54,8 +55,8 @@ def tell_all(
 def test_many_watchers_get_each_event_once_over_few_connections(
     client: Client, store: redis.Redis
 ) -> None:
-    """300 runs, each told 10 times a second; 50 who watch go away and come back."""
-    count, times, gone = 300, 30, 50
+    """300 runs in full, each told 10 times a second; 50 who watch go away and come back."""
+    count, times, gone = costly(300, part=3), 30, costly(50, part=3)
     runs: list[Run[Any]] = [Run(client.runs, f"run{n}") for n in range(count)]
     rng = random.Random(7)
     leave_at = {n: rng.randrange(2, times - 2) for n in rng.sample(range(count), gone)}

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from celery_agents import Ask, Fallback, Gather, Map, Vote
 from celery_agents.contracts.base import Contract
 from celery_agents.contracts.vote import VotePolicy
+from tests.support.drawn import in_turn
 from tests.support.json_schema import fits
 
 _COMPENSATION = {"agent": "u", "retry": {"max_attempts": 3}, "timeout_s": 2}
@@ -180,8 +181,8 @@ def test_they_agree(contract: type[Contract]) -> None:
     whole, schema = WHOLE[contract], contract.model_json_schema()
     assert valid(contract, whole)
     assert fits(whole, schema)
-    for path in places(whole):
-        for new in [*ODD, *([_GONE] if path else [])]:
+    for number, path in enumerate(places(whole)):
+        for new in [*in_turn(ODD, number, part=3), *([_GONE] if path else [])]:
             payload = changed(whole, path, new)
             says, does = fits(payload, schema), valid(contract, payload)
             place = ".".join(map(str, path))

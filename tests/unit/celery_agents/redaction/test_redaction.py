@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from celery_agents.redaction import LIMIT, MOST, head, redact
 from tests.support.cpu import cpu_s
+from tests.support.drawn import in_turn
 from tests.support.ordinary_texts import ORDINARY
 from tests.support.secret_shapes import SHAPES, Shape, a, h
 
@@ -46,8 +47,15 @@ def test_ordinary_texts_stay(around: str) -> None:
     assert len(mangled) <= len(texts) * 0.02, mangled
 
 
-@pytest.mark.parametrize("shape", SHAPES[::3], ids=lambda s: s.name)
-@pytest.mark.parametrize("place", [0, 40, 100, LIMIT - 5, LIMIT + 600, LIMIT + 1_000])
+@pytest.mark.parametrize(
+    ("shape", "place"),
+    [
+        (shape, place)
+        for n, shape in enumerate(SHAPES[::3])
+        for place in in_turn([0, 40, 100, LIMIT - 5, LIMIT + 600, LIMIT + 1_000], n, part=3)
+    ],
+    ids=lambda s: getattr(s, "name", str(s)),
+)
 def test_no_cut_leaves_half_of_one(shape: Shape, place: int) -> None:
     text = f"{'word ' * (place // 5)}{shape.text} {'more text ' * 500}"
     assert left(shape, redact(text)) == []

@@ -50,7 +50,7 @@ def recovery(shares: list[float], window: int = 20) -> int:
 def test_it_earns_nine_tenths_of_the_best_and_recovers_from_a_shift(
     after: dict[str, float],
 ) -> None:
-    runs = [simulate(after, seed) for seed in range(costly(40, part=2))]
+    runs = [simulate(after, seed) for seed in range(costly(40, part=4))]
     assert min(sum(run) for run in runs) >= 0.9 * REQUESTS
     recoveries = sorted(recovery(run) for run in runs)
     assert recoveries[len(runs) * 8 // 10] <= 150

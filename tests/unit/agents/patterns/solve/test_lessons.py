@@ -19,6 +19,7 @@ from agents.plan import Expand, MemberState
 from celery_agents.contracts.fallback import Adaptive
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
 from celery_agents.contracts.teams.solve import Solve
+from tests.support.drawn import costly
 
 
 class Way(NamedTuple):
@@ -50,7 +51,7 @@ KINDS: dict[str, dict[str, Way]] = {
     },
 }
 WAYS = ["ask", "chain", "panel"]
-REQUESTS, SEEDS, LATE = 900, 3, 15
+REQUESTS, SEEDS, LATE = 900, costly(3, part=3), 15
 POLICY = Adaptive()
 
 

@@ -107,7 +107,6 @@ def test_what_ends_the_attempt_passes_a_program_that_catches_all() -> None:
         ("9**9**9", "MemoryError"),
         ("[0] * 10**10", "MemoryError"),
         ("x = []\nwhile True: x.append('a' * 10000 + str(len(x)))", "MemoryError"),
-        ("while True: print('x' * 100)", "MemoryError"),
         ("def r(n): return r(n + 1)\nr(0)", "RecursionError"),
         ("while True: f(n=1)", "more than 5 calls"),
         ("while True:\n  try: f(n=1)\n  except BaseException: pass", "more than 5 calls"),
@@ -118,11 +117,41 @@ def test_what_ends_the_attempt_passes_a_program_that_catches_all() -> None:
 )
 def test_each_program_ends(source: str, error: str | None) -> None:
     begun = time.monotonic()
-    lasting = error == "TimeoutError" or "print" in source  # one that prints is judged then, too
-    ended, _ = run(source, bounds=SHORT if lasting else BOUNDS)
+    ended, _ = run(source, bounds=SHORT if error == "TimeoutError" else BOUNDS)
     assert time.monotonic() - begun < 60  # of a machine that is busy
     assert (ended.error is None) is (error is None)
     assert (error or "") in (ended.error or "")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "while True: print('x' * 100)",
+        "while True:\n  try: print('x' * 100)\n  except BaseException: pass",
+        "print('x' * 99)\nprint('x' * 10_000)\nwhile True: pass",
+        "for _ in range(20): print('x' * 100)",
+        "for _ in range(20): print('x' * 100)\nf(n=1)",
+        "for _ in range(20): print('x' * 100)\n1 / 0",
+        "f(n=1)\nprint('x' * 2000)\ng(n=2)",
+        "import asyncio\nprint('x' * 2000)\nawait asyncio.sleep(3600)",
+    ],
+)
+def test_one_that_prints_too_much_is_ended_at_once(source: str) -> None:
+    """Whatever it does then, it makes no call more; what it printed first is kept."""
+    ended, asked = run(source, bounds=replace(BOUNDS, timeout_s=3600))
+    assert ended.error == "It printed more than 1,000 bytes, and was ended."
+    assert len(ended.printed) == 1_000
+    assert {*ended.printed} <= {"x", "\n"}
+    assert [one.name for batch in asked for one in batch] == ["f"] * source.startswith("f(")
+
+
+def test_what_it_may_print_may_be_any_text() -> None:
+    ended, _ = run("print('ü' * 499)\n7")
+    assert (ended.value, ended.printed) == (7, "ü" * 499 + "\n")
+    ended, _ = run("print('€' * 400)\n7")
+    assert (ended.error, ended.printed) == (
+        *("It printed more than 1,000 bytes, and was ended.", "€" * 333),
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 
 from agents.tools.calls import ToolError
+from agents.toolsets.builtin import markup
+from agents.toolsets.builtin.data import sql, statements
+from agents.toolsets.builtin.deadlines import time_limit
+from tests.support.drawn import is_full
 from tests.unit.agents.toolsets.builtin.support import called, example
 
 #: Seconds of CPU: none takes one on a usual machine, where without a bound it takes minutes.
@@ -217,6 +221,18 @@ SLOW: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
+@pytest.fixture
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would go on for minutes is ended after a part of the second that it has."""
+
+    def limit(limit_s: float) -> Any:
+        return time_limit(limit_s if is_full() else limit_s / 5)
+
+    for module in (markup, sql, statements):
+        monkeypatch.setattr(module, "time_limit", limit)
+
+
+@pytest.mark.usefixtures("_short")
 @pytest.mark.parametrize(("name", "arguments", "word"), REFUSED)
 def test_refused(name: str, arguments: dict[str, Any], word: str) -> None:
     example(name)  # its packages are imported

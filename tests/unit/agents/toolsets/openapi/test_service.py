@@ -309,7 +309,7 @@ def understood(query: str, parameter: dict[str, Any]) -> Any:
 
 
 @settings(
-    max_examples=costly(1_000, part=16),
+    max_examples=costly(1_000, part=40),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -268,6 +268,25 @@ def test_what_follows_a_lone_step_is_claimed_as_it_is_made(
     (ack, _) = worker.acks[0]
     ack(None, ())  # Celery has dropped it
     assert (ids(own.returned()), runtime.claimed) == (["n"], {})
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_watchers_are_told_of_what_no_broker_has_carried(
+    own: OwnWakes, worker: Worker, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, on: bool
+) -> None:
+    """Where they want to hear of messages that are sent: else nobody is to be asked."""
+    events: list[dict[str, Any]] = []
+    producer = SimpleNamespace(publish=lambda event, **_: events.append(event))
+    monkeypatch.setattr(runtime.app, "producer_or_acquire", lambda: nullcontext(producer))
+    runtime.app.conf.task_send_sent_event = on
+    worker.strategies[names.ASK] = worker._take
+    recorded = in_a_fiber(lambda: own.record(ready()))
+    recorded.takes(own_message(runtime.app, Wake.of(ready(), None)))
+    own.take([due("a")])
+    assert [message.headers["id"] for message in worker.taken] == ["n", "a"]
+    told = [(event["type"], event["uuid"], event["name"], event["queue"]) for event in events]
+    sent = [("n", names.ASK, "agents"), ("a", names.FLOW, "agents")]
+    assert told == ([("task-sent", *one) for one in sent] if on else [])
 
 
 def test_it_is_given_back_where_the_consumer_has_stopped_meanwhile(

@@ -16,6 +16,7 @@ from sqlalchemy import delete, func, select, update
 
 import tasks
 from app.concurrency.fibers import alone
+from app.execution import publish as publishing
 from app.execution.attempts import sequels
 from app.execution.runtime import Runtime
 from app.journal.schema.models import Entry
@@ -406,9 +407,9 @@ def test_a_claim_that_nobody_runs_is_given_back(worker: Worker) -> None:
     assert worker.members()["1"].state == "ready"
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize(("told", "sent"), [(True, False), (True, True), (False, True)])
 def test_watchers_are_told_of_those_without_a_message(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch, told: bool
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, told: bool, sent: bool
 ) -> None:
     """Where they asked: else Celery's main thread has nothing to do for a step."""
     seen: list[tuple[str, dict[str, Any]]] = []
@@ -422,6 +423,8 @@ def test_watchers_are_told_of_those_without_a_message(
 
     first = derived_id(FLOW, "1")
     monkeypatch.setitem(state.requests, first, SimpleNamespace(_eventer=Eventer()))
+    monkeypatch.setattr(publishing, "tell_watchers", lambda *_: None)  # of those that have one
+    worker.runtime.app.conf.task_send_sent_event = sent
     worker.start("sequence")
     assert worker.work() == [*range(STEPS)]
     if not told:
@@ -430,6 +433,9 @@ def test_watchers_are_told_of_those_without_a_message(
     steps = {derived_id(FLOW, str(n)): n - 1 for n in range(2, STEPS)}
     for step_id, n in steps.items():
         mine = [(kind, fields) for kind, fields in seen if fields["uuid"] == step_id]
+        if sent:
+            kind, about = mine.pop(0)
+            assert (kind, about["queue"], about["name"]) == ("task-sent", "q", names.ASK)
         assert [kind for kind, _ in mine] == ["task-received", "task-started", "task-succeeded"]
         received, ended = mine[0][1], mine[2][1]
         assert (received["name"], received["root_id"], received["parent_id"]) == (

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import signals
+from celery.worker import state
 from sqlalchemy import select
 
 import tasks
@@ -23,8 +24,10 @@ from app.execution.runtime import Runtime
 from app.journal.ahead import Ahead
 from app.journal.schema.models import Call
 from app.journal.schema.rows import derived_id
-from celery_agents import agent, flow
-from celery_agents.contracts.outcome import Answer
+from app.telemetry import metrics
+from app.telemetry.metrics import Metrics
+from celery_agents import agent, flow, names
+from celery_agents.contracts.outcome import Answer, Usage
 from celery_agents.errors import AgentFailedError, AgentsError, ProviderUnavailableError
 from tests.support.fibers import in_a_fiber
 from tests.unit.app.execution.attempts.test_sequels import FLOW, STEPS, Worker
@@ -206,6 +209,51 @@ def test_a_word_that_comes_amid_is_told_and_the_rest_is_done_again(worker: Worke
     # The first of the row had ended by the journal; what came behind it nobody had seen.
     assert [*range(STEPS), *range(1, STEPS)] == ASKED
     same_as_by_messages(worker)
+
+
+@pytest.mark.parametrize("n", [0, 1, 4, STEPS - 1])
+def test_each_is_counted_and_told_once_though_it_is_done_again(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    seen: list[tuple[str, str]] = []
+    tells = SimpleNamespace(enabled=True, send=lambda kind, uuid, **_: seen.append((uuid, kind)))
+    requests = SimpleNamespace(get=lambda _: SimpleNamespace(_eventer=tells))
+    monkeypatch.setattr(state, "requests", requests)
+    counts = worker.runtime.metrics = Metrics(["think"])
+    DOES[n] = _says(worker)
+    assert ends(worker, "hears") == [*range(STEPS), "early"]
+    assert len(ASKED) > STEPS
+    found = {(metric.name, labels): value for metric, labels, value in counts.read()}
+    assert found[metrics.STEPS.name, (names.ASK, "think", "succeeded")] == STEPS
+    waits = found[metrics.WAIT.name, (names.ASK,)]
+    assert isinstance(waits, list)
+    assert sum(waits[:-1]) == STEPS  # claims; the last one is the sum of the seconds
+    assert len(seen) >= 2 * STEPS  # Celery tells of those that have had a message
+    assert len(seen) == len({*seen})
+
+
+def test_what_its_calls_have_cost_is_counted_once_though_its_end_is_written_twice(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(self: Ahead) -> Any:
+        raise ValueError("no")
+
+    async def pays(n: int) -> Any:
+        within = CURRENT.get()
+        assert within is not None
+
+        async def perform(_: str) -> Answer:
+            return Answer(value=n, usage=Usage(input_tokens=7))
+
+        return (await within.step.call("pays", perform)).value
+
+    monkeypatch.setattr(Ahead, "write", refuses)
+    counts = worker.runtime.metrics = Metrics(["think"])
+    DOES[0] = pays
+    assert ends(worker) == [*range(STEPS)]
+    found = {(metric.name, labels): value for metric, labels, value in counts.read()}
+    assert found[metrics.TOKENS.name, ("think", "input")] == 7
+    assert found[metrics.STEPS.name, (names.ASK, "think", "succeeded")] == STEPS
 
 
 def test_one_that_is_cancelled_amid_ends(worker: Worker) -> None:

@@ -22,15 +22,16 @@ from app.journal.writing.operation import Operation
 from app.settings import Settings
 from celery_agents.contracts.ask import StepOptions
 from celery_agents.contracts.outcome import State
+from tests.support.drawn import costly
 from tests.support.idle_tools import looks, notes
 
-STEPS, CALLS = 200, 20
+STEPS, CALLS = costly(200), 20
+pytestmark = pytest.mark.databases("both")
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    url = request.getfixturevalue(f"{request.param}_journal_url")
-    about = {"database_url": url, "heartbeat_interval_s": 1}  # it takes longer than a lease
+@pytest.fixture
+def settings(database_url: str, settings: Settings) -> Settings:
+    about = {"database_url": database_url, "heartbeat_interval_s": 1}  # longer than a lease
     return Settings.model_validate(settings.model_dump() | about)
 
 

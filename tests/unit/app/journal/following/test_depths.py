@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from app.journal.following.poison import ENTRY
 from app.journal.following.store import SubscriptionStore
 from app.journal.following.subscribed import SubscriptionKey
 from celery_agents.sealing import Seals
+from tests.support.drawn import in_turn
 from tests.support.fernet import fernet_key
 from tests.unit.app.journal.following.test_runs import (
     KEY,
@@ -27,12 +29,16 @@ from tests.unit.app.journal.support import World
 BACK = SubscriptionKey("", "back")
 
 
-@pytest.fixture(params=[False, True])
+@pytest.fixture
 def sealed(request: pytest.FixtureRequest, world: World) -> World:
     return World(world.url, Seals([fernet_key("key")])) if request.param else world
 
 
-@pytest.mark.parametrize("poison", ["skip", "stop"])
+@pytest.mark.parametrize(
+    ("sealed", "poison"),
+    in_turn([*product((False, True), ("skip", "stop"))], 0, part=3),
+    indirect=["sealed"],
+)
 def test_a_loop_ends_and_others_are_served(sealed: World, poison: Any) -> None:
     store = SubscriptionStore(sealed.engine)
     put(store, poison=poison)

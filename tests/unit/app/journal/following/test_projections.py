@@ -135,6 +135,7 @@ def test_several_workers_and_a_lost_answer(
     assert sums.table() == {"order/7": sum(range(400))}
 
 
+@pytest.mark.databases("both")
 def test_rebuilt_it_is_what_it_was(world: World, sums: Sums) -> None:
     sums.register()
     write(world, *range(120))

@@ -307,6 +307,7 @@ def test_a_followers_cursor_is_no_subscription(world: World, store: Subscription
     assert stood(store).behind == 1
 
 
+@pytest.mark.databases("both")
 def test_where_values_are_encrypted(journal_url: str) -> None:
     """What is started, events and the inputs of runs; rotated they are read by the new key."""
     old, new = fernet_key("old"), fernet_key("new")
@@ -384,6 +385,7 @@ def test_whatever_fails_for_an_entry_is_poison(world: World, store: Subscription
         {"kind": None, "of": None, "target": {"newer": {}}},
     ],
 )
+@pytest.mark.databases("both")
 def test_one_of_a_newer_version_is_left_and_listed(
     world: World, store: SubscriptionStore, odd: dict[str, Any]
 ) -> None:

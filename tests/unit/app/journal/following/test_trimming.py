@@ -172,6 +172,7 @@ def test_one_look_takes_some_pages_and_says_that_there_is_more(
     assert streams.trim("", "nobody", 4) == (0, False)
 
 
+@pytest.mark.databases("both")
 def test_rules_of_the_same_entries_that_are_trimmed_at_once(
     world: World, streams: StreamStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

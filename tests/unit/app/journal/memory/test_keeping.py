@@ -14,6 +14,7 @@ from app.journal.memory.weighing import MemoryQuestion
 from app.journal.schema.models import MemoryRow, MemorySpace, MemoryTerm
 from app.journal.schema.rows import Claimed, NewMemory, derived_id
 from celery_agents.contracts.memory import MemoryPolicy, MemoryRecord
+from tests.support.drawn import costly
 from tests.support.spaces import check_spaces
 from tests.unit.app.journal.support import (
     DONE,
@@ -231,6 +232,7 @@ def test_a_smaller_capacity_holds_from_the_next_memory_on(world: World, journal:
 def test_fifty_writers_never_exceed_the_capacity(world: World) -> None:
     policy = MemoryPolicy(space="s", capacity_tokens=1_000)
     journals = [world.journal(f"w{n}@here") for n in range(5)]
+    writing = costly(50, part=3)
     seen, over = list[int](), threading.Event()
 
     def watch() -> None:
@@ -238,7 +240,7 @@ def test_fifty_writers_never_exceed_the_capacity(world: World) -> None:
             with world.engine.connect() as c:
                 rows = select(func.sum(MemoryRow.tokens)).where(MemoryRow.state == "live")
                 seen.append(c.execute(rows).scalar() or 0)
-            time.sleep(0.002)
+            time.sleep(0.01)
 
     def write(n: int) -> None:
         for m in range(4):
@@ -247,7 +249,7 @@ def test_fifty_writers_never_exceed_the_capacity(world: World) -> None:
             learn(journals[n % 5], claim, new(f"shoes {run}", tokens=90, policy=policy))
 
     watcher = threading.Thread(target=watch)
-    writers = [threading.Thread(target=write, args=(n,)) for n in range(50)]
+    writers = [threading.Thread(target=write, args=(n,)) for n in range(writing)]
     for thread in [watcher, *writers]:
         thread.start()
     for thread in writers:
@@ -255,7 +257,7 @@ def test_fifty_writers_never_exceed_the_capacity(world: World) -> None:
     over.set()
     watcher.join()
     assert max(seen) <= 1_000
-    assert len(everything(journals[0])) == 200
+    assert len(everything(journals[0])) == 4 * writing
     assert len(told(journals[0], budget_tokens=10_000)) == 11
     is_exact(world)
 

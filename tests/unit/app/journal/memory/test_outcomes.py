@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from app.journal import Journal
@@ -21,6 +22,7 @@ def ended(journal: Journal, run: str, outcome: Outcome, **more: Any) -> bool:
     return journal.finish(claim, outcome, lesson=lesson).result(SOON).applied
 
 
+@pytest.mark.databases("both")
 def test_outcomes_are_kept_of_what_fails_too_and_judged_once(
     world: World, journal: Journal
 ) -> None:

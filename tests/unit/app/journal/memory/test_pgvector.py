@@ -17,11 +17,12 @@ from sqlalchemy import Connection, text
 from app.journal.schema.engine import connect
 from app.journal.schema.rows import TextVector
 from app.journal.stores.memories import MemoryStore
+from tests.support.drawn import costly
 from tests.support.postgres import PostgresServer
 from tests.support.workers import migrate
 from tests.unit.app.journal.memory.test_keeping import asked, new
 
-DIMS, MEMORIES, WANTED = 16, 2_000, 20
+DIMS, MEMORIES, WANTED = 16, costly(2_000), 20
 #: Ranks are in thousandths of what lies between the nearest and the farthest.
 EXACT = 2 / 1_000
 

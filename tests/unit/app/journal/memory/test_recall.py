@@ -159,7 +159,7 @@ def test_pages_have_all(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_spaces_are_apart_whatever_is_done(world: World, journal: Journal) -> None:
     """Ids of other spaces are given to each verb; the spaces of 20 tenants, against a model."""
-    chance, count = random.Random(11), costly(200, part=3)
+    chance, count = random.Random(11), costly(200, part=4)
     spaces = [(f"t{n % 20}", f"s{n // 20}") for n in range(count)]
     known: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     ids: list[str] = []
@@ -177,7 +177,7 @@ def test_spaces_are_apart_whatever_is_done(world: World, journal: Journal) -> No
         known[place][made.id] = made.text
         ids.append(made.id)
 
-    for n in range(count + 60):
+    for n in range(count + costly(60, part=2)):
         place = spaces[n] if n < count else chance.choice(spaces)
         if n < count or chance.random() < 0.6:
             write(place, n)

@@ -78,6 +78,7 @@ def test_by_state_and_by_what_failed(world: World, journal: Journal) -> None:
     assert (good.usage, good.error, good.why) == (DONE.usage, None, None)
 
 
+@pytest.mark.databases("both")
 def test_by_agent_in_any_step_tenant_and_age(world: World, journal: Journal) -> None:
     finish(journal, "own", agent="gpt")
     finish(journal, "other", tenant="acme")
@@ -93,6 +94,7 @@ def test_by_agent_in_any_step_tenant_and_age(world: World, journal: Journal) -> 
 
 
 @pytest.mark.parametrize("order", ["time", "cost"])
+@pytest.mark.databases("both")
 def test_pages_leave_nothing_out_and_tell_nothing_twice(journal: Journal, order: Any) -> None:
     for n in range(7):
         finish(journal, f"r{n}", costing([0.5, 0.0, 0.25][n % 3]))
@@ -133,6 +135,7 @@ def test_what_runs_is_not_stuck(world: World, journal: Journal) -> None:
     assert ids(journal, stuck=True) == []
 
 
+@pytest.mark.databases("both")
 def test_what_is_stuck_and_why(world: World, journal: Journal) -> None:
     dead = world.journal("worker@dead")
     claimed(dead, "orphan", step("orphan"))

@@ -63,7 +63,7 @@ def standing(store: ReplicatedStore) -> dict[tuple[str, str], Any]:
 def test_two_journals_that_are_cut_off_and_joined_are_equal_at_the_end(
     here: ReplicatedStore, there: ReplicatedStore, operations: int, compacts: bool
 ) -> None:
-    chance, both, joins = random.Random(7), (here, there), 20
+    chance, both, joins = random.Random(7), (here, there), costly(20)
     for join in range(joins):
         for store in both:
             for number in range(operations // joins):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import struct
-import subprocess
 import sys
 import threading
 from multiprocessing.synchronize import Barrier
@@ -22,11 +21,13 @@ from app.journal.schema.transactions import in_transaction
 from celery_agents.errors import ConfigurationError, JournalUnavailableError
 from tests.support.apart import apart
 
+pytestmark = pytest.mark.databases("both")
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+
+@pytest.fixture
+def empty(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Engine:
     """An empty database."""
-    if request.param == "sqlite":
+    if database == "sqlite":
         return connect(f"sqlite:///{tmp_path}/new/journal.db")
     return connect(request.getfixturevalue("postgres_url"))
 
@@ -36,13 +37,13 @@ def tables(engine: Engine) -> set[str]:
 
 
 def test_up_down_and_up_again(empty: Engine) -> None:
-    for _ in range(2):
-        migrate.upgrade(empty)
-        assert tables(empty) == set(Base.metadata.tables)
-        assert in_transaction(empty, migrate.current) == migrate.head()
-        migrate.downgrade(empty, "base")
-        assert tables(empty) == set()
-        assert in_transaction(empty, migrate.current) is None
+    migrate.upgrade(empty)
+    migrate.downgrade(empty, "base")
+    assert tables(empty) == set()
+    assert in_transaction(empty, migrate.current) is None
+    migrate.upgrade(empty)
+    assert tables(empty) == set(Base.metadata.tables)
+    assert in_transaction(empty, migrate.current) == migrate.head()
     empty.dispose()
 
 
@@ -184,15 +185,18 @@ def test_the_head_is_the_number_of_the_last_migration() -> None:
     assert {name.partition("_")[0] for name in named.values()} == {*named}
 
 
-def test_who_finds_or_makes_the_schema_imports_no_alembic(tmp_path: Path) -> None:
-    code = (
-        "import sys; from app.journal.schema.engine import connect;"
-        "from app import factory; from app.cli import commands;"
-        "from app.journal.schema.migrate import ensure_schema, head;"
-        "ensure_schema(connect(sys.argv[1])); ensure_schema(connect(sys.argv[1]));"
-        "assert 'alembic' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code, f"sqlite:///{tmp_path}/journal.db"], check=True)
+def test_who_finds_or_makes_the_schema_imports_no_alembic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it imported with our modules: tests/unit/test_imports.py."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "alembic"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for _ in range(2):
+        engine = connect(f"sqlite:///{tmp_path}/journal.db")
+        migrate.ensure_schema(engine)
+        engine.dispose()
+    with pytest.raises(ImportError):
+        migrate.upgrade(engine)
 
 
 @pytest.mark.postgres

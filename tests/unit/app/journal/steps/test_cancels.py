@@ -29,6 +29,8 @@ from tests.unit.app.journal.support import (
     step,
 )
 
+pytestmark = pytest.mark.databases("both")
+
 
 def test_a_ready_step_ends(world: World, journal: Journal) -> None:
     journal.postpone(claimed(journal, "s", step()), delay_s=0, error=TIRED).result(SOON)

@@ -35,6 +35,8 @@ from tests.unit.app.journal.support import (
     step,
 )
 
+pytestmark = pytest.mark.databases("both")
+
 
 def test_a_new_step_is_inserted_and_claimed_at_once(world: World, journal: Journal) -> None:
     new = step(envelope={"link": []}, priority=7, timeout_s=50)

@@ -28,7 +28,7 @@ from tests.unit.app.journal.support import (
 
 FEW = 100
 #: Entries of one stream: far above what a scan could be right for.
-MANY = costly(100_000, part=3)
+MANY = costly(100_000, part=2)
 _MANY = text(
     "INSERT INTO entries (tenant, stream, seq, kind, key, data, tokens, at) "
     "SELECT '', :stream, n, 'paid', 'key-' || n, '{}', 0, n "
@@ -176,12 +176,11 @@ class TestBesideOthers(OnPostgres):
         }
 
     @pytest.mark.parametrize("known", [True, False], ids=["with statistics", "a young table"])
-    @pytest.mark.parametrize("count", [3, 500])
     def test_keys_are_looked_up_by_their_index_however_many_there_are(
-        self, world: World, count: int, known: bool
+        self, world: World, known: bool
     ) -> None:
         """On a table that the planner knows nothing of yet: at least at once, and not for each."""
-        keyed = [entry(n, key=f"key-{n}") for n in range(count)]
+        keyed = [entry(n, key=f"key-{n}") for n in range(FEW)]
         plans: list[str] = []
 
         def explain(c: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -195,19 +194,19 @@ class TestBesideOthers(OnPostgres):
                 c.execute(text("ANALYZE entries"))
             event.listen(world.engine, "before_cursor_execute", explain)
             try:
-                assert len(there(c, keyed)) == count
+                assert len(there(c, keyed[:3])) == 3
+                assert len(there(c, keyed)) == FEW
             finally:
                 event.remove(world.engine, "before_cursor_execute", explain)
-        (plan,) = plans
-        assert "Seq Scan on entries" not in plan, plan
-        if count < FEW:
-            assert "ix_entries_key" in plan, plan
-        else:
-            assert "Nested Loop" not in plan, plan
-        if known:
-            condition = next(ln for ln in plan.splitlines() if "Index Cond" in ln)
-            assert "ix_entries_key" in plan, plan
-            assert "key" in condition.replace("v.kind", ""), plan
+        of_few, of_many = plans
+        assert "ix_entries_key" in of_few, of_few
+        assert "Nested Loop" not in of_many, of_many
+        for plan in plans:
+            assert "Seq Scan on entries" not in plan, plan
+            if known:
+                condition = next(ln for ln in plan.splitlines() if "Index Cond" in ln)
+                assert "ix_entries_key" in plan, plan
+                assert "key" in condition.replace("v.kind", ""), plan
 
     def test_what_commits_late_is_not_overtaken(self, world: World, journal: Journal) -> None:
         with world.engine.connect() as slow:

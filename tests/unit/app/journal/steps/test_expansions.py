@@ -17,6 +17,8 @@ from tests.unit.app.journal.support import (
     step,
 )
 
+pytestmark = pytest.mark.databases("both")
+
 
 def test_the_parent_waits_for_members_that_inherit_from_it(world: World, journal: Journal) -> None:
     parent = claimed(journal, "p", step("p", queue="slow", priority=8))

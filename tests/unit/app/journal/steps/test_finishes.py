@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.orm import aliased
 
 from agents.plan import AwaitedAny, Expand, JoinPolicy
 from app.journal import Journal
 from app.journal.queries import reads
-from app.journal.schema.engine import now
 from app.journal.schema.models import Call, Entry, StreamEnd
 from app.journal.schema.rows import Claimed, NewEntry
 from app.journal.steps.calls import Begun, FinishCall
@@ -29,6 +30,8 @@ from tests.unit.app.journal.support import (
     plan,
     step,
 )
+
+pytestmark = pytest.mark.databases("both")
 
 FOLLOWING = {"chain": [{"task": "agents.ask", "args": [], "kwargs": {}}]}
 
@@ -231,8 +234,15 @@ def test_a_call_that_was_made_again_although_it_had_finished_is_counted(
     assert journal.start_call(second, 0, "model", "f0", "k").result(SOON) is Begun.KNOWN
     assert journal.read(reads.calls_made_twice) == 0
     again = {"step_id": "s", "seq": 0, "token": 2, "name": "m", "fingerprint": "f0"}
+    one = aliased(Call)  # an update reads the table that it writes
+    ended = select(one.finished_at).where(one.seq == 0, one.token == 1).scalar_subquery()
+    began = insert(Call).values(idempotency_key="k", started_at=ended + 0.5, **again)
     with world.engine.begin() as c:
-        c.execute(insert(Call).values(idempotency_key="k", started_at=now() + 60, **again))
+        c.execute(began)
+    assert journal.read(reads.calls_made_twice) == 0  # the end's commit may not have been seen
+    assert journal.read(partial(reads.calls_made_twice, commit_s=0.0)) == 1
+    with world.engine.begin() as c:
+        c.execute(update(Call).where(Call.token == 2, Call.seq == 0).values(started_at=ended + 1.5))
     assert journal.read(reads.calls_made_twice) == 1
 
 

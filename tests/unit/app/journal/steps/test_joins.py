@@ -37,6 +37,8 @@ from tests.unit.app.journal.support import (
     step,
 )
 
+pytestmark = pytest.mark.databases("both")
+
 
 def finish(journal: Journal, claim: Claimed, outcome: Outcome = DONE) -> Aftermath:
     return journal.finish(claim, outcome).result(SOON)

@@ -68,6 +68,7 @@ WAYS = [claim, claim_beside_another, insert, take_in]
 @pytest.mark.usefixtures("before")
 class TestARunBeginsAnew:
     @pytest.mark.parametrize("way", WAYS)
+    @pytest.mark.databases("both")
     def test_without_anything_of_the_one_before(
         self, world: World, journal: Journal, way: Callable[[Journal], None]
     ) -> None:

@@ -295,6 +295,7 @@ def sealed(journal_url: str) -> Iterator[World]:
     made.close()
 
 
+@pytest.mark.databases("both")
 def test_its_input_is_encrypted(sealed: World, clock: Clock) -> None:
     store = ScheduleStore(sealed.engine, 10.0, clock)
     store.put(KEY_A, EACH, TARGET)

@@ -444,6 +444,7 @@ class TestAmidAnotherTransaction(OnPostgres):
         assert second == [Unheld.WAITS]
 
 
+@pytest.mark.databases("both")
 def test_steps_of_other_streams_are_left_alone(world: World, journal: Journal) -> None:
     """The tables are for more than sessions."""
     claim = held(journal, "a")

@@ -134,6 +134,7 @@ def test_a_dead_worker_s_call_is_in_doubt_until_it_is_released(
     assert state(journal).spent == Amount(40, 20, 1)
 
 
+@pytest.mark.databases("both")
 def test_cleaning_books_what_is_in_doubt_before_it_deletes(world: World, journal: Journal) -> None:
     claim = claimed(journal, "r", step("r"))
     start(journal, claim)

@@ -110,6 +110,7 @@ def columns(world: World) -> str:
     return repr(rows)
 
 
+@pytest.mark.databases("both")
 def test_each_value_is_encrypted_and_read_again(sealed: World) -> None:
     journal = values(sealed)
     assert SECRET not in columns(sealed)
@@ -200,6 +201,7 @@ def test_a_tally_reads_members_behind_their_keys(sealed: World) -> None:
         journal.members("p")
 
 
+@pytest.mark.databases("both")
 def test_a_value_of_another_step_is_not_read(sealed: World) -> None:
     journal = values(sealed)
     with sealed.engine.begin() as c:

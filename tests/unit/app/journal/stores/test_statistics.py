@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -203,3 +204,31 @@ def test_a_hundred_thousand_steps_within_two_percent_and_50_ms(
     for told, share in ((row.median_s, 0.5), (row.p95_s, 0.95), (row.p99_s, 0.99)):
         assert told == pytest.approx(exact[int(share * 100_000) - 1], rel=0.02)
     assert best < 0.05
+
+
+def test_a_month_of_many_agents_is_not_held_at_once(
+    world: World, statistics: Statistics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours stay for months; a page of them is looked at again and again."""
+    hour = int(world.clock()) // 3_600 * 3_600
+    took = Summary.of(0.01 * 1.1**n for n in range(60))
+    one = Counted(took.count, Usage(calls=1, cost_usd=0.5), took)
+    keys = [
+        Key(3_600, hour - 3_600 * n, "", f"agent{agent}", "succeeded")
+        for n in range(24 * 30)
+        for agent in range(2)
+    ]
+    with world.engine.begin() as c:
+        c.execute(insert(Stat), [stats._row(key, one) for key in keys])
+    monkeypatch.setattr(stats, "_AT_ONCE", 50)
+    statistics.within(StatsWanted(since_s=60.0))
+    tracemalloc.start()
+    try:
+        told, slots = statistics.over_time(StatsWanted(since_s=30 * 86_400.0), 86_400)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {row.count for row in told.rows} == {24 * 30 * took.count}
+    assert len(told.rows) == 2
+    assert sum(sum(slot.steps.values()) for slot in slots) == len(keys) * took.count
+    assert most < 4_000_000, "its rows are held at once"

@@ -15,6 +15,7 @@ def row(target: str, state: Condition, at: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("state", list(Condition))
+@pytest.mark.databases("both")
 def test_a_judge_sees_what_was_and_says_what_is(journal: Journal, state: Condition) -> None:
     seen: list[dict[str, Any]] = []
 

@@ -15,6 +15,8 @@ from app.journal.writing.connection import Held
 from app.journal.writing.sending import send
 from tests.unit.app.journal.support import SOON, World, claimed, step
 
+pytestmark = pytest.mark.databases("both")
+
 _TWICE = "INSERT INTO duties (name, until) VALUES ('twice', 1), ('twice', 1)"
 _MADE = "INSERT INTO duties (name, until) VALUES ('a', 1), ('b', 2)"
 

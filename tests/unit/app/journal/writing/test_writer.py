@@ -19,6 +19,8 @@ from celery_agents.errors import JournalUnavailableError
 from tests.support.fibers import in_a_fiber
 from tests.unit.app.journal.support import DONE, SOON, World, claimed, refused, step
 
+pytestmark = pytest.mark.databases("both")
+
 
 class Gate(Operation[None]):
     """Holds the writer until the batch behind it has gathered."""
