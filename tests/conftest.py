@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import settings
 
 from app.concurrency.garbage import spare_garbage_collection
 from tests.support import drawn, engines, forking, forks, installed
+from tests.support.journals import journals
 from tests.support.scratch import scratch
 from tests.support.service import CHECKOUT, SERVICE
 
@@ -99,6 +101,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for _, f in sorted(places, key=lambda place: place[0]) for item in f]
 
 
+def _fixtures_of(item: pytest.Item) -> Sequence[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else ()
+
+
+def pytest_sessionfinish() -> None:
+    """Remove what was made for all runners."""
+    journals.close()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Leave what was collected out of what the garbage collector looks through, again and again."""
     options = session.config.option
@@ -106,5 +117,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         drawn.begin()
         if used := sys.modules.get("tests.support.apart"):
             used.share()
+        journals.prepare({name for item in session.items for name in _fixtures_of(item)})
     spare_garbage_collection()
     gc.enable()

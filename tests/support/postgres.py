@@ -68,6 +68,10 @@ class Databases:
         name = f"{self._prefix}_{next(self._numbers)}"
         made = f'CREATE DATABASE "{name}" TEMPLATE "{template or "template0"}"'
         self._execute(f"{made} {self._copying}")
+        return self.url(name)
+
+    def url(self, name: str) -> str:
+        """The SQLAlchemy URL of a database."""
         return self.admin.set(database=name).render_as_string(hide_password=False)
 
     def drop(self, url: str) -> None:
@@ -103,15 +107,24 @@ class PostgresServer(Databases):
     server runs.
     """
 
-    def __init__(self, folder: Path, within: Path | None = None, *settings: str) -> None:
-        """Make the server's files, ``within`` a folder, with the programs in ``folder``."""
+    def __init__(
+        self,
+        folder: Path,
+        within: Path | None = None,
+        *settings: str,
+        like: PostgresServer | None = None,
+    ) -> None:
+        """Make the server's files, ``within`` a folder, with the programs in ``folder``.
+
+        They are copies of those of another one that has been ended, if ``like`` is given.
+        """
         self.user = unprivileged_user()
         self.directory = Path(tempfile.mkdtemp(prefix="celery-agents-pg-", dir=within))
         self._give(self.directory)
         self._settings = [word for setting in settings for word in ("-c", setting)]
         self._folder = self._reachable(folder)
         self._child: Child | None = None
-        password = secrets.token_urlsafe(16)
+        password = like.admin.password if like else secrets.token_urlsafe(16)
         super().__init__(
             URL.create(
                 _DRIVER,
@@ -122,7 +135,10 @@ class PostgresServer(Databases):
                 database="postgres",
             )
         )
-        self._initialise(password)
+        if like:
+            self._done("cp", "-a", str(like._data), str(self._data))
+        else:
+            self._initialise(str(password))
 
     def __enter__(self) -> Self:
         self.start()
@@ -159,7 +175,7 @@ class PostgresServer(Databases):
 
     def restart(self) -> None:
         """Stop it (open connections are cut) and start it on the same data and port."""
-        self._end()
+        self.end()
         self.start()
 
     def kill(self) -> None:
@@ -169,7 +185,7 @@ class PostgresServer(Databases):
 
     def stop(self) -> None:
         """Stop it and remove its files."""
-        self._end()
+        self.end()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def logs(self) -> str:
@@ -179,7 +195,9 @@ class PostgresServer(Databases):
     def _data(self) -> Path:
         return self.directory / "data"
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Stop it."""
+        self._administration.dispose()
         if self._child is not None:
             self._child.stop(10.0, signal.SIGINT)  # "fast": does not wait for clients
 
@@ -208,25 +226,30 @@ class PostgresServer(Databases):
         secret.touch(mode=0o600)
         secret.write_text(password)
         self._give(secret)
-        done = self._run(
+        self._done(
             *(str(self._folder / "initdb"), "-D", str(self._data), "-U", _SUPERUSER),
             # SCRAM takes a client 5 ms of CPU a connection, and most tests make several.
             *("--auth=md5", f"--pwfile={secret}"),
             *("--encoding=UTF8", "--no-locale", "--no-sync"),
         )
+
+    def _done(self, *argv: str) -> None:
+        done = self._run(*argv)
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
 
 
 @contextmanager
-def serving(within: Path | None = None, *settings: str) -> Iterator[Databases | None]:
+def serving(
+    within: Path | None = None, *settings: str, like: PostgresServer | None = None
+) -> Iterator[Databases | None]:
     """The server that the environment names, or one that is started; None where none can be."""
     if url := os.environ.get(ENVIRONMENT):
         yield Databases(make_url(url))
     elif (folder := binaries()) is None:
         yield None
     else:
-        with PostgresServer(folder, within, *settings) as server:
+        with PostgresServer(folder, within, *settings, like=like) as server:
             yield server
 
 
