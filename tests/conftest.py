@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 from app.concurrency.garbage import spare_garbage_collection
-from tests.support import drawn, engines, forking, forks, installed
+from tests.support import drawn, engines, forking, forks, installed, kept
 from tests.support.journals import journals
 from tests.support.scratch import scratch
 from tests.support.service import CHECKOUT, SERVICE
@@ -55,6 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "tests", deadline=None, derandomize=True, database=None, max_examples=examples
     )
     settings.load_profile("tests")
+    of_the_run = ExitStack()
+    of_the_run.enter_context(kept.keeping())
+    config.add_cleanup(of_the_run.close)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -48,6 +48,16 @@ def import_module(module: str) -> ModuleType:
         raise ConfigurationError(f"The module {module!r} cannot be imported: {error}.") from error
 
 
+def see_current_directory() -> None:
+    """Find modules with agents where Celery finds the app that ``-A`` names.
+
+    The program ``celery`` has that directory on its path only while it imports the app; what the
+    agents import later, in their functions, is found too.
+    """
+    if not {"", here := str(Path.cwd())} & set(sys.path):
+        sys.path.insert(0, here)
+
+
 def read_tables(path: Path) -> dict[str, Any]:
     """The sections of an agents.toml.
 

@@ -8,12 +8,11 @@ from typing import Any
 import click
 
 from agents.catalog.flows import Flows
-from agents.catalog.loading import import_module
+from agents.catalog.loading import import_module, see_current_directory
 from agents.flows.history import Line
 from agents.flows.pattern import begun, dropped
 from agents.plugins.serving import loaded
 from app.cli.opened import journal
-from app.execution.agents import see_current_directory
 from app.journal.stores.flows import FlowStore, OpenFlow
 from app.plugins import plugins_of
 from app.settings import Settings

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import click
 
-from agents.catalog.loading import read_tables
+from agents.catalog.loading import read_tables, see_current_directory
 from agents.catalog.toolsets import read_tools_entry, read_toolsets
 from agents.net.clients import SharedClients
 from agents.net.outside import PrivateHosts
@@ -27,7 +27,6 @@ from agents.toolsets.kinds import ToolResources
 from agents.toolsets.mcp.logins import Logins
 from agents.toolsets.pins import write_pins
 from app.cli.opened import logins_of
-from app.execution.agents import see_current_directory
 from app.plugins import plugins_of
 from app.settings import Settings
 from celery_agents.client.overview.tables import room, table

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from celery import Celery
 
 from agents.base import Estimates, turn_of
 from agents.catalog.kinds import Resources
+from agents.catalog.loading import see_current_directory
 from agents.catalog.registry import Registered, Registry
 from agents.governance.lessons import Lessons
 from agents.governance.routing import Asking
@@ -253,13 +252,3 @@ def load_registry(
     see_current_directory()
     registry.load(config=settings.config, modules=settings.modules)
     return registry
-
-
-def see_current_directory() -> None:
-    """Find modules with agents where Celery finds the app that ``-A`` names.
-
-    The program ``celery`` has that directory on its path only while it imports the app; what the
-    agents import later, in their functions, is found too.
-    """
-    if not {"", here := str(Path.cwd())} & set(sys.path):
-        sys.path.insert(0, here)

@@ -327,7 +327,7 @@ def prepared(
     )
     value = {value: f"${n + 1}" for n, value in enumerate(given)}
     types = tuple(given.values())
-    return Prepared(name, types, whole(value), answers=True, locks=True, before=locks)
+    return Prepared(name, types, whole(value), answers=True, before=locks)
 
 
 @cache

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-import redis
 from pydantic import AfterValidator, Field
 
 import celery_agents.errors
 from celery_agents.contracts.base import Contract, JsonValue
 from celery_agents.errors import AgentsError
+
+if TYPE_CHECKING:
+    import redis
 
 ERRORS: dict[str, type[AgentsError]] = {
     found.kind: found
@@ -162,4 +164,6 @@ class SharedReplies:
 
 def connected(url: str) -> redis.Redis:
     """A client of a stack's broker."""
+    import redis  # an agent alone has none
+
     return redis.Redis.from_url(url, socket_timeout=5, decode_responses=True)

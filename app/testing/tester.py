@@ -14,12 +14,12 @@ from typing import Any
 from agents.asking import value_of
 from agents.base import Answer, StepContext, Turn, Usage, turn_of
 from agents.catalog.kinds import Resources
+from agents.catalog.loading import see_current_directory
 from agents.catalog.registry import Registry
 from agents.current import stand_in, step_out
 from agents.net.clients import SharedClients
 from agents.performing import Perform, performed
 from agents.plan import Expand, Member
-from app.execution.agents import see_current_directory
 from app.testing.playing import play
 from app.testing.replies import MemoryReplies
 from app.testing.scripted import Scripted

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def main(number: str) -> None:
                 wishes = client.waiting(timeout=_ANSWERED_S)
             except AgentsError:  # nobody heard of it, or Redis is away
                 continue
+            if not wishes:
+                time.sleep(0.1)
             rng.shuffle(wishes)
             for wish in wishes:  # whoever was not heard says the same again
                 words.setdefault(wish.key, *rng.choices([*WORDS], [*WORDS.values()]))

@@ -18,14 +18,12 @@ from tests.support.postgres import binaries
 assert scenarios  # imported for what it registers
 
 BRIEF = Options(steps=costly(600), kills=8 if is_full() else 3, wipes=1, seed=1, brief=True)
-ELSEWHERE = replace(BRIEF, journal="postgres", pool="prefork")
-#: What is run: every scenario with threads on SQLite, the main one also with processes on Postgres,
-#: in full that of memories, whose statements differ there, too.
-CASES = {
-    **{name: (name, BRIEF) for name in SCENARIOS},
-    "load-postgres-prefork": ("load", ELSEWHERE),
-    **({"memory-postgres": ("memory", replace(BRIEF, journal="postgres"))} if is_full() else {}),
-}
+#: What is run: every scenario in the default pool, on SQLite unless it names PostgreSQL; in full
+#: the main one with processes on PostgreSQL, too, and that of memories, whose statements differ.
+CASES = {name: (name, BRIEF) for name in SCENARIOS}
+if is_full():
+    CASES["load-postgres-prefork"] = ("load", replace(BRIEF, journal="postgres", pool="prefork"))
+    CASES["memory-postgres"] = ("memory", replace(BRIEF, journal="postgres"))
 #: Scenarios mostly wait; so many at once keep the whole within three minutes on two cores.
 AT_ONCE = 3
 

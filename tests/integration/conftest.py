@@ -166,6 +166,7 @@ def stack(
     Not for all files of a runner: most of them do not use it, and to start one costs less than to
     have it idle meanwhile.
     """
+    model.script()  # a file before this one may have left another one
     directory = tmp_path_factory.mktemp("shared")
     shutil.copyfile(_migrated_sqlite, directory / "journal.db")
     config = directory / "agents.toml"

@@ -263,7 +263,7 @@ def test_a_backlog_behind_one_that_waits_is_taken_up_by_64(acting: Stack, tmp_pa
     path = tmp_path / "gate"
     tell(acting, "ada", "gate", str(path))
     eventually(lambda: (found := state(acting, "ada")) and found.state == "waiting")
-    portions = costly(14, part=4)
+    portions = costly(14, part=7)
     for _ in range(portions):
         several: Any = [("Account", "ada", "deposit", 1)] * 500
         acting.client.actors.tell_many(several, tenant=acting.tenant, timeout=SOON_S)
@@ -359,12 +359,12 @@ def timed(stack: Stack, path: list[str], *, fails: bool) -> float:
 
 def test_messages_survive_kills_and_each_is_applied_once(lasting: Stack) -> None:
     first, second = lasting.worker(), lasting.worker()
-    keys, sent = ["a", "b", "c", "d"], 80
+    keys, sent = ["a", "b", "c", "d"], costly(80, part=2)
     for number in range(sent):
         tell(lasting, keys[number % 4], "deposit", number, id=f"m{number}")
-        if number == 25:
+        if number == sent // 3:
             first.kill()
-        if number == 50:
+        if number == 2 * sent // 3:
             third = lasting.worker()
             second.kill()
     assert third.running
@@ -415,14 +415,15 @@ def test_another_worker_goes_on_amid_a_method_that_waits(lasting: Stack, tmp_pat
 
 def test_one_that_was_frozen_amid_messages_writes_nothing_twice(lasting: Stack) -> None:
     frozen, _ = lasting.worker(), lasting.worker()
-    for number in range(40):
+    sent = costly(80, part=2)
+    for number in range(sent // 2):
         tell(lasting, f"k{number % 4}", "deposit", 1, id=f"m{number}")
     lasting.freeze(frozen)
-    for number in range(40, 80):
+    for number in range(sent // 2, sent):
         tell(lasting, f"k{number % 4}", "deposit", 1, id=f"m{number}")
     time.sleep(3)  # longer than its lease
     frozen.resume()
-    wanted = dict.fromkeys(("k0", "k1", "k2", "k3"), 20)
+    wanted = dict.fromkeys(("k0", "k1", "k2", "k3"), sent // 4)
     eventually(lambda: {k: cents(lasting, k) for k in wanted} == wanted, timeout_s=2 * SOON_S)
     time.sleep(3)  # for what it had under way when it was frozen
     assert {k: cents(lasting, k) for k in wanted} == wanted

@@ -17,12 +17,13 @@ from app.journal.stores.parents import Parents
 from celery_agents import names
 from tests.integration.harness import COROUTINES, FAST, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
+from tests.support.drawn import costly
 
 pytestmark = pytest.mark.databases("postgres")
 
 #: ``MANY_RUNS=1000 MANY_CALLERS=500``: the measured ones.
-MANY_RUNS = int(os.environ.get("MANY_RUNS", "50"))
-MANY_CALLERS = int(os.environ.get("MANY_CALLERS", "40"))
+MANY_RUNS = int(os.environ.get("MANY_RUNS", costly(50)))
+MANY_CALLERS = int(os.environ.get("MANY_CALLERS", costly(40, part=2)))
 ASK = {"task": "ask", "agent": "shout", "input": "hello"}
 
 

@@ -13,6 +13,7 @@ from celery_agents import RetryPolicy
 from celery_agents.errors import DeadlineExceededError
 from tests.fakes.model_server import Does, ModelServer
 from tests.integration.harness import FAST, PREFORK, SOON_S, Location, Stack, eventually, lines
+from tests.support.drawn import in_turn
 
 pytestmark = pytest.mark.databases("one")
 
@@ -95,7 +96,7 @@ def test_people_decide_on_each_call_of_a_reply(
 
 
 @pytest.mark.databases("postgres")
-@pytest.mark.parametrize("dies", ["before", "in", "after"])
+@pytest.mark.parametrize("dies", in_turn(["in", "before", "after"], 0, part=2))
 def test_an_effect_happens_once_wherever_its_worker_dies(
     bank: Stack, model: ModelServer, tmp_path: Path, dies: str
 ) -> None:
@@ -125,7 +126,7 @@ def test_an_effect_happens_once_wherever_its_worker_dies(
 
 
 @pytest.mark.databases("sqlite")
-@pytest.mark.parametrize("dies", ["nowhere", "before", "in", "after"])
+@pytest.mark.parametrize("dies", in_turn(["nowhere", "in", "before", "after"], 0, part=2))
 def test_so_it_is_where_each_step_has_a_process(
     bank: Stack, model: ModelServer, tmp_path: Path, dies: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import textwrap
 import time
 from collections.abc import Iterator
@@ -160,9 +161,20 @@ def test_what_is_refused_before_it_is_asked_is_no_miss(cached: Stack) -> None:
     assert _state(cached, "held").misses == 1
 
 
-@pytest.fixture
-def two(fast: Stack, provider: ModelServer) -> Stack:
-    return _begin(fast, provider, 2)
+@pytest.fixture(scope="module")
+def two(
+    shared_broker: RedisServer,
+    _migrated_sqlite: Path,
+    model: ModelServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stack]:
+    """A stack of two workers, of which the last test here kills one."""
+    directory = tmp_path_factory.mktemp("two")
+    shutil.copyfile(_migrated_sqlite, directory / "journal.db")
+    url = f"sqlite:///{directory / 'journal.db'}"
+    made = Stack(shared_broker.fresh_url(), url, directory, FAST)
+    yield _begin(made, model, 2)
+    made.close()
 
 
 def test_one_asks_for_all_and_the_others_hold_no_slot(two: Stack, tmp_path: Path) -> None:

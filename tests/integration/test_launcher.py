@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import redis
 from deploy.local import locks
 from deploy.local.servers import ValkeyServer
 from deploy.local.stack import local_stack, reap
-from deploy.local.state import ROOT
+from deploy.local.state import ROOT, private_directory
 from tests.support import sample_app
 from tests.support.service import CHECKOUT
 
@@ -52,8 +53,11 @@ def procfile_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
+def directory(tmp_path: Path, _migrated_sqlite: Path) -> Iterator[Path]:
+    """Where a stack has run before: it has a journal."""
     path = tmp_path / "state with spaces"
+    private_directory(path)
+    shutil.copyfile(_migrated_sqlite, path / "journal.db")
     yield path
     reap(path)
 
@@ -78,19 +82,21 @@ def test_worker_and_broker_come_back_after_a_kill(directory: Path, procfile_path
         await_true(lambda: running.worker_pid() not in {None, killed})
         assert app.send_task("shop.add", (3, 4)).get(timeout=20) == 7
         assert running.broker is not None
+        password, begun = running.broker.password, Path(f"/proc/{running.worker_pid()}/cmdline")
+        assert password not in begun.read_text()
         os.kill(running.broker.pid, signal.SIGKILL)
         await_true(lambda: "broker ended; starting it again" in reports)
         await_true(lambda: running.broker is not None and running.broker.running)
         assert app.send_task("shop.add", (5, 6)).get(timeout=30) == 11
+        assert password not in running.log("worker").read_text()
     assert locks.holder(directory / "worker.pid") is None
     assert locks.holder(directory / "broker" / "server.pid") is None
 
 
 def test_password_is_kept_and_shown_nowhere(directory: Path, procfile_path: Path) -> None:
-    idle = procfile_path.with_name("Idle")
-    idle.write_text(IDLE)
-    for path in (idle, procfile_path):
-        with local_stack(directory=directory, procfile_path=path) as running:
+    procfile_path.write_text(IDLE)
+    for _ in range(2):
+        with local_stack(directory=directory, procfile_path=procfile_path) as running:
             assert running.broker is not None
             password = running.broker.password
             arguments = [

@@ -1,6 +1,6 @@
-"""What is made once for all runs of tests on a machine: wheels, programs of Node, compiled modules.
+"""Wheels, programs of Node and compiled modules that a run of the tests makes once for all files.
 
-It stands in a folder of the system's temporary files, which nobody else may read.
+They stand in a folder of the run (tests/conftest.py), which its processes find in the environment.
 """
 
 from __future__ import annotations
@@ -10,29 +10,41 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.local.state import private_directory
+#: Names the folder.
+KEPT = "TESTS_KEPT"
 
-HOME = Path(tempfile.gettempdir()) / f"celery-agents-kept-{os.getuid()}"
-#: So many of a kind: those of several checkouts, and of some of their earlier states.
-_MOST = 8
+
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Have the folder for as long as the block; one that is nested in another has that one's."""
+    if KEPT in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="celery-agents-kept-") as folder:
+        os.environ[KEPT] = folder
+        try:
+            yield
+        finally:
+            del os.environ[KEPT]
 
 
 def kept(kind: str, key: str, make: Callable[[Path], object]) -> Path:
     """A folder of that kind, made by who first asks for what has this key.
 
     Args:
-        kind: of which the newest are kept.
+        kind: which kind of thing it is.
         key: whatever it is made of.
         make: makes it, in an empty folder; who comes meanwhile waits.
     """
-    private_directory(HOME)
-    kinds = HOME / kind
+    home = Path(os.environ[KEPT])
+    kinds = home / kind
     kinds.mkdir(exist_ok=True)
     folder = kinds / hashlib.sha256(key.encode()).hexdigest()[:32]
-    with (HOME / f"{kind}.lock").open("wb") as lock:
+    with (home / f"{kind}.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             unfinished = folder.with_suffix(".new")
@@ -40,13 +52,11 @@ def kept(kind: str, key: str, make: Callable[[Path], object]) -> Path:
             unfinished.mkdir()
             make(unfinished)
             unfinished.rename(folder)
-            for old in sorted(kinds.iterdir(), key=lambda f: f.stat().st_mtime)[:-_MOST]:
-                shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
 def state_of(files: Iterable[Path]) -> str:
-    """What tells these files from an earlier state of theirs."""
+    """Times and sizes of files, which tell them from an earlier state of theirs."""
     told = ((file, file.stat()) for file in files)
     return "\n".join(f"{file} {about.st_mtime_ns} {about.st_size}" for file, about in told)
 

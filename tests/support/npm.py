@@ -1,4 +1,4 @@
-"""Programs and libraries of Node, installed once for all runs of tests."""
+"""Programs and libraries of Node, installed once for a run of the tests."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import pwd
@@ -13,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
@@ -124,7 +125,10 @@ class PostgresServer(Databases):
         self._settings = [word for setting in settings for word in ("-c", setting)]
         self._folder = self._reachable(folder)
         self._child: Child | None = None
-        password = like.admin.password if like else secrets.token_urlsafe(16)
+        files, password = (
+            (like._data, str(like.admin.password)) if like else _unstarted(self._folder, self.user)
+        )
+        subprocess.run(["cp", "-a", str(files), str(self._data)], check=True)
         super().__init__(
             URL.create(
                 _DRIVER,
@@ -135,10 +139,6 @@ class PostgresServer(Databases):
                 database="postgres",
             )
         )
-        if like:
-            self._done("cp", "-a", str(like._data), str(self._data))
-        else:
-            self._initialise(str(password))
 
     def __enter__(self) -> Self:
         self.start()
@@ -205,15 +205,10 @@ class PostgresServer(Databases):
         if self.user is not None:
             shutil.chown(path, self.user, pwd.getpwnam(self.user).pw_gid)
 
-    def _run(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            argv, cwd=self.directory, user=self.user, capture_output=True, text=True, check=False
-        )
-
     def _reachable(self, folder: Path) -> Path:
         """The folder, or a copy where the server's user may not enter (a venv under /root)."""
         with suppress(PermissionError):
-            if self._run(str(folder / "postgres"), "--version").returncode == 0:
+            if _run(self.user, self.directory, folder / "postgres", "--version").returncode == 0:
                 return folder
         # The wheel's programs look for ../lib and ../share, and for libraries beside the package.
         package = folder.parent.parent
@@ -221,22 +216,40 @@ class PostgresServer(Databases):
             shutil.copytree(part, self.directory / part.relative_to(package.parent), symlinks=True)
         return self.directory / folder.relative_to(package.parent)
 
-    def _initialise(self, password: str) -> None:
-        secret = self.directory / "password"
-        secret.touch(mode=0o600)
-        secret.write_text(password)
-        self._give(secret)
-        self._done(
-            *(str(self._folder / "initdb"), "-D", str(self._data), "-U", _SUPERUSER),
-            # SCRAM takes a client 5 ms of CPU a connection, and most tests make several.
-            *("--auth=md5", f"--pwfile={secret}"),
-            *("--encoding=UTF8", "--no-locale", "--no-sync"),
-        )
 
-    def _done(self, *argv: str) -> None:
-        done = self._run(*argv)
-        if done.returncode:
-            raise RuntimeError(done.stdout + done.stderr)
+@cache
+def _unstarted(folder: Path, user: str | None) -> tuple[Path, str]:
+    """The files of a server that was never started, and its password: each server has a copy.
+
+    To make them takes 0.8 s of CPU, a copy some hundredths.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="celery-agents-pg-"))
+    atexit.register(_remove, directory, os.getpid())
+    password, secret = secrets.token_urlsafe(16), directory / "password"
+    secret.touch(mode=0o600)
+    secret.write_text(password)
+    if user is not None:
+        for path in (directory, secret):
+            shutil.chown(path, user, pwd.getpwnam(user).pw_gid)
+    done = _run(
+        *(user, directory, folder / "initdb", "-D", directory / "data", "-U", _SUPERUSER),
+        # SCRAM takes a client 5 ms of CPU a connection, and most tests make several.
+        *("--auth=md5", f"--pwfile={secret}"),
+        *("--encoding=UTF8", "--no-locale", "--no-sync"),
+    )
+    if done.returncode:
+        raise RuntimeError(done.stdout + done.stderr)
+    return directory / "data", password
+
+
+def _remove(directory: Path, pid: int) -> None:
+    """Remove it at the end of the process that made it, not at that of its forks."""
+    if os.getpid() == pid:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run(user: str | None, folder: Path, *argv: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, cwd=folder, user=user, capture_output=True, text=True, check=False)
 
 
 @contextmanager

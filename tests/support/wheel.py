@@ -17,7 +17,7 @@ from pathlib import Path
 from deploy.local.state import ROOT
 from deploy.release import building
 from deploy.wheel import PLACED
-from tests.support.kept import kept, share_compiled, state_of
+from tests.support.kept import keeping, kept, share_compiled, state_of
 from tests.support.service import installed
 
 #: Stands for openai-agents, whose top-level package has this name.
@@ -64,11 +64,15 @@ class Venv:
         (wheel,) = target.glob("*.whl")
         return wheel
 
-    def install(self, wheel: Path, extras: str = "", *others: str) -> None:
-        """Install a wheel of ours and others, with what they depend on."""
+    def install(self, wheel: Path, extras: str = "", *others: str, lasting: bool = False) -> None:
+        """Install a wheel of ours and others, with what they depend on.
+
+        What is compiled of them is the run's, unless the environment is ``lasting``.
+        """
         what = (f"{wheel}[{extras}]" if extras else str(wheel), *others)
         self._run(("pip", "install", "--python", self.python, *what), ("install", *what))
-        share_compiled(self.packages, wheel)
+        if not lasting:
+            share_compiled(self.packages, wheel)
         take_compiled(Path(sysconfig.get_path("purelib")), self.packages)
 
     def _run(self, for_uv: Sequence[str], for_pip: Sequence[str]) -> None:
@@ -143,13 +147,16 @@ def known_versions(folder: Path) -> Path:
 class Site:
     """An environment with the wheel, and what is started in it."""
 
-    def __init__(self, folder: Path, extras: str = "worker", *others: str) -> None:
+    def __init__(
+        self, folder: Path, extras: str = "worker", *others: str, lasting: bool = False
+    ) -> None:
         """Install the wheel with others, in a folder that is emptied first."""
         shutil.rmtree(folder, ignore_errors=True)
         service = installed(folder)
         self.folder, self.bin = folder, service.python.parent
         made = Venv(folder / "venv")
-        made.install(built(made), extras, "-c", str(known_versions(folder)), *others)
+        known = ("-c", str(known_versions(folder)))
+        made.install(built(made), extras, *known, *others, lasting=lasting)
         #: Where its modules are.
         self.packages = made.packages
         if "openai-agents" not in extras.split(","):
@@ -170,4 +177,5 @@ class Site:
 
 
 if __name__ == "__main__":
-    Site(Path(sys.argv[1]), sys.argv[2])
+    with keeping():
+        Site(Path(sys.argv[1]), sys.argv[2], lasting=True)

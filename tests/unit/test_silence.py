@@ -70,7 +70,7 @@ EXPLAINED = {
     ("agents/toolsets/builtin/files/trees.py", "_rule"): "a line that no file fits",
     ("agents/toolsets/builtin/moments.py", "usual_date"): "the answer to the question",
     ("agents/tools/making.py", "_made"): "the first is raised; the journal has the others",
-    ("agents/tools/code/sandbox.py", "run"): "its model is told how its program ended",
+    ("agents/tools/code/sandbox.py", "_end"): "it wants something, or has ended: who watches looks",
     ("agents/tools/code/sandbox.py", "_awaits"): "the sandbox says what is wrong with the text",
     (
         "celery_agents/client/evaluating/evaluate.py",

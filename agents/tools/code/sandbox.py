@@ -152,7 +152,7 @@ class _Printed:
 
     @property
     def text(self) -> str:
-        """What it has printed, up to the bound."""
+        """The beginning of all that was printed, up to the bound."""
         return "".join(self._parts)
 
     async def watched(self, going: Awaitable[Any]) -> Any:

@@ -120,17 +120,7 @@ class Ends:
         return False if self.claim.token == 1 else None
 
     def _write_end(self, outcome: Outcome, exchange: NewExchange | None = None) -> Ending:
-        more: dict[str, Any] = {}
-        if (step := self.step) is not None and (step.emitted or step.recorded or step.lets_go):
-            more["entries"] = [*step.recorded, *(step.emitted if outcome.ok else ())]
-            more |= {"lets_go": step.lets_go, "begins": step.begins}
-
-        if step is not None and step.learned and outcome.ok:
-            more["memories"] = [*step.learned.values()]
-
-        if step is not None and step.lesson is not None:
-            more["lesson"] = step.lesson.of(outcome, step.used, read=step.distrusted)
-
+        more = {} if self.step is None else _with_end(self.step, outcome)
         if not (more or exchange is not None or self.told):
             then = sequel(self._runtime, self.claim, outcome, self._until)
             if then is not None:
@@ -269,6 +259,19 @@ class Ends:
         if not blocking(self._journal.known, self.claim.id):
             raise JournalUnavailableError("The database lost its row, in a crash.")
         return Left(f"{self.claim.id}: too late, another worker had its lease")
+
+
+def _with_end(step: Step, outcome: Outcome) -> dict[str, Any]:
+    """Return what a step leaves that is written with its end."""
+    more: dict[str, Any] = {}
+    if step.emitted or step.recorded or step.lets_go:
+        more["entries"] = [*step.recorded, *(step.emitted if outcome.ok else ())]
+        more |= {"lets_go": step.lets_go, "begins": step.begins}
+    if step.learned and outcome.ok:
+        more["memories"] = [*step.learned.values()]
+    if step.lesson is not None:
+        more["lesson"] = step.lesson.of(outcome, step.used, read=step.distrusted)
+    return more
 
 
 def _write_before(runtime: Runtime, claim: Claimed) -> None:

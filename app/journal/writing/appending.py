@@ -21,9 +21,7 @@ from app.journal.writing.prepared import Prepared, Shot
 
 #: Keeps others from adding to a stream, as the ordinary way does; a statement of its own, since
 #: the next one has to see what this has waited for.
-HOLD = Prepared(
-    "hold_stream", ("text",), "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", locks=True
-)
+HOLD = Prepared("hold_stream", ("text",), "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
 APPEND = Prepared(
     "append_entries",
     ("text", "text", "integer", "text[]", "text[]", "text[]", "text[]", "integer[]"),
@@ -43,7 +41,6 @@ APPEND = Prepared(
     RETURNING seq
     """,  # noqa: S608 - of our own constant
     answers=True,
-    locks=True,
     before=(HOLD,),
 )
 

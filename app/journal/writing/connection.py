@@ -27,9 +27,6 @@ R = TypeVar("R")
 
 #: In a connection's ``info``: the names of the statements that it was told.
 _TOLD = "journal_prepared"
-#: One plan for all values, for what locks rows first: such a plan looks dear to the server, which
-#: would plan anew each time, and to plan the claim of rows took as long again as to claim them.
-_PLANNED = "SET LOCAL plan_cache_mode = force_generic_plan"
 #: The server keeps a prepared statement's plan while the tables grow: one that reads a whole table,
 #: as is best for a small one, must not be among them.
 _BY_INDEX = "SET LOCAL enable_seqscan = off"
@@ -159,9 +156,8 @@ def _tell(connection: Connection, statements: Sequence[Prepared]) -> None:
 @lru_cache(maxsize=512)
 def _command(all_: tuple[Prepared, ...]) -> tuple[str, frozenset[str]]:
     """Return the text that executes statements at once, and the names of those that it takes."""
-    planned = [_PLANNED] if any(one.locks for one in all_) else []
     by_hash = [_BY_HASH] if any(one.joined for one in all_) else []
-    command = "; ".join([*planned, _BY_INDEX, *by_hash, *(one.call for one in all_)])
+    command = "; ".join([_BY_INDEX, *by_hash, *(one.call for one in all_)])
     return command, frozenset(p.name for one in all_ for p in (*one.before, one))
 
 

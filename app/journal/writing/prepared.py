@@ -37,7 +37,6 @@ class Prepared:
     body: str
     answers: bool = False  # with a row for each step that it wrote, its id first
     joined: bool = False  # its arrays, with rows of a table
-    locks: bool = False  # rows, before it writes them
     #: Executed ahead of it in the same transaction: it sees what these waited for. Their arguments
     #: come before its own.
     before: tuple[Prepared, ...] = ()
@@ -144,7 +143,6 @@ TAKE = Prepared(
         {CLOCK} - ready_at, untrusted
     """,  # noqa: S608 - of our own constant
     answers=True,
-    locks=True,
 )
 
 # The server keeps the plan of a prepared statement, also one made for tables of a few rows. So that
@@ -250,7 +248,6 @@ POSTPONE = Prepared(
     """,  # noqa: S608 - of our own constant
     answers=True,
     joined=True,
-    locks=True,
 )
 
 _MEMBER = words(
@@ -295,7 +292,6 @@ EXPAND = Prepared(
     """,  # noqa: S608 - of our own constant
     answers=True,
     joined=True,
-    locks=True,
 )
 
 #: Of members whose success needs no note for compensations, and of whose joins nothing is to be
@@ -362,7 +358,6 @@ FINISH_MEMBERS = Prepared(
     """,  # noqa: S608 - of our own constants
     answers=True,
     joined=True,
-    locks=True,
 )
 
 #: Of steps that run under the claim of their call, which no earlier claim has finished. For another

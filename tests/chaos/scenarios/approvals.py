@@ -108,7 +108,7 @@ def approvals(stand: Stand) -> Numbers:
     done = Counter[str]()
     faults = ["kill"] * stand.options.kills + ["wipe"] * stand.options.wipes
     stand.rng.shuffle(faults)
-    wanted = stand.size(300, 10)
+    wanted = stand.size(300, 8)
     try:
         with _working(stand, cashier) as workers, _people(stand):
             for n, fault in enumerate(faults, 1):
@@ -127,7 +127,7 @@ def approvals(stand: Stand) -> Numbers:
 def _working(stand: Stand, cashier: Cashier) -> Iterator[list[WorkerProcess]]:
     """Workers that ask the cashier, and come back when they die."""
     with offered(stand, cashier, cashier=TOOLS):
-        workers = stand.workers(WORKERS)
+        workers = stand.workers(stand.size(WORKERS, 2))
         with kept_running(workers):
             yield workers
 

@@ -90,6 +90,6 @@ def _watch(stand: Stand, stop: threading.Event, turns: dict[str, list[float]]) -
     last = False
     while not last:
         last = stop.wait(EVERY_S / 20)
-        for schedule, at in stand.stack.read(lambda c: [(s, at) for s, at in c.execute(query)]):
+        for schedule, at in stand.stack.read(lambda c: [tuple(row) for row in c.execute(query)]):
             if at not in turns.setdefault(schedule, []):
                 turns[schedule].append(at)

@@ -96,13 +96,19 @@ def test_who_waits_reads_why_it_has_ended_while_it_imported(tmp_path: Path) -> N
     assert worker._forking is None
 
 
-def test_what_a_worker_does_not_need_is_not_imported() -> None:
+def test_what_they_do_not_need_is_not_imported() -> None:
+    """An agent alone needs no broker and no journal, a worker no terminal."""
     code = (
-        "import sys; from app.testing import process;"
+        "import sys; from celery_agents.testing import AgentTester;"
+        "print(*sys.modules); from app.testing import process;"
         "process._fork = lambda told: print(*sys.modules); process.main()"
     )
     command = [sys.executable, "-c", code, "1"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    found = {name.partition(".")[0] for name in told.split()}
-    assert {"app", "tasks", "sqlalchemy", "celery"} <= found
-    assert not found & {"alembic", "click_repl", "flower", "prompt_toolkit"}
+    alone, worker = (
+        {name.partition(".")[0] for name in line.split()} for line in told.split("\n", 1)
+    )
+    assert {"agents", "app"} <= alone
+    assert not alone & {"celery", "kombu", "redis", "sqlalchemy"}
+    assert {"app", "tasks", "sqlalchemy", "celery"} <= worker
+    assert not worker & {"alembic", "click_repl", "flower", "prompt_toolkit"}

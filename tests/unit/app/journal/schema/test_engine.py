@@ -84,12 +84,13 @@ def test_a_transaction_that_is_let_wait_holds_up_nobody_for_ever(
 
 
 @pytest.mark.postgres
-def test_the_server_compiles_no_statement(postgres_journal_url: str) -> None:
+def test_the_server_compiles_no_statement_and_plans_it_once(postgres_journal_url: str) -> None:
     """A plan that has to go a way which is switched off looks dear: to compile it took a second."""
     engine = connect(postgres_journal_url)
     with engine.connect() as c:
         c.rollback()
         assert c.exec_driver_sql("SHOW jit").scalar_one() == "off"
+        assert c.exec_driver_sql("SHOW plan_cache_mode").scalar_one() == "force_generic_plan"
     engine.dispose()
 
 

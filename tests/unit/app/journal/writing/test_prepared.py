@@ -22,7 +22,7 @@ from app.journal.steps.calls import FinishCall, StartCall
 from app.journal.steps.claims import ClaimStep
 from app.journal.steps.expansions import ExpandStep
 from app.journal.steps.finishes import FinishStep, Settle
-from app.journal.writing.connection import _BY_HASH, _BY_INDEX, _PLANNED
+from app.journal.writing.connection import _BY_HASH, _BY_INDEX
 from app.journal.writing.operation import Operation
 from celery_agents.contracts.compensation import Compensation
 from celery_agents.contracts.outcome import ErrorInfo, Outcome, State, Usage
@@ -80,8 +80,7 @@ def sent(proxy: Proxy, work: Callable[[], Any]) -> list[str]:
 
 def only(statement: str) -> list[str]:
     joined = statement in {"expand_steps", "finish_members", "finish_calls"}
-    locks = statement in {"take_steps", "expand_steps", "finish_members"}
-    before = [*[_PLANNED] * locks, _BY_INDEX, *[_BY_HASH] * joined]
+    before = [_BY_INDEX, *[_BY_HASH] * joined]
     return ["; ".join([*before, f"EXECUTE {statement}"])]
 
 
