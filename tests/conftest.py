@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from app.concurrency.garbage import spare_garbage_collection
-from tests.support import drawn, engines, forking, forks, installed, kept
+from app.concurrency.garbage import GARBAGE
+from tests.support import collecting, drawn, engines, forking, forks, installed, kept
 from tests.support.journals import journals
 from tests.support.scratch import scratch
 from tests.support.service import CHECKOUT, SERVICE
@@ -30,6 +30,7 @@ gc.disable()
 # Where pytest makes the folders of tests, unless somebody has said where.
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch()))
 
+collecting.hasten()
 engines.share()
 installed.know()
 forks.nursery = forks.nursery or forks.Nursery()  # a nested run has the one of the outer run
@@ -122,5 +123,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if used := sys.modules.get("tests.support.apart"):
             used.share()
         journals.prepare({name for item in session.items for name in _fixtures_of(item)})
-    spare_garbage_collection()
+    gc.freeze()  # with what garbage there is: to look for it takes 2 s, once
+    gc.set_threshold(*GARBAGE)
     gc.enable()
