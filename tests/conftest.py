@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import settings
 
 from app.concurrency.garbage import GARBAGE
-from tests.support import collecting, drawn, engines, forking, forks, installed, kept, postgres
+from tests.support import collecting, drawn, engines, forking, forks, installed, kept
+from tests.support.journals import journals
 from tests.support.scratch import scratch
 from tests.support.service import CHECKOUT, SERVICE
 
@@ -104,14 +106,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for _, f in sorted(places, key=lambda place: place[0]) for item in f]
 
 
+def _fixtures_of(item: pytest.Item) -> Sequence[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else ()
+
+
+def pytest_sessionfinish() -> None:
+    """Remove what was made for all runners."""
+    journals.close()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Leave what was collected out of what the garbage collector looks through, again and again."""
     options = session.config.option
     if options.at_once > 1 and not options.collectonly:
         drawn.begin()
-        postgres.begin()
         if used := sys.modules.get("tests.support.apart"):
             used.share()
+        journals.prepare({name for item in session.items for name in _fixtures_of(item)})
     gc.freeze()  # with what garbage there is: to look for it takes 2 s, once
     gc.set_threshold(*GARBAGE)
     gc.enable()
