@@ -273,7 +273,6 @@ def tab(stack: Stack, api: httpx2.Client, chromium: Browser) -> tuple[Browser, s
     key = made_key(stack.database_url, Role.ADMIN, tenant=None)
     base = str(api.base_url).rstrip("/")
     chromium.anew()
-    chromium.open(f"{base}/ui/sign-in")
     chromium.cookie(base, COOKIE, key)
     return chromium, base, Asked(api, key)
 

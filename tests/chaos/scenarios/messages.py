@@ -17,7 +17,7 @@ from tests.chaos.audit import audit
 from tests.chaos.scenario import Numbers, scenario
 from tests.chaos.scenarios.brokers import ask, check
 from tests.chaos.scenarios.load import PANEL
-from tests.chaos.stand import PATIENT, Stand, eventually, kept_running
+from tests.chaos.stand import PATIENT, STUCK_S, Stand, eventually, kept_running
 from tests.integration.harness import FAST
 from tests.support.killed_at_take import DIRECTORY, TIMES
 from tests.support.malformed import KINDS, LIMIT_BYTES
@@ -92,9 +92,10 @@ def deleted(stand: Stand) -> Numbers:
     stand.workers(2, slots=3)
     runs: list[Run] = list(stand.client.vote.many(PANEL, range(stand.size(20, 10)), retry=PATIENT))
     stolen = Counter[str]()
-    until = time.monotonic() + STOLEN_FOR_S
-    kinds = {"members", "bodies"}
-    while time.monotonic() < until or (kinds - {*stolen} and stand.open_steps()):
+    began, kinds = time.monotonic(), {"members", "bodies"}
+    while (took_s := time.monotonic() - began) < STOLEN_FOR_S or (
+        took_s < STUCK_S and kinds - {*stolen} and stand.open_steps()
+    ):
         stolen.update(_steal(stand, {run.id for run in runs}))
         time.sleep(0.05)
     stand.wait_ended(runs, again=False, timeout_s=90)
