@@ -117,7 +117,7 @@ def test_a_person_who_answers_in_time_is_heard_and_one_who_is_late_is_told(limit
     limited.client.runs.approve(run.id, "yes")
     assert run.get(timeout=SOON_S).decided_by == "person"
 
-    late = limited.client.vote(["yes", "no"], "?", **SPLIT, escalate="person", timeout_s=0.5)
+    late = limited.client.vote(["yes", "no"], "?", **SPLIT, escalate="person", timeout_s=3.0)
     with pytest.raises(AgentsError, match="the person did not answer in time"):
         late.get(timeout=SOON_S)
     with pytest.raises(InvalidPayloadError, match="Nothing"):

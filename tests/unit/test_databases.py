@@ -13,8 +13,12 @@ import pytest
 from tests.support.databases import KINDS, chosen, pytest_generate_tests
 
 FILES = sorted((Path(__file__).parents[1] / "integration").glob("test_*.py"))
-#: Tests of the journal, each on one of the two if it does not say otherwise.
-JOURNALS = sorted((Path(__file__).parent / "app" / "journal").rglob("test_*.py"))
+#: Tests of the journal that tell them apart; each is on one of them if it does not say otherwise.
+JOURNALS = [
+    path
+    for path in sorted((Path(__file__).parent / "app" / "journal").rglob("test_*.py"))
+    if "dialect.name" in path.read_text()
+]
 #: Fixtures, also of other files, that give a test its journal by what its own file says.
 FOLLOWING = frozenset(
     ("database", "database_url", "location", "own_location", "either", "common", "_common")
