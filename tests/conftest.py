@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from app.concurrency.garbage import spare_garbage_collection
-from tests.support import drawn, engines, forking, forks, installed, kept, postgres
+from app.concurrency.garbage import GARBAGE
+from tests.support import collecting, drawn, engines, forking, forks, installed, kept
+from tests.support.journals import journals
 from tests.support.scratch import scratch
 from tests.support.service import CHECKOUT, SERVICE
 
@@ -28,6 +30,7 @@ gc.disable()
 # Where pytest makes the folders of tests, unless somebody has said where.
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch()))
 
+collecting.hasten()
 engines.share()
 installed.know()
 forks.nursery = forks.nursery or forks.Nursery()  # a nested run has the one of the outer run
@@ -103,13 +106,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for _, f in sorted(places, key=lambda place: place[0]) for item in f]
 
 
+def _fixtures_of(item: pytest.Item) -> Sequence[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else ()
+
+
+def pytest_sessionfinish() -> None:
+    """Remove what was made for all runners."""
+    journals.close()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Leave what was collected out of what the garbage collector looks through, again and again."""
     options = session.config.option
     if options.at_once > 1 and not options.collectonly:
         drawn.begin()
-        postgres.begin()
         if used := sys.modules.get("tests.support.apart"):
             used.share()
-    spare_garbage_collection()
+        journals.prepare({name for item in session.items for name in _fixtures_of(item)})
+    gc.freeze()  # with what garbage there is: to look for it takes 2 s, once
+    gc.set_threshold(*GARBAGE)
     gc.enable()

@@ -390,7 +390,7 @@ def test_what_is_made_and_tried_over_the_api_is_seen_by_nobody_without_a_key(
 PART = (
     "test_approvals.py::test_people_decide_on_each_call_of_a_reply[postgres-anthropic]",
     "test_caches.py::test_a_similar_question_has_the_same_answer",
-    "test_compensation.py::test_what_was_done_is_undone_in_reverse_order[sqlite-coroutines]",
+    "test_compensation.py::test_what_was_done_is_undone_in_reverse_order[sqlite]",
     "test_deadletters.py::TestUnknownTask::test_requeued_after_its_repair",
     "test_sessions.py::test_a_killed_worker_leaves_a_whole_exchange_or_none[sqlite-goes on]",
 )
@@ -400,7 +400,6 @@ OTHERS = (
     "test_api.py::test_each_verb",
     "test_api.py::test_a_key_is_one_run",
     "test_caches.py::test_the_same_question_is_paid_once",
-    "test_compensation.py::test_what_was_done_is_undone_in_reverse_order[sqlite-prefork]",
     "test_openai.py::test_a_response",
     "test_sessions.py::test_questions_of_a_session_remember_each_other",
     "test_sessions.py::test_a_killed_worker_leaves_a_whole_exchange_or_none[sqlite-dies]",

@@ -101,9 +101,9 @@ class TestFullDisk:
         with watching(fast) as events, full_disk(fast, worker):
             runs = fast.client.ask.many("noop", range(30))
             eventually(lambda: readiness(port) == (503, "broker ok\njournal away\n"))
-            eventually(lambda: gone_back(events) >= 25)
+            eventually(lambda: gone_back(events) >= 15)
             before = worker.logs()
-            eventually(lambda: gone_back(events) >= 75)
+            eventually(lambda: gone_back(events) >= 45)
             told = worker.logs()[len(before) :].splitlines()
         assert len(told) <= 5, told  # at the most a line of each place that has none yet
         assert [run.get(timeout=SOON_S) for run in runs] == [*range(30)]

@@ -22,6 +22,7 @@ from celery_agents.contracts.outcome import State
 from deploy.local.servers import LOOPBACK
 from tests.integration.harness import COROUTINES, FAST, SOON_S, Location, Stack, celery, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
+from tests.support.drawn import costly
 from tests.support.receiver import SECRET, Got, Receiver, receiving
 from tests.support.service import APP
 
@@ -36,7 +37,7 @@ ENV = {
 }
 NAMED: dict[str, Any] = {"webhook_secrets": ("HOOK_SECRET",), "private_hosts": (LOOPBACK,)}
 #: ``MANY_WEBHOOKS=1000``: the measured one, whose receiver is down for a minute.
-MANY = int(os.environ.get("MANY_WEBHOOKS", "40"))
+MANY = int(os.environ.get("MANY_WEBHOOKS", costly(40, part=2)))
 
 
 @pytest.fixture

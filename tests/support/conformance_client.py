@@ -6,8 +6,8 @@ known to an authorization server beforehand, as whom. It lists the server's tool
 as an agent's step does; where it is to sign in, a browser agrees to everything.
 
 The suite starts a process for each of its scenarios. It starts :data:`RELAY`, and :func:`serving`
-forks for it one that has imported the client, and all that it imports as it asks: to import that
-anew took 1.5 s of CPU, 60 times.
+forks for it a process that has imported the client: to import that anew took 1.5 s of CPU, 60
+times.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import traceback
@@ -67,27 +66,30 @@ def serving(folder: Path) -> Iterator[list[str]]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
         door.bind(str(place))
         door.listen(200)
-        command = [sys.executable, "-m", __spec__.name, str(door.fileno())]
-        server = subprocess.Popen(command, pass_fds=[door.fileno()], start_new_session=True)
+        if not (server := os.fork()):
+            _serve(door)
         try:
             yield [sys.executable, "-I", "-S", str(relay), str(place)]
         finally:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+            os.kill(server, signal.SIGKILL)
+            os.waitpid(server, 0)
 
 
-def main() -> None:
-    """Fork for each who comes to that descriptor's socket."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    with suppress(ProviderUnavailableError):  # for what is imported by then
-        asyncio.run(_asked(_NOBODY))
-    spare_garbage_collection()
-    with socket.socket(fileno=int(sys.argv[1])) as door:
+def _serve(door: socket.socket) -> NoReturn:
+    """Fork for each who comes to a socket."""
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        with suppress(ProviderUnavailableError):  # for what is imported by then
+            asyncio.run(_asked(_NOBODY))
+        spare_garbage_collection()
         while True:
             relay, _ = door.accept()
             with relay:
                 if not os.fork():
                     _served(relay)
+    finally:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _served(relay: socket.socket) -> NoReturn:
@@ -191,7 +193,3 @@ async def _issuer(url: str) -> str:
             if told.status_code == 200:
                 return str(told.json()["authorization_servers"][0])
     raise SystemExit(f"{url} names no authorization server")
-
-
-if __name__ == "__main__":
-    main()

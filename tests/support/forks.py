@@ -260,7 +260,7 @@ class Nursery:
 
     def prepare(self) -> None:
         """Start the one for usual processes: those of forks of this process are its branches."""
-        more = (*SDKS, *PRELOADED["api"], *_TESTS)
+        more = (*SDKS, *PRELOADED["api"], *PRELOADED["api.mcp"], *_TESTS)
         self._forking[self._usual] = Forking.begun(sys.executable, ROOT, self._environ, "", *more)
 
     def learn(self, url: str) -> None:

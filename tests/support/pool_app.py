@@ -332,7 +332,8 @@ def _signal(name: str) -> Any:
     ) -> None:
         of = task_id or getattr(request, "id", None) or getattr(current_task.request, "id", None)
         if of and of.startswith("signals"):
-            note(of, name)
+            # The next attempt may begin before this one's last signal: each has notes of its own.
+            note(f"{of}/{current_task.request.retries if current_task else 0}", name)
 
     return told
 

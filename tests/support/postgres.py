@@ -69,6 +69,10 @@ class Databases:
         name = f"{self._prefix}_{next(self._numbers)}"
         made = f'CREATE DATABASE "{name}" TEMPLATE "{template or "template0"}"'
         self._execute(f"{made} {self._copying}")
+        return self.url(name)
+
+    def url(self, name: str) -> str:
+        """The SQLAlchemy URL of a database."""
         return self.admin.set(database=name).render_as_string(hide_password=False)
 
     def drop(self, url: str) -> None:
@@ -104,15 +108,26 @@ class PostgresServer(Databases):
     server runs.
     """
 
-    def __init__(self, folder: Path, within: Path | None = None, *settings: str) -> None:
-        """Make the server's files, ``within`` a folder, with the programs in ``folder``."""
+    def __init__(
+        self,
+        folder: Path,
+        within: Path | None = None,
+        *settings: str,
+        like: PostgresServer | None = None,
+    ) -> None:
+        """Make the server's files, ``within`` a folder, with the programs in ``folder``.
+
+        They are copies of those of another one that has been ended, if ``like`` is given.
+        """
         self.user = unprivileged_user()
         self.directory = Path(tempfile.mkdtemp(prefix="celery-agents-pg-", dir=within))
         self._give(self.directory)
         self._settings = [word for setting in settings for word in ("-c", setting)]
         self._folder = self._reachable(folder)
         self._child: Child | None = None
-        files, password = _unstarted(self._folder, self.user)
+        files, password = (
+            (like._data, str(like.admin.password)) if like else _unstarted(self._folder, self.user)
+        )
         subprocess.run(["cp", "-a", str(files), str(self._data)], check=True)
         super().__init__(
             URL.create(
@@ -160,7 +175,7 @@ class PostgresServer(Databases):
 
     def restart(self) -> None:
         """Stop it (open connections are cut) and start it on the same data and port."""
-        self._end()
+        self.end()
         self.start()
 
     def kill(self) -> None:
@@ -170,7 +185,7 @@ class PostgresServer(Databases):
 
     def stop(self) -> None:
         """Stop it and remove its files."""
-        self._end()
+        self.end()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def logs(self) -> str:
@@ -180,7 +195,9 @@ class PostgresServer(Databases):
     def _data(self) -> Path:
         return self.directory / "data"
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Stop it."""
+        self._administration.dispose()
         if self._child is not None:
             self._child.stop(10.0, signal.SIGINT)  # "fast": does not wait for clients
 
@@ -225,13 +242,6 @@ def _unstarted(folder: Path, user: str | None) -> tuple[Path, str]:
     return directory / "data", password
 
 
-def begin() -> None:
-    """Make these files for all forks of this process."""
-    if ENVIRONMENT not in os.environ and (folder := binaries()) is not None:
-        with suppress(PermissionError):  # each server has programs of its own then, too
-            _unstarted(folder, unprivileged_user())
-
-
 def _remove(directory: Path, pid: int) -> None:
     """Remove it at the end of the process that made it, not at that of its forks."""
     if os.getpid() == pid:
@@ -243,14 +253,16 @@ def _run(user: str | None, folder: Path, *argv: str | Path) -> subprocess.Comple
 
 
 @contextmanager
-def serving(within: Path | None = None, *settings: str) -> Iterator[Databases | None]:
+def serving(
+    within: Path | None = None, *settings: str, like: PostgresServer | None = None
+) -> Iterator[Databases | None]:
     """The server that the environment names, or one that is started; None where none can be."""
     if url := os.environ.get(ENVIRONMENT):
         yield Databases(make_url(url))
     elif (folder := binaries()) is None:
         yield None
     else:
-        with PostgresServer(folder, within, *settings) as server:
+        with PostgresServer(folder, within, *settings, like=like) as server:
             yield server
 
 

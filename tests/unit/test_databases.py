@@ -13,6 +13,8 @@ import pytest
 from tests.support.databases import KINDS, chosen, pytest_generate_tests
 
 FILES = sorted((Path(__file__).parents[1] / "integration").glob("test_*.py"))
+#: Tests of the journal, each on one of the two if it does not say otherwise.
+JOURNALS = sorted((Path(__file__).parent / "app" / "journal").rglob("test_*.py"))
 #: Fixtures, also of other files, that give a test its journal by what its own file says.
 FOLLOWING = frozenset(
     ("database", "database_url", "location", "own_location", "either", "common", "_common")
@@ -85,6 +87,22 @@ def test_none_has_parameters_of_its_own_for_it(path: Path) -> None:
     told = [ast.unparse(decorator) for f in functions(path) for decorator in f.decorator_list]
     marks = {f"pytest.mark.databases({kind!r})" for kind in KINDS}
     assert [text for text in told if "'postgres'" in text and text not in marks] == []
+
+
+def tells_databases_apart(test: ast.FunctionDef) -> bool:
+    """Whether what it shows is not the same on each: its name would leave one of the two out."""
+    return test.name.startswith("test_") and "dialect.name" in ast.unparse(test)
+
+
+@pytest.mark.parametrize("path", JOURNALS, ids=lambda path: path.name)
+def test_a_test_of_the_journal_that_tells_them_apart_says_where_it_runs(path: Path) -> None:
+    if said(path) in (["both"], ["postgres"]):
+        return
+    apart = [f for f in functions(path) if tells_databases_apart(f)]
+    silent = [
+        f.name for f in apart if "databases(" not in "".join(map(ast.unparse, f.decorator_list))
+    ]
+    assert silent == []
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -62,14 +62,13 @@ def races(stand: Stand) -> Numbers:
     """Timers of milliseconds, leases that lapse, nested patterns, compensations, cancels, requeues
     and cleaning, all at once: every run ends, once, as was told."""
     in_transaction(stand.stack.engine, lambda c: [c.exec_driver_sql(s) for s in _KEPT])
-    racers = stand.size(RACERS, 2)
-    each = max(1, stand.options.steps // STEPS_OF_A_RUN // racers)
-    with _racing(stand, racers, each) as broker:
+    runs = max(RACERS, stand.options.steps // STEPS_OF_A_RUN)
+    with _racing(stand, runs // RACERS) as broker:
         try:
             eventually(
-                lambda: int(broker.get(ASKED) or 0) >= racers * each,
+                lambda: int(broker.get(ASKED) or 0) >= runs // RACERS * RACERS,
                 "all to be asked for",
-                timeout_s=120 + 2 * racers * each,  # generous: a busy machine
+                timeout_s=120 + 2 * runs,  # generous: a busy machine
             )
             eventually(lambda: not stand.open_steps(), "all to end", timeout_s=END_S)
         except AssertionError as error:
@@ -78,10 +77,10 @@ def races(stand: Stand) -> Numbers:
 
 
 @contextmanager
-def _racing(stand: Stand, racers: int, runs_each: int) -> Iterator[Any]:
+def _racing(stand: Stand, runs_each: int) -> Iterator[Any]:
     """The racers, until this is left; then they end by themselves."""
     broker = redis.Redis.from_url(stand.stack.redis_url)
-    children = [_racer(stand, n, runs_each) for n in range(racers)]
+    children = [_racer(stand, n, runs_each) for n in range(RACERS)]
     try:
         yield broker
     finally:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import pytest
 from fastapi import FastAPI
 
@@ -39,8 +42,15 @@ def test_without_keys_nowhere_else(host: str) -> None:
         create_api(Settings(api_auth="none", api_host=host))
 
 
+@cache
+def described() -> dict[str, dict[str, Any]]:
+    """What the description has of each path."""
+    found: dict[str, dict[str, Any]] = create_api(Settings()).openapi()["paths"]
+    return found
+
+
 def test_each_route_that_takes_a_body_says_that_it_may_be_no_json() -> None:
-    told = create_api(Settings()).openapi()["paths"]
+    told = described()
     found = {
         f"{method.upper()} {path}"
         for path, methods in told.items()
@@ -67,7 +77,7 @@ def test_a_path_of_its_own_is_no_name(path: str, methods: set[str]) -> None:
 
 
 def test_events_are_described_as_they_are_read() -> None:
-    told = create_api(Settings()).openapi()["paths"]
+    told = described()
     ends = [
         operation["responses"].get("200", {}).get("content", {})
         for methods in told.values()

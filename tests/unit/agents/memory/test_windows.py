@@ -249,7 +249,7 @@ def test_thousands_of_conversations() -> None:
     What stands in the window is what was said, or the mark of what was cleared or shortened.
     """
     seen = dict.fromkeys(("whole", "left_out", "cleared", "shortened", "summarised"), 0)
-    counts, talks = (quickly(COUNT), quickly(LEARNED)), costly(10_000)
+    counts, talks = (quickly(COUNT), quickly(LEARNED)), costly(10_000, part=12)
     for number, (said, rules, text) in enumerate(histories(1, talks)):
         count = counts[number % 2]
         known = TalkSummary("Before.", len(said) // 2) if number % 3 == 0 else None

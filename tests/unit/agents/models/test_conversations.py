@@ -88,7 +88,9 @@ def prepared(provider: str, history: list[Any], **fields: Any) -> Any:
 
 
 @pytest.mark.parametrize("provider", list(PROVIDERS))
-@settings(max_examples=costly(300), suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(
+    max_examples=costly(300, part=10), suppress_health_check=[HealthCheck.too_slow], deadline=None
+)
 @given(history=histories)
 def test_any_conversation_is_taken(provider: str, history: list[Any]) -> None:
     call = prepared(provider, history)

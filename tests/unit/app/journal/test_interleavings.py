@@ -56,7 +56,7 @@ class TestWhatHolds:
         """In full in each world that has it, otherwise in the first of them, and in some others."""
         earlier = [*takewhile(world.__ne__, DEEDS)]
         before = [n for n in DEEDS[world] if any(n in DEEDS[other] for other in earlier)]
-        again = in_turn(before, len(earlier))
+        again = in_turn(before, len(earlier), part=10)
         for name in (n for n in DEEDS[world] if n in again or n not in before):
             quick, general = (
                 explorer.story(Case(world, (name,), (q,)), follow([])) for q in (True, False)

@@ -44,6 +44,7 @@ def woken(journal: Journal) -> list[Any]:
     return [(wake.id, wake.task, wake.queue, wake.tenant) for wake in found]
 
 
+@pytest.mark.databases("both")
 def test_the_row_is_in_the_callers_commit(world: World, journal: Journal, theirs: Engine) -> None:
     with Session(theirs) as session, session.begin():
         session.execute(text("SELECT 1"))
@@ -117,6 +118,7 @@ def test_with_keys_it_is_encrypted(world: World, theirs: Engine) -> None:
     assert "secret" not in str(world.row("a").payload)
 
 
+@pytest.mark.databases("both")
 def test_a_commit_that_comes_late_is_counted_once(
     world: World, journal: Journal, theirs: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ from celery_agents.contracts.flows.subscriptions import (
     StreamSet,
     SubscriptionRule,
 )
+from tests.support.drawn import costly
 
 assert tasks
 KEY = SubscriptionKey("", "s")
@@ -302,19 +303,19 @@ def test_those_that_write_inside_take_turns(
     module = ModuleType("shop")
     vars(module).update(first=first, second=second)
     runtime.agents.registry.add_module(module)
-    write(runtime, 100)
+    write(runtime, count := costly(100, part=3))
     write(runtime, 1, "refund/1")
     projector = Projector(runtime)
     projector._every_s = 0.01
     projector.start()
     try:
         until = time.monotonic() + 30
-        while (not behind or given.count("a") < 100) and time.monotonic() < until:
+        while (not behind or given.count("a") < count) and time.monotonic() < until:
             time.sleep(0.01)
     finally:
         projector.stop()
-    assert given.count("a") == 100
-    assert behind[0] < 100
+    assert given.count("a") == count
+    assert behind[0] < count
 
 
 def test_one_goes_on_while_there_is_more(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

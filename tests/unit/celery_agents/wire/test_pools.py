@@ -83,7 +83,7 @@ def test_many_clients_leave_no_descriptor(redis_url: str, store: redis.Redis) ->
     all_ways()
     served = len(store.client_list())
     before = descriptors()
-    for _ in range(costly(67, part=3)):
+    for _ in range(costly(67, part=6)):
         all_ways()
     assert descriptors() == before
     comes_to(lambda: len(store.client_list()), served)

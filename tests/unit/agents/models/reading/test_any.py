@@ -50,7 +50,7 @@ def json_of(names: str) -> st.SearchStrategy[Any]:
 @pytest.mark.parametrize("protocol", READINGS)
 def test_any_json(protocol: str) -> None:
     @given(st.lists(json_of(NAMES[protocol]), max_size=4))
-    @settings(deadline=None, max_examples=costly(300))
+    @settings(deadline=None, max_examples=costly(300, part=10))
     def run(values: list[Any]) -> None:
         reading = READINGS[protocol]()
         try:

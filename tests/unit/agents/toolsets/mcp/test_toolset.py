@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -31,6 +30,7 @@ from celery_agents.errors import (
 )
 from deploy.local.servers import LOOPBACK
 from tests.integration.harness import eventually
+from tests.support.apart import apart
 from tests.support.mcp_servers import (
     COMMAND,
     alive,
@@ -219,27 +219,29 @@ async def test_a_call_that_is_cancelled_leaves_the_connection_to_the_others() ->
     await desk.aclose()
 
 
+def serve_for_ever(folder: Path) -> None:
+    """Be a worker with a server that stays, and leave the server's id in the folder."""
+
+    async def main() -> None:
+        desk = toolset(secrets={"S": "1"}, env={"STAYS": "S"})
+        shown = json.loads((await call(desk, "show_all"))[0])
+        (folder / "part").write_text(str(shown["pid"]))
+        (folder / "part").rename(folder / "pid")
+        await asyncio.sleep(3600)
+
+    asyncio.run(main())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the system tells of a parent's death there")
 def test_a_program_that_stays_ends_with_the_worker_that_is_killed(tmp_path: Path) -> None:
-    code = f"""
-import asyncio, json, sys
-from pathlib import Path
-from tests.support.mcp_servers import call, toolset
-async def main():
-    desk = toolset(secrets={{"S": "1"}}, env={{"STAYS": "S"}})
-    shown = json.loads((await call(desk, "show_all"))[0])
-    Path({str(tmp_path / "part")!r}).write_text(str(shown["pid"]))
-    Path({str(tmp_path / "part")!r}).rename({str(tmp_path / "pid")!r})
-    await asyncio.sleep(3600)
-asyncio.run(main())
-"""
-    worker = subprocess.Popen([sys.executable, "-c", code])
+    worker = apart.Process(target=serve_for_ever, args=(tmp_path,))
+    worker.start()
     eventually((tmp_path / "pid").exists, "the worker has its server", timeout_s=100)
     server = int((tmp_path / "pid").read_text())
     assert alive(server)
     assert os.getpgid(server) == server  # a group of its own
     worker.kill()
-    worker.wait()
+    worker.join()
     eventually(lambda: not alive(server), "the server has ended")
 
 

@@ -199,6 +199,7 @@ def test_a_page_has_one_savepoint_as_long_as_none_fails(world: World, sums: Sums
     assert len(savepoints) == 1 + 1 + 2
 
 
+@pytest.mark.databases("both")
 def test_what_fails_is_undone_though_the_function_hides_it(world: World, sums: Sums) -> None:
     """On PostgreSQL the transaction is of no use then; the one that hid it has failed."""
     sums.register(failures_max=9)
@@ -239,6 +240,7 @@ def test_a_page_ends_with_its_time(
 
 
 @pytest.mark.parametrize("how", ["idle", "statement"])
+@pytest.mark.databases("postgres")
 def test_one_that_blocks_holds_up_no_follower(
     world: World, sums: Sums, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:

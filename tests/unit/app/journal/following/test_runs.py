@@ -275,6 +275,7 @@ def test_an_answer_that_is_lost_starts_none_twice(
     assert stood(store).served == 2
 
 
+@pytest.mark.databases("postgres")
 def test_what_is_being_written_is_served_when_it_is(world: World, store: SubscriptionStore) -> None:
     """On PostgreSQL a later one may be committed before it; on SQLite nobody else writes."""
     if world.engine.dialect.name == "sqlite":

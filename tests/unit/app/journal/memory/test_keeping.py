@@ -160,6 +160,7 @@ def test_an_id_stands_once(world: World, journal: Journal) -> None:
     is_exact(world)
 
 
+@pytest.mark.databases("both")
 def test_turns_go_on_and_are_looked_up_at_the_end_of_an_index(
     world: World, journal: Journal
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_recall_takes_three_statements(world: World, journal: Journal) -> None
     assert len(asking) < 9  # more than one page of texts
 
 
+@pytest.mark.databases("postgres")
 def test_what_has_become_everybodys_in_between_is_told_once(
     world: World, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def test_some_are_left_out_and_no_others(read: Connection) -> None:
     ]
 
 
+@pytest.mark.databases("both")
 def test_to_read_many_takes_one_round_trip(read: Connection) -> None:
     sent: list[str] = []
     event.listen(read, "before_cursor_execute", lambda *told: sent.append(told[2]))

@@ -119,6 +119,7 @@ class TestDeleting:
         assert delete_portion(world.engine, EVENTS, ids[:1], 1e-9).deleted == 1
         assert left(world) == 1
 
+    @pytest.mark.databases("postgres")
     def test_limits_do_not_outlive_it(self, world: World) -> None:
         """The connection goes back to the others."""
         delete_portion(world.engine, EVENTS, fill(world, 16_384), 0.003)

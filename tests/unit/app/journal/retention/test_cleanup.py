@@ -306,6 +306,7 @@ def test_dead_letters_go_by_age(world: World) -> None:
     assert world.one(DeadLetter).id == "0"
 
 
+@pytest.mark.databases("both")
 def test_vacuum_gives_room_back(world: World, journal: Journal) -> None:
     steps = [f"s{n}" for n in range(costly(200))]
     for step_id in steps:

@@ -217,6 +217,7 @@ class TestLateFinishes:
         end(journal, claimed(journal, "p"), DONE)
         assert end(journal, b, UNDOABLE).wakes == []
 
+    @pytest.mark.databases("postgres")
     def test_at_the_same_time_as_the_end(self, world: World, journal: Journal) -> None:
         """Whichever comes second sees the first."""
         if journal.engine.dialect.name == "sqlite":

@@ -151,6 +151,7 @@ def test_cleaning_books_what_is_in_doubt_before_it_deletes(world: World, journal
         assert state(journal, place) == AccountState(ASKED, ())
 
 
+@pytest.mark.databases("both")
 def test_only_what_is_reserved_stands_in_the_index(world: World, journal: Journal) -> None:
     (index,) = [i for i in Call.__table__.indexes if i.name == "ix_calls_reserved"]  # type: ignore[attr-defined]  # of a table
     where = index.dialect_options[world.engine.dialect.name]["where"]

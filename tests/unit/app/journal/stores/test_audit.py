@@ -131,6 +131,7 @@ def test_what_somebody_changed_is_found(filled: AuditLog, world: World, what: st
 
 
 @pytest.mark.parametrize("seq", [7, 20])
+@pytest.mark.databases("both")
 def test_an_entry_that_stands_there_twice_is_found(
     log: AuditLog, world: World, seq: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +245,7 @@ ODD = st.binary(max_size=8) | st.floats(allow_nan=False) | NUMBERS
     max_examples=costly(100, part=4), suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(drawn=st.data())
+@pytest.mark.databases("both")
 def test_any_edit_of_any_column_is_found(filled: AuditLog, world: World, drawn: Any) -> None:
     """Of entries whose data were erased, of the erasure, of others, and of the end."""
     lite = world.engine.dialect.name == "sqlite"

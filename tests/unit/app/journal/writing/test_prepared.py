@@ -394,7 +394,7 @@ def played(
 
 
 @settings(
-    max_examples=costly(40, part=3),
+    max_examples=costly(40),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -433,7 +433,7 @@ def mixed(world: World, ends: list[tuple[Outcome, int]], known: list[bool]) -> t
 
 
 @settings(
-    max_examples=costly(25, part=2),
+    max_examples=costly(25, part=3),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -512,7 +512,7 @@ def expanded(world: World, wanted: list[tuple[Expand, str]]) -> Any:
 
 @pytest.mark.postgres
 @settings(
-    max_examples=costly(60, part=3),
+    max_examples=costly(60),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -582,7 +582,7 @@ def joined(world: World, wanted: list[tuple[str, bool, list[Any]]]) -> Any:
 
 @pytest.mark.postgres
 @settings(
-    max_examples=costly(60, part=4),
+    max_examples=costly(60, part=6),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
