@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import venv
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -102,7 +103,8 @@ def take_compiled(ours: Path, theirs: Path) -> None:
             wanted = (own / compiled).exists() and not (folder / compiled).exists()
             if wanted and (folder / name).samefile(own / name):
                 (folder / "__pycache__").mkdir(exist_ok=True)
-                (folder / compiled).hardlink_to(own / compiled)
+                with suppress(FileExistsError):  # another environment of the run has it meanwhile
+                    (folder / compiled).hardlink_to(own / compiled)
 
 
 def built(by: Venv) -> Path:
