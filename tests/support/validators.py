@@ -7,8 +7,10 @@ systemd its own.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from typing import NoReturn
 
 import pytest
 
@@ -16,6 +18,13 @@ import pytest
 def needs(program: str) -> pytest.MarkDecorator:
     """Skip where a program is not there."""
     return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not here")
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip what cannot be tried here, with the reason; where CI runs, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 def found_by(*argv: str) -> str:
