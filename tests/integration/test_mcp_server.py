@@ -17,6 +17,7 @@ from mcp.client.client import Client
 from mcp.shared.exceptions import MCPError
 from sqlalchemy import select
 
+from api.mcp.holding import HELD_MAX
 from app.access.permissions import Role
 from app.journal.schema.models import Step
 from app.journal.stores.keys import ApiKeys
@@ -445,23 +446,32 @@ def test_a_key_on_pipes_ends_a_held_call_and_all_that_follow(stack: Stack) -> No
             stack.client.runs.cancel(found.id)
 
 
-def test_calls_of_a_key_are_held_in_a_bounded_number(stack: Stack, api: Any, key: str) -> None:
+def test_calls_of_a_key_are_held_in_a_bounded_number(
+    stack: Stack, api: Any, tmp_path: Path
+) -> None:
     """One that is too many asks for nothing; those that are held go on."""
     crowd = made_key(stack.database_url, Role.USER, tenant="crowd")
+    after = tmp_path / "after"
+    order = {"input": {"seconds": 0, "after": str(after), "value": "held"}}
+    most, too_many = HELD_MAX, 26
 
     async def ask() -> None:
         async with over_http(api.base_url, crowd) as opened:
             client: Any = opened
             many = [
-                asyncio.ensure_future(client.call_tool("slow_yes", {"input": n})) for n in range(90)
+                asyncio.ensure_future(client.call_tool("slow", order))
+                for _ in range(most + too_many)
             ]
+            while sum(call.done() for call in many) < too_many:
+                await asyncio.wait(many, timeout=0.05)
+            after.touch()
             done: Any = await asyncio.gather(*many, return_exceptions=True)
             refused = [d.error for d in done if isinstance(d, MCPError)]
-            assert {d.data["kind"] for d in refused} == {"too_many_held"}
-            assert 0 < len(refused) <= 26
-            assert all(not d.is_error for d in done if not isinstance(d, MCPError))
-            after = await client.call_tool("shout", {"input": "again"})
-            assert after.content[0].text == "AGAIN"
+            assert [d.data["kind"] for d in refused] == ["too_many_held"] * too_many
+            held = [d for d in done if not isinstance(d, MCPError)]
+            assert [d.content[0].text for d in held] == ["held"] * most
+            again = await client.call_tool("shout", {"input": "again"})
+            assert again.content[0].text == "AGAIN"
 
     run(ask, 120)
 
