@@ -31,6 +31,7 @@ from celery_agents import (
     tool,
 )
 from celery_agents.errors import AgentFailedError, ProviderUnavailableError
+from tests.support.gate import may_end
 
 #: A cent in billionths of a dollar.
 CENT = 10**7
@@ -72,7 +73,8 @@ def tally(entry: StreamEntry, connection: Any) -> None:
 
 @agent
 async def hears(event: dict[str, Any], step: Step) -> int:
-    """Acts upon an event, once."""
+    """Acts upon an event, once; not before there is the file ``after`` of its data."""
+    await may_end(event["data"])
     return int(await _act(step, "heard", 0.01, event["data"]["n"]))
 
 
@@ -137,7 +139,11 @@ async def talks(order: dict[str, Any], messages: list[dict[str, Any]], step: Ste
 
 @agent(effects="pure")
 async def learns(order: dict[str, Any], step: Step) -> list[int]:
-    """Remembers three things and replaces the first of them, around one act; it may fail then."""
+    """Remembers three things and replaces the first of them, around one act; it may fail then.
+
+    Not before there is the file ``after``.
+    """
+    await may_end(order)
     facts = step.memory("facts")
     draft = facts.remember(f"draft of {step.step_id}")
     facts.remember(f"fact of {step.step_id}", replaces=draft)
@@ -175,24 +181,29 @@ async def stamps(seconds: float, step: Step) -> int:
 
 
 @agent(effects="pure")
-async def counts(n: int, step: Step) -> int:
-    """One act, which adds one."""
+async def counts(order: dict[str, Any], step: Step) -> int:
+    """One act, which adds one; not before there is the file ``after``."""
+    await may_end(order)
+    n = order["n"]
     return int(await _act(step, "count", 0.05 + 0.05 * (n % 3), n + 1))
 
 
 @flow
 async def journeys(run: FlowContext, given: dict[str, Any]) -> int:
-    """Ten steps: four in a row, three side by side, three more; between them it sleeps."""
+    """Ten steps: four in a row, three side by side, three more; between them it sleeps.
+
+    The last of them is for the file ``after``.
+    """
     count = partial(run.ask, "counts", retry=given["retry"])
     found = given["n"]
     for _ in range(4):
-        found = await count(found)
-    sides = await asyncio.gather(*(count(found + side) for side in range(3)))
+        found = await count({"n": found})
+    sides = await asyncio.gather(*(count({"n": found + side}) for side in range(3)))
     await asyncio.sleep(0.2)
     found = sum(sides)
-    for _ in range(3):
-        found = await count(found)
-    return int(found)
+    for _ in range(2):
+        found = await count({"n": found})
+    return int(await count({**given["last"], "n": found}))
 
 
 @agent(effects="pure")

@@ -92,6 +92,7 @@ class Stand:
         self.rng = random.Random(f"{options.seed}/{name}")
         self.witness = Witness(stack.engine)
         self.calls_file = stack.directory / "calls"
+        self._last_fault = stack.directory / "last-fault"
         self._sent: dict[str, float] = {}
         self._sabotage = _SABOTAGE.format(name=name) if options.sabotage else ""
         if options.sabotage:
@@ -100,6 +101,17 @@ class Stand:
     def size(self, full: int, brief: int) -> int:
         """How much of something: all, or as much as the short form has time for."""
         return brief if self.options.brief else full
+
+    # -- what is still to end when the last fault comes, on a machine of any speed
+
+    @property
+    def held(self) -> dict[str, str]:
+        """What the order of a step says that waits for :meth:`let_end`."""
+        return {"after": str(self._last_fault)}
+
+    def let_end(self) -> None:
+        """Let those end that are held: the last fault has come."""
+        self._last_fault.touch()
 
     # -- workers
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from celery_agents import StepContext, agent, flow
 from celery_agents.errors import AgentsError
+from tests.support.gate import is_open
 
 
 def _write(path: str, text: str) -> None:
@@ -33,7 +34,12 @@ def _hold(path: str, log: str) -> None:
 
 @agent
 def noted(order: dict[str, Any], step: StepContext) -> Any:
-    """Writes a line to ``path``, and gives ``value``; adds an entry to ``stream``."""
+    """Writes a line to ``path``, and gives ``value``; adds an entry to ``stream``.
+
+    Not before there is the file ``after``.
+    """
+    while not is_open(order):
+        time.sleep(0.02)
     if (stream := order.get("stream")) is not None:
         step.emit(stream, "noted", {"value": order["value"]})
     with Path(order["path"]).open("a", encoding="utf-8") as file:
@@ -90,14 +96,21 @@ async def asking(run: Any, by: list[str]) -> Any:
         return [said.by, how.choice, how.reason]
 
 
+def _after(order: dict[str, Any]) -> dict[str, Any]:
+    return {"after": order["after"]} if "after" in order else {}
+
+
 @flow
 async def stages(run: Any, order: dict[str, Any]) -> Any:
-    """Goes through so many stages of three branches each."""
+    """Goes through so many stages of three branches each, the last ``after`` there is a file."""
     found = []
     retry = {"max_attempts": 20}  # whoever is under way at each kill is not to be given up
     for stage in range(order["stages"]):
+        about = {"path": order["path"]}
+        if stage == order["stages"] - 1:
+            about |= _after(order)
         asked = (
-            run.ask("noted", {"path": order["path"], "value": f"{stage}.{branch}"}, retry=retry)
+            run.ask("noted", {**about, "value": f"{stage}.{branch}"}, retry=retry)
             for branch in range(3)
         )
         found += await asyncio.gather(*asked)
@@ -178,11 +191,13 @@ async def held(run: Any, order: dict[str, Any]) -> Any:
 
 @flow
 async def in_a_row(run: Any, order: dict[str, Any]) -> Any:
-    """Asks one after the other, so many."""
+    """Asks one after the other, so many; the last when there is the file ``after``."""
     retry = {"max_attempts": 20}
     found = []
     for n in range(order["steps"]):
         told = {"path": order["lines"], "value": n}
+        if n == order["steps"] - 1:
+            told |= _after(order)
         found.append(await run.ask("noted", told, retry=retry))
     return found
 

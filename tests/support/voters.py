@@ -6,20 +6,23 @@ import asyncio
 from typing import Any
 
 from celery_agents import agent
+from tests.support.gate import may_end
 
 
 @agent
-async def even(question: int) -> str:
-    """Takes a moment, then says whether the question is an even number."""
-    await asyncio.sleep(0.02 * (question % 5))
-    return "yes" if question % 2 == 0 else "no"
+async def even(question: dict[str, Any]) -> str:
+    """Takes a moment, then says whether ``n`` is an even number; once there is ``after``."""
+    n = question["n"]
+    await may_end({**question, "seconds": 0.02 * (n % 5)})
+    return "yes" if n % 2 == 0 else "no"
 
 
 @agent
-async def contrary(question: int) -> str:
+async def contrary(question: dict[str, Any]) -> str:
     """The opposite: two of five are not enough."""
-    await asyncio.sleep(0.03 * (question % 3))
-    return "no" if question % 2 == 0 else "yes"
+    n = question["n"]
+    await may_end({**question, "seconds": 0.03 * (n % 3)})
+    return "no" if n % 2 == 0 else "yes"
 
 
 @agent
