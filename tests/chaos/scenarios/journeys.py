@@ -33,7 +33,7 @@ def flows(stand: Stand) -> Numbers:
     with kept_running(workers):
         count = stand.size(300, 8)
         start = partial(stand.client.start, "journeys", retry=PATIENT)
-        held = [{}] * (count - 1) + [stand.held]
+        held: list[Any] = [{}] * (count - 1) + [stand.held]
         runs = [start(given | {"n": n, "last": last}) for n, last in enumerate(held)]
         for place, fault in enumerate(faults, 1):
             sent_again += _wait_acts(stand, runs, place * STEPS * count // (len(faults) + 1))

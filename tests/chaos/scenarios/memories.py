@@ -75,7 +75,7 @@ def _asked(stand: Stand, steps: int) -> tuple[list[Run[Any]], list[str]]:
             steps -= TEAM
         else:
             steps -= 1
-            order = {"n": number, "fails": fails, **(stand.held if steps == 0 else {})}
+            order: Any = {"n": number, "fails": fails, **(stand.held if steps == 0 else {})}
             runs.append(stand.client.ask("learns", order, **about))
         right.append("failed" if fails else "succeeded")
     return runs, right
