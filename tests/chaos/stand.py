@@ -106,7 +106,7 @@ class Stand:
 
     @property
     def held(self) -> dict[str, str]:
-        """What the order of a step says that waits for :meth:`let_end`."""
+        """A part of the order of a step that waits for :meth:`let_end`."""
         return {"after": str(self._last_fault)}
 
     def let_end(self) -> None:

