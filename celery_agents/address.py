@@ -26,7 +26,8 @@ from redis.sentinel import (
     SentinelManagedSSLConnection,
 )
 
-from celery_agents.errors import AgentsError, BrokerUnavailableError, ConfigurationError, redact
+from celery_agents.errors import AgentsError, BrokerUnavailableError, ConfigurationError
+from celery_agents.redaction import clause
 from celery_agents.redaction.judging import HIDDEN
 from celery_agents.tls import KEY_PASSWORD, refused
 
@@ -183,7 +184,7 @@ class RedisAddress:
                 f"{self.setting} names {self.where}, {why}. Nothing was sent."
             )
         return BrokerUnavailableError(
-            f"The Redis broker at {self.where} {did}: {redact(error.__cause__ or error)}. "
+            f"The Redis broker at {self.where} {did}: {clause(error.__cause__ or error)}. "
             f"Check {self.setting} and that the server is up.{note}"
         )
 

@@ -47,11 +47,13 @@ def list_letters(ctx: click.Context, limit: int) -> Shown:
         (one["id"], ago(now - one["at"]), one["cause"], one["task"] or one["queue"], one["reason"])
         for one in found
     ]
-    lines = table(head, rows, within=room(), spare=("of",)) if rows else []
+    lines = (
+        table(head, rows, within=room(), spare=("of",)) if rows else ["There are no dead letters."]
+    )
     if dropped:
         lines.append(f"{dropped} older ones had to make room.")
     told = {"letters": found, "dropped": dropped}
-    return Shown(told, "\n".join(lines), ends=bool(lines))
+    return Shown(told, "\n".join(lines))
 
 
 @dead.command(cls=Command)

@@ -8,12 +8,16 @@ from functools import cache
 
 import click
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from agents.threads import in_thread
 from app.governance.logins import JournaledLogins
+from app.journal.schema import migrate
 from app.journal.schema.engine import connect_as
+from app.journal.schema.transactions import in_transaction
 from app.journal.stores.memos import Memos
 from app.settings import Settings
+from celery_agents.errors import ConfigurationError, JournalUnavailableError
 
 
 @contextmanager
@@ -22,8 +26,21 @@ def journal(ctx: click.Context) -> Iterator[Engine]:
     engine = connect_as(ctx.obj.app.agents_settings, timeout_s=5.0)
     try:
         yield engine
+    except (JournalUnavailableError, SQLAlchemyError) as error:
+        if (problem := _of_schema(engine)) is not None:
+            raise problem from error
+        raise
     finally:
         engine.dispose()
+
+
+def _of_schema(engine: Engine) -> ConfigurationError | None:
+    """Return the error of a journal that has another version's schema, or none."""
+    try:
+        found = in_transaction(engine, migrate.current)
+    except (JournalUnavailableError, SQLAlchemyError):
+        return None  # it is away: that is what is told
+    return None if found == migrate.head() else migrate.other_schema(engine, found)
 
 
 def logins_of(settings: Settings) -> JournaledLogins:

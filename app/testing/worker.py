@@ -21,6 +21,7 @@ READY = " ready."
 READY_S = 60.0
 _POLL_S = 0.02
 _TAIL_LINES = 30
+_TAIL_LENGTH = 1_500
 _GRACE_S = 10.0
 
 
@@ -71,7 +72,8 @@ class StackWorker:
         until = time.monotonic() + READY_S
         while READY not in self._life():
             if self.pid is None or time.monotonic() > until:
-                tail = "\n".join(self._life().splitlines()[-_TAIL_LINES:])
+                # Messages of errors are cut at their end, and the end of a log says why.
+                tail = "\n".join(self._life().splitlines()[-_TAIL_LINES:])[-_TAIL_LENGTH:]
                 raise ConfigurationError(f"The worker of the test kit did not start:\n{tail}")
             time.sleep(_POLL_S)
 

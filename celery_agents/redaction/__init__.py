@@ -49,6 +49,15 @@ def redact(text: object, *, limit: int = LIMIT) -> str:
     return f"{storable(hidden[: len(hidden) - edge])[: limit - 1]}…"
 
 
+def clause(error: object) -> str:
+    r"""A library's error within a sentence of ours: redacted, one line, without its last stop.
+
+    >>> clause("Connection refused\n\tIs the server running?")
+    'Connection refused Is the server running'
+    """
+    return " ".join(redact(error).split()).rstrip(" .?")
+
+
 def _clean(text: str) -> str:
     return storable(_hidden(text))
 

@@ -118,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
         local_stack(("worker", "web"), directory=directory, grace_s=10.0) as stack,
     ):
         seen = _work(stack, models, receiver, directory / LEDGER)
-        _print(seen, stack, as_json=options.json)
+        _print(seen, stack, as_json=options.json, stay=options.stay)
         if options.stay:
             _stay(stack)
         if not all(seen.checks.values()):
@@ -273,7 +273,7 @@ def _address(stack: Stack) -> str:
     return f"http://127.0.0.1:{stack.environ['AGENTS_API_PORT']}"
 
 
-def _print(seen: Seen, stack: Stack, *, as_json: bool) -> None:
+def _print(seen: Seen, stack: Stack, *, as_json: bool, stay: bool) -> None:
     console = Console()
     cases = Table("payment", "decision", "by", "done", title="Cases")
     for row in sorted(seen.rows, key=lambda row: row["payment"]):
@@ -286,7 +286,10 @@ def _print(seen: Seen, stack: Stack, *, as_json: bool) -> None:
     console.print(asked)
     for what, done in seen.checks.items():
         console.print(f"{'[green]yes[/]' if done else '[red]NO [/]'}  {what}")
-    console.print(f"\nlook   {_address(stack)}/ui  (with --stay, until Ctrl-C)")
+    if stay:
+        console.print(f"\nlook   {_address(stack)}/ui  (until Ctrl-C)")
+    else:
+        console.print("\n./run example --stay leaves it running, and opens its page")
     sys.stdout.flush()
     if as_json:
         print(json.dumps({"cases": seen.rows, "answered": seen.answered, "checks": seen.checks}))

@@ -89,6 +89,7 @@ EXPLAINED = {
     ("app/load/trial.py", "drain"): "whoever stops the test is told so in its report",
     ("app/maintenance/endpoint.py", "_shut"): "it is closed already: what was wanted",
     ("app/journal/schema/engine.py", "_make_private"): "whoever opens the file says it",
+    ("app/cli/opened.py", "_of_schema"): "the command ends with the error that it had before",
     ("app/maintenance/endpoint.py", "alive"): "the page says it",
     ("app/maintenance/dead_letters.py", "_tenant"): "whoever takes the message says what is wrong",
     ("app/maintenance/endpoint.py", "service_metrics"): "the page says it",

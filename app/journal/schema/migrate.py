@@ -127,8 +127,14 @@ def ensure_schema(engine: Engine) -> None:
             upgrade(engine)
         log.info("The SQLite journal is at schema %s", wanted)
         return
-    raise ConfigurationError(
-        f"The journal's schema is {found or 'empty'}, this version needs {wanted}. "
+    raise other_schema(engine, found)
+
+
+def other_schema(engine: Engine, found: str | None) -> ConfigurationError:
+    """Return the error of a journal whose schema, ``found``, is not the one of this version."""
+    return ConfigurationError(
+        f"The schema of the journal ({engine.url.render_as_string()}) is {found or 'empty'}, this "
+        f"version needs {head()}. Is it the one of DATABASE_URL that you mean? "
         "Run: celery -A app agents db upgrade"
     )
 

@@ -22,7 +22,8 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from app.journal.schema.engine import READ_ONLY, reading, unbracketed
 from app.journal.schema.forks import READS, WRITES
-from celery_agents.errors import JournalUnavailableError, redact
+from celery_agents.errors import JournalUnavailableError
+from celery_agents.redaction import clause
 
 R = TypeVar("R")
 
@@ -84,8 +85,9 @@ def tried(transaction: Callable[[], R]) -> R:
     except SQLAlchemyError as error:
         if isinstance(error, DBAPIError) and _unavailable(error):
             raise JournalUnavailableError(
-                f"The journal could not be written: {redact(str(error.orig).strip())}. Nothing was "
-                "acknowledged. Check that the database is up, may be written and has room."
+                f"The journal could not be written: {clause(error.orig)}. Nothing was "
+                "acknowledged. Check DATABASE_URL, and that the database is up, may be written and "
+                "has room."
             ) from error
         raise
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from celery_agents.client.overview.tables import ago, dollars, table, width
+from celery_agents.client.overview.tables import ago, dollars, room, table, width
 from celery_agents.client.overview.trees import progress_line, run_lines
 from celery_agents.client.shell import Command, NotFoundError, Opening, Shown
 from celery_agents.contracts.outcome import State
@@ -74,7 +74,9 @@ def _list_command(opening: Opening) -> click.Command:
         given = {name: value for name, value in wanted.items() if value is not None}
         with opening(ctx) as source:
             page = source.list(**given)
-        lines = _table(page.runs) if page.runs else ["No such runs."]
+        # A run is known by its whole id, and what the list is ordered by stays.
+        spare = ("began",) if wanted["order"] == "cost" else ("cost", "began")
+        lines = _table(page.runs, spare) if page.runs else ["No such runs."]
         if page.more:
             lines.append(f"more: --after {page.more}")
         return Shown(page.model_dump(mode="json"), "\n".join(lines), states=True)
@@ -114,7 +116,7 @@ def _progress_command(opening: Opening) -> click.Command:
     return command
 
 
-def _table(runs: tuple[RunInfo, ...]) -> list[str]:
+def _table(runs: tuple[RunInfo, ...], spare: tuple[str, ...]) -> list[str]:
     now = time.time()
     rows = [
         (
@@ -127,4 +129,5 @@ def _table(runs: tuple[RunInfo, ...]) -> list[str]:
         )
         for run in runs
     ]
-    return table(("run", "state", "agent", "began", "cost", "why"), rows, within=width())
+    head = ("run", "state", "agent", "began", "cost", "why")
+    return table(head, rows, within=room(), spare=spare)

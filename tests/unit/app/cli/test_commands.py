@@ -215,7 +215,7 @@ def test_lists_fit_a_terminal(
     row |= {"latency_ms": 1234.5, "failures": 123, "breaker": "half_open", "message": long}
     found = SimpleNamespace(rows=[row], ok=True)
     monkeypatch.setattr("app.cli.commands.report", lambda *_: found)
-    for verb in ("dead list", "health", "audit list", "tools list --builtin"):
+    for verb in ("runs list", "dead list", "health", "audit list", "tools list --builtin"):
         done = call(app, *verb.split())
         assert done.exit_code == 0, (verb, done.output)
         assert max(map(len, done.stdout.splitlines())) <= 80, verb
@@ -300,13 +300,42 @@ def test_what_there_is_not_is_not_found(app: Any, line: str) -> None:
 
 
 def test_a_journal_that_is_away_is_told(app: Any) -> None:
-    settings = app.agents_settings.model_copy(
-        update={"database_url": type(app.agents_settings.database_url)("sqlite:////nowhere/x.db")}
-    )
-    app.agents_settings = settings
+    _journal_at(app, "postgresql://me:word@127.0.0.1:1/journal")
     done = call(app, "list", "--json")
     assert done.exit_code == 1
-    assert json.loads(done.stdout)["error"]["kind"] == "journal"
+    told = json.loads(done.stdout)["error"]
+    assert told["kind"] == "journal"
+    assert "connections. Nothing was acknowledged. Check DATABASE_URL" in told["message"]
+    assert "word" not in told["message"]
+
+
+def _journal_at(app: Any, url: str) -> None:
+    secret = type(app.agents_settings.database_url)(url)
+    app.agents_settings = app.agents_settings.model_copy(update={"database_url": secret})
+
+
+@pytest.mark.parametrize("revision", ["", "0001"])
+def test_a_journal_of_another_version_is_told(app: Any, tmp_path: Path, revision: str) -> None:
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    if revision:
+        engine = connect(url)
+        migrate.upgrade(engine, revision)
+        engine.dispose()
+    _journal_at(app, url)
+    for line in ("runs list", "audit list", *(() if revision else ("status s", "dead list"))):
+        done = call(app, *line.split())
+        assert done.exit_code == 1, line
+        assert f"{revision or 'empty'}, this version needs {migrate.head()}" in done.output, line
+        assert "agents db upgrade" in done.output
+
+
+def test_no_dead_letters_are_told(app: Any) -> None:
+    call(app, "dead", "drop", *(one["id"] for one in json.loads(_letters(app))["letters"]))
+    assert call(app, "dead", "list").stdout == "There are no dead letters.\n"
+
+
+def _letters(app: Any) -> str:
+    return call(app, "dead", "list", "--json").stdout
 
 
 def test_acts_are_written_down(app: Any) -> None:
