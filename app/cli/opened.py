@@ -14,7 +14,6 @@ from agents.threads import in_thread
 from app.governance.logins import JournaledLogins
 from app.journal.schema import migrate
 from app.journal.schema.engine import connect_as
-from app.journal.schema.transactions import in_transaction
 from app.journal.stores.memos import Memos
 from app.settings import Settings
 from celery_agents.errors import ConfigurationError, JournalUnavailableError
@@ -37,10 +36,9 @@ def journal(ctx: click.Context) -> Iterator[Engine]:
 def _of_schema(engine: Engine) -> ConfigurationError | None:
     """Return the error of a journal that has another version's schema, or none."""
     try:
-        found = in_transaction(engine, migrate.current)
+        return migrate.refusal(engine)
     except (JournalUnavailableError, SQLAlchemyError):
         return None  # it is away: that is what is told
-    return None if found == migrate.head() else migrate.other_schema(engine, found)
 
 
 def logins_of(settings: Settings) -> JournaledLogins:

@@ -15,11 +15,11 @@ import httpx2
 import pytest
 from mcp.client.client import Client
 from mcp.shared.exceptions import MCPError
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from api.mcp.holding import HELD_MAX
 from app.access.permissions import Role
-from app.journal.schema.models import Step
+from app.journal.schema.models import Run, Step
 from app.journal.stores.keys import ApiKeys
 from deploy.local.servers import LOOPBACK, is_free
 from tests.integration.harness import SOON_S, Stack, celery, eventually
@@ -462,7 +462,8 @@ def test_calls_of_a_key_are_held_in_a_bounded_number(
                 asyncio.ensure_future(client.call_tool("slow", order))
                 for _ in range(most + too_many)
             ]
-            while sum(call.done() for call in many) < too_many:
+            until = time.monotonic() + SOON_S
+            while sum(c.done() for c in many) < too_many and time.monotonic() < until:
                 await asyncio.wait(many, timeout=0.05)
             after.touch()
             done: Any = await asyncio.gather(*many, return_exceptions=True)
@@ -474,6 +475,8 @@ def test_calls_of_a_key_are_held_in_a_bounded_number(
             assert again.content[0].text == "AGAIN"
 
     run(ask, 120)
+    asked = select(func.count()).select_from(Run).where(Run.tenant == "crowd")
+    assert stack.read(lambda c: c.execute(asked).scalar_one()) == most + 1
 
 
 def test_a_run_goes_on_whose_caller_goes_away(stack: Stack, api: Any, key: str) -> None:

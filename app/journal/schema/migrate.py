@@ -127,13 +127,23 @@ def ensure_schema(engine: Engine) -> None:
             upgrade(engine)
         log.info("The SQLite journal is at schema %s", wanted)
         return
-    raise other_schema(engine, found)
+    raise _other_schema(engine, found)
 
 
-def other_schema(engine: Engine, found: str | None) -> ConfigurationError:
-    """Return the error of a journal whose schema, ``found``, is not the one of this version."""
+def refusal(engine: Engine) -> ConfigurationError | None:
+    """Return the error of a journal whose schema is not the one of this version, or none.
+
+    Raises:
+        JournalUnavailableError: it is away.
+    """
+    found = in_transaction(engine, current)
+    return None if found == head() else _other_schema(engine, found)
+
+
+def _other_schema(engine: Engine, found: str | None) -> ConfigurationError:
+    where = engine.url.set(query={}).render_as_string(hide_password=True)
     return ConfigurationError(
-        f"The schema of the journal ({engine.url.render_as_string()}) is {found or 'empty'}, this "
+        f"The schema of the journal ({where}) is {found or 'empty'}, this "
         f"version needs {head()}. Is it the one of DATABASE_URL that you mean? "
         "Run: celery -A app agents db upgrade"
     )
