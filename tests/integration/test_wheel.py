@@ -175,18 +175,19 @@ def test_embedded(processes: Processes) -> None:
     assert said == "the project | noted: the project\n"
 
 
-#: Code in this process and in workers, asks, and a step whose worker is killed; in full patterns
-#: and canvases, which the service beside others' packages has, too.
+#: Code in this process and in workers, asks, a step whose worker is killed, canvases, patterns.
 PART = [
     "test_support.py::TestWorkers::test_the_service_is_the_one_that_is_tested",
     "test_support.py::TestWorkers::test_this_process_has_its_code",
     "test_breaker.py::test_the_script_and_the_rules_agree",
     "test_client.py::TestAsk",
     "test_faults.py::TestKilledWorker::test_its_steps_run_elsewhere",
-    *(["test_client.py::TestCanvas", "test_patterns.py"] if is_full() else []),
+    "test_client.py::TestCanvas",
+    "test_patterns.py",
 ]
 
 
+@pytest.mark.skipif(not is_full(), reason="in full: it runs a part of the suite again")
 @pytest.mark.usefixtures("broker")
 def test_a_part_of_the_tests(site: Site) -> None:
     """As ``./run test --installed`` runs them."""
