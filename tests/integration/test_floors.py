@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 from deploy.local.state import ROOT
 from tests.support.drawn import is_full
-from tests.support.pythons import SERVICE, served
+from tests.support.pythons import SERVICE, find, served
 from tests.support.validators import missing, needs
 from tests.support.wheel import Venv, built, run
 
@@ -44,6 +44,8 @@ visit(sys.argv[1])
 sys.exit("\\n".join(failed) or 0)
 """
 
+#: Pythons that the classifiers name, the newest first.
+NEWEST = ("3.13", "3.12")
 #: Tests of the checkout that use what extras bring, with what strangers and models send.
 USES = ("agents/frameworks", "agents/models", "agents/net", "agents/toolsets", "api")
 #: What these tests need, in the versions of this run.
@@ -55,12 +57,15 @@ BY = (
 HIDING = "openai-agents"
 
 
-def lowest(folder: Path, *extras: str, others: Sequence[str] = ()) -> Venv:
+def lowest(
+    folder: Path, *extras: str, others: Sequence[str] = (), base: Path | None = None
+) -> Venv:
     """An environment with the wheel, the lowest versions of what it requires, and others.
 
-    uv takes the lowest version of what is named to it, not of what a wheel names.
+    Its Python is that of ``base``, or of the tests. uv takes the lowest version of what is named to
+    it, not of what a wheel names.
     """
-    made = Venv(folder)
+    made = Venv(folder, base)
     wheel = built(made)
     named = {requirement for extra in ("", *extras) for requirement in required(wheel, extra)}
     command = ["uv", "--quiet", "pip", "install", "--python", made.python]
@@ -90,7 +95,9 @@ def imported(by: Venv, *packages: str) -> None:
 
 
 def test_the_client_alone(disk: Path) -> None:
-    made = lowest(disk / "floors-client")
+    """On the newest Python that is here: tests/integration/test_pythons.py is in full."""
+    base = next(filter(None, map(find, NEWEST)), None)
+    made = lowest(disk / "floors-client", base=base)
     imported(made, "celery_agents")
 
 

@@ -109,14 +109,14 @@ def test_first_start_sets_up_and_the_second_does_not(ready: Checkout) -> None:
 
 def test_files_of_tests_run_at_once_but_not_those_that_are_named(ready: Checkout) -> None:
     assert ready.run("test").stdout.endswith(
-        "args=-m pytest --at-once 6 --ahead tests/unit/test_checks.py\n"
+        "args=-m pytest --at-once 5 --ahead tests/unit/test_checks.py\n"
     )
     assert ready.run("test", "tests/unit").stdout.endswith("args=-m pytest tests/unit\n")
 
 
 def test_all_of_it_runs_by_the_same_command(ready: Checkout) -> None:
     assert ready.run("test", "--full").stdout.endswith(
-        "args=-m pytest --at-once 6 --ahead tests/unit/test_checks.py --full\n"
+        "args=-m pytest --at-once 5 --ahead tests/unit/test_checks.py --full\n"
     )
     given = ready.run("test", "--full", "tests/integration").stdout
     assert given.endswith("args=-m pytest --full tests/integration\n")
