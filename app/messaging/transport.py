@@ -91,7 +91,8 @@ class QoS(RedisQoS):
         if (step_id := _record_of(self._delivered.get(delivery_tag))) is not None:
             self._recorded.append(step_id)
         self._quick_ack(delivery_tag)
-        self.channel.connection.ack_soon(self)
+        if not self.channel.closed:  # else its messages were given back
+            self.channel.connection.ack_soon(self)
 
     def write_acks(self) -> None:
         """Remove acknowledged messages from *unacked* and the intake: they have rows, or no use."""
@@ -404,7 +405,9 @@ class Channel(GuardedChannel):
         return message
 
     def close(self) -> None:
-        """Write the last acknowledgements and close."""
+        """Write the last acknowledgements and close, once: a lost connection closes twice."""
+        if self.closed:
+            return
         # A broker that is away keeps the messages; their rows have ended.
         with noting(log, "last_acks", "The last acknowledgements went", *self.connection_errors):
             self.qos.write_acks()

@@ -51,6 +51,7 @@ class Line:
             },
         )
         self.got: list[Any] = []
+        self.taken: list[Any] = []
 
     def send(self, what: str, queue: Queue = A, **options: Any) -> None:
         with self.connection.Producer() as producer:
@@ -64,8 +65,10 @@ class Line:
                 **options,
             )
 
-    def consume(self, *queues: Queue, prefetch: int = 1, no_ack: bool = False) -> Consumer:
-        channel = self.connection.channel()
+    def consume(
+        self, *queues: Queue, prefetch: int = 1, no_ack: bool = False, channel: Any = None
+    ) -> Consumer:
+        channel = channel or self.connection.channel()
         channel.basic_qos(0, prefetch, False)
         consumer = Consumer(
             channel, list(queues or [A]), on_message=self.got.append, accept=["json"], no_ack=no_ack
@@ -84,6 +87,7 @@ class Line:
                 continue
             while self.got:
                 message = self.got.pop(0)
+                self.taken.append(message)
                 ids.append(message.headers["id"])
                 if ack:
                     message.ack()
@@ -302,6 +306,25 @@ class TestGivingBack:
         line.connection.release()
         assert store.hlen(names.UNACKED) == 0
         assert store.llen("a") == 6
+
+    @pytest.mark.parametrize("later", [0, 1])
+    def test_a_connection_that_is_lost_closes_twice(
+        self, own_broker: RedisServer, later: int
+    ) -> None:
+        """As Celery's worker closes it, which has steps that end before that, and later."""
+        line = Line(own_broker.url)
+        for what in range(1 + later):
+            line.send(str(what))
+        line.consume(prefetch=2, channel=line.connection.default_channel)
+        line.drain(1 + later, ack=False)
+        before, *others = line.taken
+        own_broker.kill()
+        with pytest.raises(line.connection.connection_errors):
+            before.ack()
+        line.connection.collect()
+        line.connection.close()
+        for other in others:
+            other.ack()
 
     def test_a_dead_consumers_after_the_timeout(self, redis_url: str, store: redis.Redis) -> None:
         options = {"visibility_timeout": 1, "unacked_restore_interval": 0.2}

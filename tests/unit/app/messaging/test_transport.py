@@ -64,7 +64,9 @@ class TestAcknowledging:
     def qos(self, monkeypatch: pytest.MonkeyPatch) -> QoS:
         """Of a channel of a transport whose Redis only keeps what is removed."""
         ours = Transport(SimpleNamespace(transport_options={}, virtual_host="0"))
-        made = QoS(SimpleNamespace(connection=ours, unacked_key="u", do_restore=False))
+        made = QoS(
+            SimpleNamespace(connection=ours, closed=False, unacked_key="u", do_restore=False)
+        )
         made.channel.qos = made
         ours.channels = [made.channel]
         made.removed = []
