@@ -347,7 +347,9 @@ async def approve(run_id: RunId, body: ChoiceBody, services: Parts, who: Approve
 async def requeue(step_id: RunId, services: Parts, who: WritesLetters) -> Response:
     """Let a dead run, or a dead step of one, be tried again with all its attempts."""
     owner = await services.read(services.desk.owner, step_id)
-    if not (who.sees(owner) and (owner is not None or who.tenant is None)):
+    if owner is None and who.tenant is not None:  # a run that nobody has begun is there, too
+        await find(services, who, step_id)
+    elif not who.sees(owner):
         raise not_found("such step")
     await check_run(services, who, step_id)
     try:

@@ -15,6 +15,7 @@ import pytest
 from app.access.permissions import Role
 from app.journal.stores.parents import Parents
 from celery_agents import names
+from celery_agents.wire.ids import new_id
 from tests.integration.harness import COROUTINES, FAST, Stack, eventually
 from tests.support.api import Asked, in_process, made_key, served, settings
 from tests.support.drawn import costly
@@ -291,6 +292,24 @@ def test_a_cancellation_that_overtakes_its_run(idle: Stack) -> None:
         idle.worker([*COROUTINES[:-1], "agents.control"])  # takes no runs
         assert user.end(run_id)["state"] == "cancelled"
         assert user("GET", f"/tasks/{run_id}", status=200)["tenant"] == "acme"
+
+
+def test_a_run_that_nobody_has_begun_is_no_unknown_one(idle: Stack) -> None:
+    """To be requeued it is not dead; for whom it is not, it is refused as it is later."""
+    given = settings(idle.redis_url, idle.database_url, api_accepts="broker")
+    keys = {
+        (tenant, agents): made_key(idle.database_url, Role.ADMIN, tenant=tenant, agents=agents)
+        for tenant, agents in (("acme", None), ("acme", ("yes",)), ("other", None))
+    }
+    with in_process(given) as http:
+        mine, narrow, other = (Asked(http, key) for key in keys.values())
+        run_id = mine("POST", "/tasks", ASK, status=202)["id"]
+        idle.worker([*COROUTINES[:-1], "agents.control"])  # takes no runs
+        for act, body in (("requeue", None), ("approve", {"choice": "x"})):
+            mine("POST", f"/tasks/{run_id}/{act}", body, status=409)
+            narrow("POST", f"/tasks/{run_id}/{act}", body, status=403)
+            other("POST", f"/tasks/{run_id}/{act}", body, status=404)
+            mine("POST", f"/tasks/{new_id()}/{act}", body, status=404)
 
 
 def test_a_run_that_no_worker_takes_has_failed(idle: Stack) -> None:
