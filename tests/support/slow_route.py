@@ -27,15 +27,19 @@ class SlowRoute:
         made = asyncio.run_coroutine_threadsafe(
             asyncio.start_server(self._carry, LOOPBACK, 0), self._loop
         )
-        self.port = made.result(10).sockets[0].getsockname()[1]
+        self._server = made.result(10)
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     def __exit__(self, *_: object) -> None:
         async def end() -> None:
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
+            self._server.close()
+            await asyncio.sleep(0)  # who was let in just now has a task in the next turn only
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in others:
+                    task.cancel()
+                await asyncio.gather(*others, return_exceptions=True)
+                await asyncio.sleep(0)
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
