@@ -14,18 +14,12 @@ def __getattr__(name: str) -> Any:
     if name != "celery":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from app.concurrency.garbage import no_collections
-    from celery_agents.errors import ConfigurationError
-    from celery_agents.said import is_command
+    from celery_agents.said import said_to_commands
 
-    try:
-        with no_collections():
-            from app.factory import create_app
-            from app.settings import read_settings
+    with said_to_commands(), no_collections():
+        from app.factory import create_app
+        from app.settings import read_settings
 
-            app = create_app(read_settings())
-    except ConfigurationError as error:
-        if is_command():  # Celery would show where in our code it was raised
-            raise SystemExit(f"{error.kind}: {error}") from None
-        raise
+        app = create_app(read_settings())
     globals()[name] = app
     return app

@@ -10,6 +10,7 @@ from agents.catalog.loading import read_tables
 from agents.plugins import Plugins, PluginSource
 from agents.plugins.serving import loaded
 from app.settings import Settings
+from celery_agents.said import said_to_commands
 
 
 def plugin_source(settings: Settings) -> PluginSource:
@@ -33,7 +34,9 @@ def serve_patterns(app: Celery) -> None:
     def import_patterns(**_: Any) -> None:
         """Import them; one that cannot be is logged, and its tasks are not known."""
         settings: Settings = app.agents_settings
-        for _name, _module in loaded(plugins_of(settings), "patterns"):
+        with said_to_commands():
+            plugins = plugins_of(settings)
+        for _name, _module in loaded(plugins, "patterns"):
             pass  # its tasks register by being imported
 
     signals.import_modules.connect(import_patterns, sender=app, weak=False)

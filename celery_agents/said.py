@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 from click.core import ParameterSource
+
+from celery_agents.errors import ConfigurationError
 
 
 def said(option: str) -> str | None:
@@ -22,6 +27,22 @@ def said(option: str) -> str | None:
 def is_command() -> bool:
     """Return whether ``celery`` itself runs, and no program that uses an app."""
     return _root() is not None
+
+
+@contextmanager
+def said_to_commands() -> Iterator[None]:
+    """Have the command line say what is wrong with the configuration, in one line.
+
+    Raises:
+        SystemExit: ``celery`` itself runs, which would show where in our code it was raised.
+        ConfigurationError: another program does.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        if is_command():
+            raise SystemExit(f"{error.kind}: {error}") from None
+        raise
 
 
 def _root() -> click.Context | None:

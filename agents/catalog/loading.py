@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import tomllib
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -45,7 +46,15 @@ def import_module(module: str) -> ModuleType:
     try:
         return sys.modules.get(module) or importlib.import_module(module)
     except ImportError as error:
-        raise ConfigurationError(f"The module {module!r} cannot be imported: {error}.") from error
+        text = f"The module {module!r} cannot be imported: {error}{_place(error)}."
+        raise ConfigurationError(text) from error
+
+
+def _place(error: ImportError) -> str:
+    """The line of somebody's module that could not import something; none of the import itself."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    theirs = [f for f in frames if f.filename != importlib.__file__ and f.filename[0] != "<"]
+    return f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
 
 
 def see_current_directory() -> None:

@@ -8,7 +8,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from redbeat.schedulers import LUA_EXTEND_TO_SCRIPT, RedBeatScheduler, get_redis
+from celery.signals import beat_init
+from redbeat.schedulers import (
+    LUA_EXTEND_TO_SCRIPT,
+    RedBeatScheduler,
+    acquire_distributed_beat_lock,
+    get_redis,
+)
 from redis.exceptions import LockError, RedisError
 
 from celery_agents.noted import note, noting
@@ -18,6 +24,9 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks whether Redis, or the lock, can be had again.
 PAUSE_S = 1.0
 _AWAY = (RedisError, OSError)
+
+# redbeat's takes the lock at its start alone, and fails there while Redis is away: ``_ready`` does.
+beat_init.disconnect(acquire_distributed_beat_lock)
 
 
 class BeatScheduler(RedBeatScheduler):
@@ -55,8 +64,10 @@ class BeatScheduler(RedBeatScheduler):
             return True
         if self.lock_key:
             self.lock = self.lock or self._new_lock()
-            if not self.lock.owned() and not self.lock.acquire(blocking=False):
-                return False
+            if not self.lock.owned():
+                if not self.lock.acquire(blocking=False):
+                    return False
+                log.info("Beat has its lock")
         self._lost = False
         self.setup_schedule()
         return not self._lost

@@ -95,7 +95,7 @@ def test_nobody_calls_there(stack: Stack, trap: Trap) -> None:
     assert alone.stdout == "ALONE\n", alone.stderr
     ping = celery("-A", APP, "inspect", "ping", env=stack.env)
     assert worker.name in ping.stdout, ping.stderr
-    beat.wait_for_log("Acquired lock")
+    beat.wait_for_log("Beat has its lock")
     assert seen_by_flower(stack, worker.name)
     assert worker.running
     assert trap.heard == []

@@ -60,9 +60,14 @@ def _config(connection: Connection) -> Config:
 
 
 @cache
+def _revisions() -> frozenset[str]:
+    files = (_FOLDER / "versions").glob("[0-9]*.py")
+    return frozenset(file.name.partition("_")[0] for file in files)
+
+
 def head() -> str:
     """Return the revision that this version needs: the number of the last migration's file."""
-    return max(file.name.partition("_")[0] for file in (_FOLDER / "versions").glob("[0-9]*.py"))
+    return max(_revisions())
 
 
 def current(connection: Connection) -> str | None:
@@ -76,6 +81,7 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     """Bring the schema up to ``revision``; all in one transaction.
 
     Raises:
+        ConfigurationError: the schema is of a version that this one does not know.
         JournalUnavailableError: somebody keeps the tables, as a dump does; nothing was changed.
     """
     from alembic import command
@@ -87,6 +93,7 @@ def downgrade(engine: Engine, revision: str) -> None:
     """Take the schema back to ``revision``; all in one transaction.
 
     Raises:
+        ConfigurationError: the schema is of a version that this one does not know.
         JournalUnavailableError: somebody keeps the tables, as a dump does; nothing was changed.
     """
     from alembic import command
@@ -96,6 +103,8 @@ def downgrade(engine: Engine, revision: str) -> None:
 
 def _migrate(engine: Engine, work: Callable[[Connection], None]) -> None:
     def bounded(connection: Connection) -> None:
+        if (found := current(connection)) is not None and found not in _revisions():
+            raise _other_schema(engine, found)
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(LOCK_WAIT_S * 1000)}")
         work(connection)
@@ -116,7 +125,8 @@ def ensure_schema(engine: Engine) -> None:
     """Check the schema at a worker's start; a SQLite journal is made or upgraded on the way.
 
     Raises:
-        ConfigurationError: the schema of a server database is not the one of this version.
+        ConfigurationError: the schema of a server database is not the one of this version, or that
+            of a SQLite journal is of a version that this one does not know.
     """
     wanted = head()
     found = in_transaction(engine, current)
@@ -142,11 +152,14 @@ def refusal(engine: Engine) -> ConfigurationError | None:
 
 def _other_schema(engine: Engine, found: str | None) -> ConfigurationError:
     where = engine.url.set(query={}).render_as_string(hide_password=True)
-    return ConfigurationError(
-        f"The schema of the journal ({where}) is {found or 'empty'}, this "
-        f"version needs {head()}. Is it the one of DATABASE_URL that you mean? "
-        "Run: celery -A app agents db upgrade"
+    what = (
+        f"The schema of the journal ({where}) is {found or 'empty'}, this version needs {head()}."
     )
+    if found is None or found in _revisions():
+        do = "Run: celery -A app agents db upgrade"
+    else:
+        do = f"{found} is of a newer version: start that one, or let it take the schema down."
+    return ConfigurationError(f"{what} Is it the one of DATABASE_URL that you mean? {do}")
 
 
 def _make(connection: Connection) -> bool:

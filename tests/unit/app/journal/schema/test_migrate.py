@@ -209,6 +209,23 @@ def test_a_worker_does_not_change_the_schema_of_a_server(postgres_url: str) -> N
     engine.dispose()
 
 
+def test_a_schema_of_a_newer_version_is_left_alone(empty: Engine) -> None:
+    """Whoever starts, upgrades or downgrades there is told; an upgrade would not help."""
+    migrate.upgrade(empty)
+    newer = text("UPDATE alembic_version SET version_num = '9999'")
+    in_transaction(empty, lambda c: c.execute(newer))
+    for touch in (
+        migrate.ensure_schema,
+        migrate.upgrade,
+        lambda engine: migrate.downgrade(engine, "base"),
+    ):
+        with pytest.raises(ConfigurationError, match="9999 is of a newer version"):
+            touch(empty)
+    assert "agents db upgrade" not in str(migrate.refusal(empty))
+    assert tables(empty) == set(Base.metadata.tables)
+    empty.dispose()
+
+
 def test_two_workers_that_start_at_once_make_one_schema(tmp_path: Path) -> None:
     for n in range(5):
         engines = [connect(f"sqlite:///{tmp_path}/{n}.db") for _ in range(3)]
