@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,11 +26,12 @@ from tests.support.traced import THEIRS
 
 pytestmark = pytest.mark.databases("sqlite")
 
-#: Callers of runs, each in a trace of its own: the collector is that of several tests.
-CALLER, OTHER = (
-    TraceParent(0x0AF7651916CD43DD8448EB211C80319C + n, 0xF067AA0BA902B7) for n in (0, 1)
-)
 _BAD = {State.FAILED, State.DEAD}
+
+
+def a_caller() -> TraceParent:
+    """Of runs, in a trace of its own: the collector is that of several tests, on each database."""
+    return TraceParent(random.getrandbits(128) or 1, 0xF067AA0BA902B7)
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +151,11 @@ def called_by(caller: TraceParent | None) -> Iterator[None]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("caller", [None, CALLER], ids=["alone", "called"])
+@pytest.mark.parametrize("called", [False, True], ids=["alone", "called"])
 def test_one_trace_a_run_however_its_steps_end(
-    traced: Stack, collector: Sink, tmp_path: Path, caller: TraceParent | None
+    traced: Stack, collector: Sink, tmp_path: Path, called: bool
 ) -> None:
-    client = traced.client
+    client, caller = traced.client, a_caller() if called else None
     quick: Any = {"max_attempts": 3, "base_delay_s": 0.01}
     trip: Any = {"path": str(tmp_path / "trip")}
     with called_by(caller):
@@ -199,12 +201,13 @@ def test_one_trace_a_run_however_its_steps_end(
 
 def test_spans_of_other_libraries_nest_in_steps_and_calls(traced: Stack, collector: Sink) -> None:
     """Those of members stand in the trace of the run's caller, which only the root's row names."""
-    with called_by(OTHER):
+    caller = a_caller()
+    with called_by(caller):
         runs = [traced.client.map("fetches", [1, 2]), traced.client.ask("fetches_in_a_thread", 3)]
     for run in runs:
         run.get(timeout=SOON_S)
-    found = {span.span_id: span for span in check(traced, collector, [r.id for r in runs], OTHER)}
-    theirs = [s for s in collector.of_trace(OTHER.trace_id) if s.service == THEIRS]
+    found = {span.span_id: span for span in check(traced, collector, [r.id for r in runs], caller)}
+    theirs = [s for s in collector.of_trace(caller.trace_id) if s.service == THEIRS]
     assert Counter(span.name for span in theirs) == {"GET": 3, "SELECT": 2}
     for span in theirs:
         above = found[span.parent_id or 0]

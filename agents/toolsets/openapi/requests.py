@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from agents.tools.calls import ToolError
 from agents.toolsets.openapi.operations import BODY, Argument, ServiceOperation
@@ -95,7 +95,7 @@ def _simple(argument: Argument, value: Any, safe: Any) -> str:
             return "".join(f";{name}={one}" for one in told)
     else:
         told, named = [str(safe(_text(value)))], argument.style == "matrix"
-    text = joined.join(told)
+    text = _joined(argument, joined, told) if isinstance(value, dict | list) else told[0]
     start = {"label": ".", "matrix": ";"}.get(argument.style, "")
     return f"{start}{name}={text}" if named else f"{start}{text}"
 
@@ -116,7 +116,7 @@ def _in_query(argument: Argument, value: Any) -> list[str]:
     if isinstance(value, list):
         told = [written(one) for one in value]
         each = argument.explode and argument.style == "form"
-        return [f"{name}={one}" for one in (told if each else [between.join(told)])]
+        return [f"{name}={one}" for one in (told if each else [_joined(argument, between, told)])]
     return [f"{name}={written(value)}"]
 
 
@@ -127,7 +127,19 @@ def _object_in_query(argument: Argument, value: dict[str, Any], written: Any) ->
     if argument.explode:
         return [f"{k}={v}" for k, v in pairs]
     between = _DELIMITERS.get(argument.style, ",")
-    return [f"{quote(argument.name, safe='')}={between.join(chain(*pairs))}"]
+    return [f"{quote(argument.name, safe='')}={_joined(argument, between, [*chain(*pairs)])}"]
+
+
+def _joined(argument: Argument, between: str, told: list[str]) -> str:
+    """Values of a style that has no escape for what stands between them.
+
+    Raises:
+        ToolError: one of them has that in it, and would be read as two.
+    """
+    if any(between in one for one in told):
+        what = f"{unquote(between)!r}, which stands between values in the style {argument.style}"
+        raise ToolError(f"{argument.name}: no value can have {what}.")
+    return between.join(told)
 
 
 def _deep(name: str, value: Any, written: Any) -> Iterator[str]:

@@ -99,3 +99,28 @@ def test_a_path_keeps_its_parts(text: str) -> None:
 def test_a_header_is_one_line_of_ascii(text: str) -> None:
     with pytest.raises(ToolError):
         prepared(Argument("color", "header", "simple", explode=False), text)
+
+
+@pytest.mark.parametrize(
+    ("argument", "between"),
+    [
+        (Argument("color", "query", "pipeDelimited", explode=False), "|"),
+        (Argument("color", "query", "spaceDelimited", explode=False), " "),
+        (Argument("color", "query", "form", explode=False, allow_reserved=True), ","),
+        (Argument("color", "path", "label", explode=True), "."),
+        (Argument("color", "header", "simple", explode=False), ","),
+    ],
+    ids=lambda one: getattr(one, "style", None),
+)
+def test_no_value_is_read_as_two(argument: Argument, between: str) -> None:
+    """Where a style has no escape for what stands between values, none may have it."""
+    for value in (
+        ["blue", f"a{between}b"],
+        [between],
+        {"R": f"1{between}2"},
+        {"R": "1", "G": between},
+    ):
+        with pytest.raises(ToolError, match="no value can have"):
+            prepared(argument, value)
+    assert prepared(argument, f"a{between}b")  # it stands alone
+    assert prepared(argument, ARRAY)

@@ -323,14 +323,14 @@ def test_a_file_of_ends_that_is_gone_is_told(filled: AuditLog, tmp_path: Path) -
 WRITES = costly(25)
 
 
-def writes(url: str, anchor: Path, name: str, begin: Barrier) -> None:
+def writes(url: str, anchor: Path, name: str, begin: Barrier, times: int) -> None:
     """Write as one of several processes that begin at once."""
     log = AuditLog(connect(url), anchor)
     log.end()
     begin.wait()
 
     def work(n: int) -> None:
-        for k in range(WRITES):
+        for k in range(times):
             log.write([Act(name, "run.create", f"r{n}-{k}-{i}") for i in range(50)])
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
@@ -343,7 +343,7 @@ def writes(url: str, anchor: Path, name: str, begin: Barrier) -> None:
 
 def test_four_processes_make_one_chain(log: AuditLog, journal_url: str, tmp_path: Path) -> None:
     begin = apart.Barrier(5)
-    about = [(journal_url, tmp_path / "anchor", f"p{n}", begin) for n in range(4)]
+    about = [(journal_url, tmp_path / "anchor", f"p{n}", begin, WRITES) for n in range(4)]
     processes = [apart.Process(target=writes, args=args) for args in about]
     for process in processes:
         process.start()
