@@ -210,7 +210,7 @@ def list_agents(ctx: click.Context) -> Shown:
             for r in rows
         ],
     )
-    return Shown(rows, table)
+    return Shown(rows, table if rows else "No worker has offered agents yet.")
 
 
 @commands.command(cls=Command)

@@ -52,7 +52,8 @@ def status(ctx: click.Context) -> Shown:
     lines = [
         f"{row['key']}  {row['values']:>10,} values  {_state(str(row['key']), ids)}" for row in rows
     ]
-    return Shown(rows, "\n".join(lines), ends=bool(lines), ok=not counts.keys() - {*ids})
+    none = "Nothing is encrypted, and AGENTS_FERNET_KEYS has no key."
+    return Shown(rows, "\n".join(lines) or none, ok=not counts.keys() - {*ids})
 
 
 def _state(key: str, ids: tuple[str, ...]) -> str:

@@ -85,7 +85,8 @@ def list_keys(ctx: click.Context, tenant: str | None) -> Shown:
     with journal(ctx) as engine:
         rows = ApiKeys(engine).listed(tenant)
     lines = [visible(_line(row, time.time())) for row in rows]
-    return Shown(rows, "\n".join(lines), ends=bool(lines))
+    none = "There are no keys. Make one: agents keys create NAME"
+    return Shown(rows, "\n".join(lines) or none)
 
 
 def _line(row: dict[str, Any], now: float) -> str:

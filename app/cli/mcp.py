@@ -150,7 +150,7 @@ def logins(ctx: click.Context) -> Shown:
     rows = asyncio.run(read_all())
     head = ("toolset", "signed_in", "renewed", "expires_in_s", "scope", "problem")
     lines = table(head, [tuple(str(row[name]) for name in head) for row in rows], within=room())
-    return Shown(rows, "\n".join(lines))
+    return Shown(rows, "\n".join(lines) if rows else "No toolset wants anybody to sign in.")
 
 
 def _about(login: Login | None) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def list_plugins(ctx: click.Context) -> Shown:
     shown = [(r["name"], r["version"], r["status"], r["offers_text"], r["problem"]) for r in rows]
     lines = table(("plug-in", "version", "status", "offers", "problem"), shown, within=room())
     value = [{name: row[name] for name in row if name != "offers_text"} for row in rows]
-    return Shown(value, "\n".join(lines))
+    return Shown(value, "\n".join(lines) if rows else "There are no plug-ins.")
 
 
 def _row(one: Plugin, found: Plugins, tables: Mapping[str, Any]) -> dict[str, Any]:

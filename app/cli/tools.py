@@ -137,7 +137,8 @@ def list_tools(ctx: click.Context, *, builtin: bool) -> Shown:
         [tuple(row.values()) for row in rows],
         within=room(),
     )
-    return Shown(rows, "\n".join(lines))
+    none = "The configuration has no tools. Those that there are: agents tools list --builtin"
+    return Shown(rows, "\n".join(lines) if rows else none)
 
 
 @tools.command(cls=Command)

@@ -343,7 +343,8 @@ def list_sessions(ctx: click.Context, tenant: str, limit: int) -> Shown:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.changed_at))
         busy = f"  {session.holder} is under way" if session.holder else ""
         lines.append(visible(f"{session.name}  {at}  {session.exchanges:,} exchanges{busy}"))
-    return _lines([session.model_dump(mode="json") for session in found], lines)
+    told = [session.model_dump(mode="json") for session in found]
+    return Shown(told, "\n".join(lines) or "There are no sessions.")
 
 
 @sessions.command("read", cls=Command)
@@ -361,12 +362,7 @@ def read_session(ctx: click.Context, name: str, tenant: str, after: int) -> Show
         for message in exchange.messages
     ]
     told = [exchange.model_dump(mode="json", exclude_defaults=True) for exchange in found]
-    return _lines(told, lines)
-
-
-def _lines(value: Any, lines: list[str]) -> Shown:
-    """Lines for people, which may be none."""
-    return Shown(value, "\n".join(lines), ends=bool(lines))
+    return Shown(told, "\n".join(lines) or "Nothing more was said.")
 
 
 def _words(message: ChatMessage) -> str:

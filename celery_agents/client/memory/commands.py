@@ -158,7 +158,7 @@ def _read(scope: Sequence[str]) -> dict[str, str]:
 def _shown(found: Sequence[MemoryRecord]) -> Shown:
     lines = [visible(f"{m.id}  {clock(m.at)}{_marks(m)}  {m.text}") for m in found]
     told = [memory.model_dump(mode="json", exclude_defaults=True) for memory in found]
-    return Shown(told, "\n".join(lines), ends=bool(lines))
+    return Shown(told, "\n".join(lines) or "There are no such memories.")
 
 
 def _marks(memory: MemoryRecord) -> str:

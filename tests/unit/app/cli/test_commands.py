@@ -43,7 +43,7 @@ from tests.support.mcp_servers import COMMAND
 from tests.support.plugged import folder
 from tests.support.receiver import SECRET
 from tests.unit.app.journal.support import SOON, World, claimed, expand, plan, step
-from tests.unit.celery_agents.client.test_shell import has, on_a_terminal, verbs
+from tests.unit.celery_agents.client.test_shell import has, is_sentence, on_a_terminal, verbs
 
 KEY = fernet_key("key")
 #: Every verb, with arguments that it serves, and what its JSON has; in an order in which all work.
@@ -189,6 +189,19 @@ def test_all_verbs_show_their_results(app: Any, *, as_json: bool) -> None:
         assert done.stdout.strip()
         if as_json:
             assert has(json.loads(done.stdout), told), (verb, done.stdout)
+
+
+def test_a_list_of_nothing_is_told_in_a_sentence(redis_url: str, sqlite_journal_url: str) -> None:
+    about: dict[str, Any] = {"redis_url": redis_url, "database_url": sqlite_journal_url}
+    settings = Settings.model_validate(about)
+    World(sqlite_journal_url).close()
+    given = {"agents_settings": settings, "agents_cli": "app.cli.commands:commands"}
+    empty = SimpleNamespace(**given, seals=(), tasks={}, broker_address=None)
+    told = {verb for verb, (_, told) in VERBS.items() if isinstance(told, list)}
+    for verb in sorted(told - {"audit list"}):  # which has the making of the journal
+        assert json.loads(call(empty, *verb.split(), "--json").stdout) == [], verb
+        done = call(empty, *verb.split())
+        assert is_sentence(done.stdout), (verb, done.output, done.exception)
 
 
 def test_the_calls_of_a_run_are_written_to_a_file(app: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -430,6 +431,16 @@ def has(found: Any, told: Any) -> bool:
     return bool(found == told)
 
 
+def is_listed(told: Any) -> bool:
+    """Return whether a verb lists what there is: it may be nothing."""
+    return isinstance(told, list) and bool(told)
+
+
+def is_sentence(text: str) -> bool:
+    """Return whether a text is one line of words, and neither a table's head nor nothing."""
+    return re.fullmatch(r"[A-Z]\S*( \S+)+\n", text) is not None
+
+
 def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have tables made as for a terminal of 80 columns."""
     stdout = SimpleNamespace(isatty=lambda: True)
@@ -567,6 +578,33 @@ def test_a_verb_shows_its_result(
     assert plain.exit_code == 0
     assert plain.stdout.strip()
     assert "\x7f" not in plain.stdout
+
+
+class Nothing:
+    """A client of a service in which there is nothing of anything."""
+
+    def __getattr__(self, name: str) -> Self:
+        return self
+
+    def __call__(self, *_: object, **__: object) -> list[object]:
+        return []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close."""
+
+
+@pytest.mark.parametrize("verb", [verb for verb, (_, told) in VERBS.items() if is_listed(told)])
+def test_a_list_of_nothing_is_told_in_a_sentence(
+    verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "Client", lambda *_, **__: Nothing())
+    words = [*verb.split(), *VERBS[verb][0]]
+    assert json.loads(call(*words, "--json").stdout) == []
+    done = call(*words)
+    assert is_sentence(done.stdout), done.output
 
 
 @pytest.mark.parametrize("verb", VERBS)
