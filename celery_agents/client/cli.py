@@ -57,6 +57,20 @@ def unknown_run(run_id: str) -> NotFoundError:
     )
 
 
+#: The commands as ``--help`` lists them; those of apps that it does not know stand at its end.
+HEADINGS = {
+    "Ask": "ask vote solve team evaluate estimate",
+    "Runs": "runs status watch waiting approve cancel fork map cassette",
+    "What is wrong": "health stats cluster metrics dead",
+    "Conversations, events, schedules": "sessions memory events topics actors swarms schedules",
+    "Bounds": "limits budgets tenants cache",
+    "What answers were worth": "verdict voters feedback learned",
+    "Agents, tools, flows": "list tools plugins mcp flows",
+    "Who may what": "keys token webhook-secret encryption audit",
+    "The service itself": "db clean load replicate",
+}
+
+
 class AgentsGroup(Commands):
     """Own commands, and those of the app that ``-A`` names (its ``agents_cli``)."""
 
@@ -73,6 +87,18 @@ class AgentsGroup(Commands):
         """Return a command of the app, else one of its own."""
         # The service's come first: they read the journal itself and need no worker.
         return self._service(ctx).get(cmd_name) or super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands that there are under their headings."""
+        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        width = formatter.width - 6 - max(map(len, found))
+        shown = {n: c.get_short_help_str(width) for n, c in found.items() if c and not c.hidden}
+        headings = {heading: names.split() for heading, names in HEADINGS.items()}
+        headings["Others"] = [*shown.keys() - {*chain.from_iterable(headings.values())}]
+        for heading, names in headings.items():
+            if rows := [(name, shown[name]) for name in names if name in shown]:
+                with formatter.section(heading):
+                    formatter.write_dl(rows, col_max=30)
 
 
 @click.group(cls=AgentsGroup)

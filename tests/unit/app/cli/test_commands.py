@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
@@ -34,7 +36,7 @@ from app.journal.tables.audit import Act
 from app.maintenance.dead_letters import letter_row
 from app.settings import Settings
 from celery_agents import names
-from celery_agents.client.cli import agents
+from celery_agents.client.cli import HEADINGS, agents
 from celery_agents.client.control import who
 from celery_agents.sealing import key_id
 from tests.support.fernet import fernet_key
@@ -179,6 +181,27 @@ def test_every_verb_is_in_the_table() -> None:
     asks = {"load", "mcp login", "mcp logout", "cassette"}
     installs = {"plugins install"}  # into this environment: tests/unit/app/cli/test_plugins.py
     assert set(verbs(commands)) - asks - installs == set(VERBS)
+
+
+def test_help_lists_each_command_once_under_a_heading(app: Any) -> None:
+    told = [name for names in HEADINGS.values() for name in names.split()]
+    assert sorted(told) == sorted({*agents.commands, *commands.commands})
+    shown = call(app, "--help").stdout
+    assert "Others:" not in shown
+    places = [shown.index(f"\n{heading}:\n") for heading in HEADINGS]
+    assert places == sorted(places)
+    for name in told:
+        assert len(re.findall(rf"^  {name} +[A-Z]", shown, re.MULTILINE)) == 1, name
+
+
+#: Those of an app that has more.
+ADDED = click.Group(commands={"brand-new": click.Command("brand-new", help="Does it.")})
+
+
+def test_help_lists_commands_that_it_does_not_know_too(app: Any) -> None:
+    app.agents_cli = f"{__name__}:ADDED"
+    shown = call(app, "--help").stdout
+    assert shown.endswith("Others:\n  brand-new  Does it.\n")
 
 
 @pytest.mark.parametrize("as_json", [True, False])
