@@ -67,6 +67,7 @@ def _figures(report: LoadReport) -> Iterator[str]:
         "not taken": f"{report.refused:,}",
         "ended": f"{report.ended:,}, {report.done_rate:.1f} a second",
         **{f"ended {state}": f"{number:,}" for state, number in report.states.items()},
+        **{f"failed by {reason}": f"{number:,}" for reason, number in report.reasons.items()},
         "lost": f"{report.lost:,}",
         "paid twice": f"{report.paid_twice:,}",
         "p50": f"{latency.p50_s:.3f} s",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from app.load.sent import TimedRequest
 from app.load.trial import Trial
 from app.load.witness import Witness
 
+#: Reasons that are told apart, and characters of each.
+_REASONS, _REASON = 5, 160
 #: A tester that was late by so much measured itself, too.
 _LATE_S = 0.25
 
@@ -50,6 +52,8 @@ class LoadReport:
     refused_with: str | None
     ended: int
     states: dict[str, int]
+    #: Why those that failed did, and how many: the most frequent reasons, then all others.
+    reasons: dict[str, int]
     #: Accepted, and without an end when the time for that was over.
     lost: int
     #: Runs with more or fewer rows than one.
@@ -84,6 +88,8 @@ class LoadReport:
         yield f"{self.agent}  {self.profile}, {self.seconds:.1f} s"
         yield f"sent       {self.sent:,}, not taken {self.refused:,}"
         yield f"ended      {self.ended:,} ({states or 'none'}), {self.done_rate:.1f} a second"
+        for reason, number in self.reasons.items():
+            yield f"failed     {number:,}: {reason}"
         yield (
             f"latency    p50 {told.p50_s:.3f} s, p95 {told.p95_s:.3f} s, p99 {told.p99_s:.3f} s, "
             f"most {told.max_s:.3f} s, from when they were due"
@@ -148,6 +154,7 @@ def reported(
         refused_with=trial.requests.error,
         ended=len(ended),
         states=dict(states.most_common()),
+        reasons=_reasons(witness.errors([s.run_id for s in ended if s.state != "succeeded"])),
         done_rate=len(ended) / seconds,
         latency=latency,
         late_s=trial.requests.late_s,
@@ -160,6 +167,15 @@ def reported(
         found=[*_found(trial, every, latency, bounds, checks)],
         **checks,
     )
+
+
+def _reasons(errors: Iterable[str]) -> dict[str, int]:
+    """Errors by their first words: the most frequent ones, then how many others."""
+    told = Counter(" ".join(error.split())[:_REASON] for error in errors)
+    most = dict(told.most_common(_REASONS))
+    if others := told.total() - sum(most.values()):
+        most["for other reasons"] = others
+    return most
 
 
 def _found(

@@ -37,6 +37,11 @@ class Witness:
             for run_id, at, state in self._overview.ends(part):
                 yield RunEnd(run_id, at - self._ahead_s, state)
 
+    def errors(self, run_ids: Sequence[str]) -> Iterator[str]:
+        """Yield kind and message of the error of each of these runs that has failed."""
+        for part in _parts(run_ids):
+            yield from self._overview.errors(part)
+
     def known(self, run_ids: Sequence[str]) -> int:
         """How many of these runs have a row."""
         return sum(self._overview.known(part) for part in _parts(run_ids))

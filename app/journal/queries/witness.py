@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, select
 
-from app.journal.schema.models import Run
+from app.journal.schema.models import Run, Step
+from celery_agents.contracts.outcome import State
 
 
 def ends(connection: Connection, run_ids: Sequence[str]) -> list[tuple[str, float, str]]:
@@ -23,3 +24,11 @@ def known(connection: Connection, run_ids: Sequence[str]) -> int:
     """How many of these runs have a row."""
     query = select(func.count()).select_from(Run).where(Run.id.in_(run_ids))
     return int(connection.execute(query).scalar_one())
+
+
+def errors(connection: Connection, run_ids: Sequence[str]) -> list[str]:
+    """Kind and message of the error of each of these runs that has failed."""
+    failed = Step.state.in_((State.FAILED, State.DEAD))
+    query = select(Step.outcome, Step.error).where(Step.id.in_(run_ids), failed)
+    found = [(row.outcome or {}).get("error") or row.error for row in connection.execute(query)]
+    return [f"{error['kind']}: {error['message']}" if error else "" for error in found]

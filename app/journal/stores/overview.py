@@ -49,6 +49,10 @@ class Overview:
         """Id, end and state of those of these runs that have ended."""
         return self._read(lambda c: witness.ends(c, run_ids))
 
+    def errors(self, run_ids: Sequence[str]) -> list[str]:
+        """Kind and message of the error of each of these runs that has failed."""
+        return self._read(lambda c: witness.errors(c, run_ids))
+
     def known(self, run_ids: Sequence[str]) -> int:
         """How many of these runs have a row."""
         return self._read(lambda c: witness.known(c, run_ids))

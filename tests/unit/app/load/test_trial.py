@@ -27,6 +27,7 @@ class Service:
         self.takes_s, self.lost = takes_s, lost
         self.sent: dict[str, float] = {}
         self.twice = 0
+        self.reasons = ["timeout: It took too long."]
 
     def send(self, numbers: Sequence[int]) -> list[str]:
         ids = [str(number) for number in numbers]
@@ -37,6 +38,10 @@ class Service:
         for i in run_ids:
             if int(i) not in self.lost and self.sent[i] + self.takes_s <= time.time():
                 yield RunEnd(i, self.sent[i] + self.takes_s, "failed" if i == "3" else "succeeded")
+
+    def errors(self, run_ids: Sequence[str]) -> Iterator[str]:
+        for n, _ in enumerate(run_ids):
+            yield self.reasons[n % len(self.reasons)]
 
     def known(self, run_ids: Sequence[str]) -> int:
         return len(run_ids)
@@ -98,6 +103,28 @@ def test_what_is_not_good_is_told() -> None:
     assert "went wrong" in report.found[2]
     assert "p99" in report.found[3]
     assert all(line in "\n".join(report.lines()) for line in report.found)
+
+
+def test_why_those_that_failed_did_is_told() -> None:
+    """A bounded number of reasons, of a bounded length, whatever errors say."""
+
+    class Failing(Service):
+        def ends(self, run_ids: Sequence[str]) -> Iterator[RunEnd]:
+            return (replace(end, state="dead") for end in super().ends(run_ids))
+
+    service = Failing()
+    report = told(tried(service), service)
+    assert report.reasons == {"timeout: It took too long.": 20}
+    assert "failed     20: timeout: It took too long." in [*report.lines()]
+    assert "<td>failed by timeout: It took too long.</td>" in page(report)
+    service.reasons = ["a", "a", "b<i>\n" + "x" * 1000, *"cdefgh"]
+    report = told(tried(service), service)
+    assert len(report.reasons) == 6
+    assert next(iter(report.reasons.items()))[0] == "a"
+    assert sum(report.reasons.values()) == 20
+    assert max(map(len, report.reasons)) <= 160
+    assert "for other reasons" in report.reasons
+    assert "<i>" not in page(report)
 
 
 def test_it_is_bounded() -> None:

@@ -2,7 +2,17 @@ from __future__ import annotations
 
 from app.journal import Journal
 from app.journal.stores.overview import Overview
-from tests.unit.app.journal.support import DONE, SOON, TIRED, World, claimed, expand, member, plan
+from tests.unit.app.journal.support import (
+    DONE,
+    FAILED,
+    SOON,
+    TIRED,
+    World,
+    claimed,
+    expand,
+    member,
+    plan,
+)
 from tests.unit.app.journal.support import step as new
 
 
@@ -52,3 +62,12 @@ def test_steps_by_what_they_wait_for(world: World, journal: Journal) -> None:
     assert 0 <= found.oldest_asking_s < 60
     assert found.oldest_ready_s is not None
     assert 40 <= found.oldest_ready_s < 100
+
+
+def test_errors_of_runs_that_failed(journal: Journal) -> None:
+    """Not of those that went on after a failed attempt, or go on."""
+    journal.finish(claimed(journal, "failed", new("failed")), FAILED).result(SOON)
+    journal.finish(claimed(journal, "done", new("done")), DONE).result(SOON)
+    journal.postpone(claimed(journal, "later", new("later")), delay_s=90, error=TIRED).result(SOON)
+    overview = Overview(journal.engine)
+    assert overview.errors(["failed", "done", "later", "nobody"]) == ["agent_failed: no"]
