@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+#: The service's command line, in a checkout as with the wheel: what people are told to run.
+COMMAND = "celery -A celery_agents.service agents"
+
 ASK = "agents.ask"
 FALLBACK = "agents.fallback"
 VOTE = "agents.vote"

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from celery_agents import names
 from celery_agents.errors import ConfigurationError, UnreadableValueError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Seals:
         except ValueError:
             raise ConfigurationError(
                 f"{KEYS}: a key is 32 random bytes in URL-safe base64 (44 characters); one of them "
-                "is not. `celery -A app agents encryption key` makes one."
+                f"is not. `{names.COMMAND} encryption key` makes one."
             ) from None
         self._keys = dict(zip(self._ids, made, strict=True))
         self._marks = [hmac_key(key) for key in keys]

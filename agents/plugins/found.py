@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from agents.plugins.loading import PluginError, load_value
 from agents.plugins.manifest import FILE, Manifest, read_manifest
+from celery_agents import names
 from celery_agents.errors import ConfigurationError
 
 #: The groups of entry points, by what packages offer there; a ``plugin.json`` has the short words.
@@ -116,7 +117,7 @@ class Plugins:
         if not there:
             raise PluginError(
                 f"There is no plug-in {name!r}: install it, or add its folder to "
-                "AGENTS_PLUGIN_DIRS (celery -A app agents plugins list)."
+                f"AGENTS_PLUGIN_DIRS ({names.COMMAND} plugins list)."
             )
         if len(there) > 1:
             raise PluginError(f"Two plug-ins are named {name!r}: {_places(there)}.")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from agents.tools.base import Tool
 from agents.tools.calls import ToolSpec
 from agents.values import digest
+from celery_agents import names
 from celery_agents.errors import ConfigurationError
 from celery_agents.noted import note
 
@@ -53,7 +54,7 @@ def read_pins(path: Path | None, *, who: str) -> dict[str, str] | None:
         pins: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(
-            f"pin: there is no {path}. Write it: celery -A app agents tools pin {who}"
+            f"pin: there is no {path}. Write it: {names.COMMAND} tools pin {who}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"pin: {path} cannot be read: {error}") from None

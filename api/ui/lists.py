@@ -24,6 +24,7 @@ from api.ui.frame import (
     verb,
 )
 from api.ui.markup import SHOWN_MAX, Html, address, shown, tag, text
+from celery_agents import names
 from celery_agents.contracts.approval import is_asked
 from celery_agents.contracts.budgets import UNITS, BudgetState, Spent
 from celery_agents.contracts.limits import LimitState
@@ -447,7 +448,7 @@ def sign_in(after: str, wrong: str | None) -> Html:
         ),
         tag(
             "p",
-            text(("Make one: ", tag("code", "celery -A app agents keys create NAME --role user"))),
+            text(("Make one: ", tag("code", f"{names.COMMAND} keys create NAME --role user"))),
             class_="quiet",
         ),
         class_="card narrow",

@@ -14,6 +14,7 @@ from app.access.permissions import Role
 from app.cli.opened import journal
 from app.journal.stores.keys import ApiKeys
 from app.maintenance.acts import record_command
+from celery_agents import names
 from celery_agents.client.control import who
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.visible import visible
@@ -85,7 +86,7 @@ def list_keys(ctx: click.Context, tenant: str | None) -> Shown:
     with journal(ctx) as engine:
         rows = ApiKeys(engine).listed(tenant)
     lines = [visible(_line(row, time.time())) for row in rows]
-    none = "There are no keys. Make one: agents keys create NAME"
+    none = f"There are no keys. Make one: {names.COMMAND} keys create NAME"
     return Shown(rows, "\n".join(lines) or none)
 
 

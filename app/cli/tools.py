@@ -32,6 +32,7 @@ from app.settings import Settings
 from celery_agents.client.overview.tables import room, table
 from celery_agents.client.shell import Command, NotFoundError, Shown
 from celery_agents.errors import AgentsError
+from celery_agents.names import COMMAND
 from celery_agents.visible import visible
 
 
@@ -137,7 +138,7 @@ def list_tools(ctx: click.Context, *, builtin: bool) -> Shown:
         [tuple(row.values()) for row in rows],
         within=room(),
     )
-    none = "The configuration has no tools. Those that there are: agents tools list --builtin"
+    none = f"The configuration has no tools. Built in are: {COMMAND} tools list --builtin"
     return Shown(rows, "\n".join(lines) if rows else none)
 
 

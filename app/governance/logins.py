@@ -12,6 +12,7 @@ from uuid import uuid4
 from agents.threads import InThread
 from agents.toolsets.mcp.logins import Login, Logins
 from app.journal.stores.memos import Memos
+from celery_agents import names
 from celery_agents.errors import (
     ConfigurationError,
     JournalUnavailableError,
@@ -116,6 +117,6 @@ class JournaledLogins(Logins):
         if self._seals is None:
             raise ConfigurationError(
                 f"Logins are kept encrypted, and {KEYS} has no keys here: "
-                "`celery -A app agents encryption key` makes one."
+                f"`{names.COMMAND} encryption key` makes one."
             )
         return self._seals

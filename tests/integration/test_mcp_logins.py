@@ -15,7 +15,7 @@ from app.governance.logins import JournaledLogins
 from app.journal.schema.engine import connect
 from app.journal.schema.models import Memo
 from app.journal.stores.memos import Memos
-from celery_agents import Client
+from celery_agents import Client, names
 from celery_agents.errors import AgentsError
 from celery_agents.sealing import Seals
 from deploy.local.servers import LOOPBACK
@@ -79,7 +79,7 @@ def test_workers_ask_in_a_persons_name(
     with_crm: Stack, model: ModelServer, server: OAuthServer
 ) -> None:
     workers = [with_crm.worker() for _ in range(2)]
-    with pytest.raises(AgentsError, match="celery -A app agents mcp login crm"):
+    with pytest.raises(AgentsError, match=f"{names.COMMAND} mcp login crm"):
         with_crm.client.ask("gpt", "Add one and two.").get(timeout=SOON_S)
     assert not server.asked  # no client was registered
     engine = connect(with_crm.database_url)

@@ -156,8 +156,10 @@ def test_workers_beat_and_commands_end_with_it(
         worker = stack.worker(ready=False)
         beat = stack.beat("beat")
         for process in (worker, beat):
-            process.wait_for_log("ConfigurationError: REDIS_URL")
+            process.wait_for_log("cannot start: configuration: REDIS_URL")
         eventually(lambda: not (worker.running or beat.running), "their end")
+        assert {worker.returncode, beat.returncode} == {1}
+        assert "Traceback" not in worker.logs() + beat.logs()
         for command in (["ask", "shout", "hi"], ["dead", "list"]):
             done = celery("-A", APP, "agents", *command, env=stack.env)
             assert done.returncode == 1

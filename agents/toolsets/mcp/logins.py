@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from agents.net.clients import ResolveSecret, SharedClients
 from agents.net.outside import PrivateHosts
+from celery_agents import names
 
 #: A person's login at a server as JSON: its tokens, and what renewing them takes.
 Login = Mapping[str, Any]
@@ -107,6 +108,6 @@ def may_be_shown(page: str, own: Collection[str], private: PrivateHosts) -> bool
 def how_to(name: str, scope: str | None = None) -> str:
     """The command by which a person signs in at the server of a toolset."""
     wanted = scope is not None and _SCOPES.fullmatch(scope)
-    return f"celery -A app agents mcp login {name}" + (
+    return f"{names.COMMAND} mcp login {name}" + (
         f" --scope {shlex.quote(scope)}" if wanted and scope else ""
     )

@@ -28,6 +28,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.journal.schema.models import Base
 from app.journal.schema.transactions import in_transaction
+from celery_agents import names
 from celery_agents.errors import ConfigurationError, JournalUnavailableError
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _other_schema(engine: Engine, found: str | None) -> ConfigurationError:
         f"The schema of the journal ({where}) is {found or 'empty'}, this version needs {head()}."
     )
     if found is None or found in _revisions():
-        do = "Run: celery -A app agents db upgrade"
+        do = f"Run: {names.COMMAND} db upgrade"
     else:
         do = f"{found} is of a newer version: start that one, or let it take the schema down."
     return ConfigurationError(f"{what} Is it the one of DATABASE_URL that you mean? {do}")

@@ -14,6 +14,7 @@ from app.journal.schema.sealed import sealed_by
 from app.journal.schema.transactions import in_transaction
 from app.journal.tables import encryption
 from app.journal.tables.encryption import PLACES, Row, SealedColumns
+from celery_agents import names
 from celery_agents.errors import ConfigurationError
 from celery_agents.sealing import KEYS
 
@@ -48,7 +49,7 @@ class Encryption:
             told = ", ".join(f"{n:,} values the key {key}" for key, n in sorted(needed.items()))
             raise ConfigurationError(
                 f"The journal has values that cannot be read: {told}, which {KEYS} has not here. "
-                "Give it back, behind the newer ones; `celery -A app agents encryption rotate` "
+                f"Give it back, behind the newer ones; `{names.COMMAND} encryption rotate` "
                 "encrypts them anew, and then it can go."
             )
         self._forget(missing)

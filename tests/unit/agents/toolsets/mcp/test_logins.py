@@ -31,7 +31,7 @@ from tests.fakes.oauth_server import OAuthServer, standing
 from tests.support import mcp_servers
 from tests.support.mcp_servers import HERE, Browser, call, closed, names, on_loop, toolset
 
-COMMAND = "celery -A app agents mcp login desk"
+COMMAND = "celery -A celery_agents.service agents mcp login desk"
 LOGIN = {"login": True}
 
 
