@@ -21,6 +21,9 @@ from tests.support.wheel import Site
 pytestmark = [pytest.mark.databases("none"), pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROJECT = ROOT / "tests" / "support" / "projects" / "kit"
+PAGE = blocks(ROOT / "docs" / "testing.md", "python")
+#: The first test of the page, which needs no agent of a project.
+FIRST, FIRST_FILE = PAGE[0], "test_first.py"
 #: Run before any test: nothing but this machine is reached, from pytest or from the worker.
 NO_NETWORK = """
 import socket
@@ -45,21 +48,23 @@ def site(disk: Path) -> Site:
 def test_the_sample_project(site: Site, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    (project / FIRST_FILE).write_text(FIRST.code)
     watch = tmp_path / "watch"
     watch.mkdir()
     (watch / "sitecustomize.py").write_text(NO_NETWORK)
     begin = time.monotonic()
     env = {"PYTHONPATH": str(watch), "HOME": str(tmp_path)}
-    argv = ("pytest", "-q", "--durations=5", f"--basetemp={tmp_path / 'base'}")
+    files = (FIRST_FILE, "desk_tests.py")
+    argv = ("pytest", "-q", "--durations=5", f"--basetemp={tmp_path / 'base'}", *files)
     told = site.run(*argv, cwd=project, env=env)
     took = time.monotonic() - begin
     print(told, f"{took:.1f} s")
-    assert re.search(r"^12 passed", told, re.MULTILINE), told
+    assert re.search(r"^13 passed", told, re.MULTILINE), told
     left = [p for p in (tmp_path / "base").rglob("*.pid") if _runs(p)]
     assert left == []
 
 
-SHOWN = [b for b in blocks(ROOT / "docs" / "testing.md", "python") if b.code.startswith("def ")]
+SHOWN = [b for b in PAGE if b.code.startswith("def ")]
 
 
 @pytest.mark.parametrize("block", SHOWN, ids=lambda block: str(block.line))
