@@ -58,6 +58,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_soft_shutdown_timeout": 30.0,  # running steps may end; host grace 90 s and more
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # outlive any outage; the default gives up
+        "broker_channel_error_retry": True,  # so is a Redis that takes no writes: it is full, say
         # It takes in one step, and keeps dead letters.
         "broker_transport": TRANSPORT,
         # A malformed task must not end the worker.

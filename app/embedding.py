@@ -34,6 +34,7 @@ _WORKER = (
     "worker_soft_shutdown_timeout",
     "broker_connection_retry_on_startup",
     "broker_connection_max_retries",
+    "broker_channel_error_retry",
     "result_backend_always_retry",
     "result_backend_max_retries",
     "redis_socket_timeout",

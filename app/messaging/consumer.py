@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +13,10 @@ from celery import signals
 from celery.exceptions import NotRegistered
 from celery.utils.objects import Bunch
 from celery.worker.consumer import Consumer as CeleryConsumer
+from redis.exceptions import ResponseError
 
 from app.messaging.envelope import MalformedError, check_task
-from app.messaging.transport import Channel
+from app.messaging.transport import REFUSED_S, Channel
 from celery_agents import names
 from celery_agents.errors import InvalidPayloadError, redact
 from celery_agents.noted import note, noting
@@ -32,10 +35,16 @@ EVENTS_S = 0.05
 EVENTS_MAX = 500
 
 
+#: A Redis that refuses again within so long is let alone for twice as long as before, up to this.
+_REFUSED_LATELY_S, _PAUSE_MAX_S = 10.0, 8.0
+
+
 class Consumer(CeleryConsumer):
     """``worker_consumer`` of the workers."""
 
     _events_due = False
+    #: When Redis refused something for the last time, and how long it was let alone then.
+    _refused_at, _pause_s = -math.inf, REFUSED_S
 
     def register_with_event_loop(self, hub: Any) -> None:
         """As Celery's, with a limit to the events that wait to be sent."""
@@ -57,6 +66,17 @@ class Consumer(CeleryConsumer):
         if self.hub and threading.get_ident() == self.hub._loop_thread:  # noqa: SLF001
             return p(*args, **kwargs)
         return super().call_soon_ack(p, *args, **kwargs)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """As Celery's, after a pause for a Redis that refuses since it is full, say."""
+        super().on_connection_error_after_connected(exc)
+        if isinstance(exc, ResponseError):  # no message is taken meanwhile; steps go on
+            begin = time.monotonic()
+            again = begin - self._refused_at < _REFUSED_LATELY_S
+            self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S) if again else REFUSED_S
+            log.warning("Redis refuses, and is asked again in %.0f s: %s", self._pause_s, exc)
+            time.sleep(self._pause_s)
+            self._refused_at = time.monotonic()
 
     def _send_events(self) -> None:
         self._events_due = False

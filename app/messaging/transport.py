@@ -52,6 +52,8 @@ TAKE_MAX = 64
 #: Acknowledgements are gathered for so long: a lone step's need not hold up the next one. A worker
 #: that dies meanwhile lets these messages come again, for rows that ended.
 ACKS_S = 0.02
+#: What a Redis refused that is full, or may not write, is asked for again after so long.
+REFUSED_S = 1.0
 #: Overdue messages that one sweep gives back.
 RESTORE_MAX = 100
 #: First bytes of an oversized message that are kept, for people to recognise it.
@@ -409,11 +411,25 @@ class Channel(GuardedChannel):
         if self.closed:
             return
         # A broker that is away keeps the messages; their rows have ended.
-        with noting(log, "last_acks", "The last acknowledgements went", *self.connection_errors):
+        with noting(log, "last_acks", "The last acknowledgements went", *self._refusals):
             self.qos.write_acks()
         if self._in_poll and self._asked[0] == "BZPOPMIN":  # only a wake could be lost with it
             self._in_poll.disconnect()
         super().close()
+
+    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        """As kombu's; a queue of events that cannot be deleted keeps no channel from its end."""
+        try:
+            super()._delete(queue, *args, **kwargs)
+        except self._refusals as error:
+            if not self._closing:
+                raise
+            note(log, "deleted", "A queue of events stays behind", error=error)
+
+    @property
+    def _refusals(self) -> tuple[type[Exception], ...]:
+        """Errors of a broker that is away, or takes no writes."""
+        return (*self.connection_errors, ResponseError)
 
 
 @lru_cache(maxsize=128)
@@ -448,13 +464,13 @@ class Transport(RecordingTransport):
         loop.on_tick.add(self._write_acks)
         loop.call_repeatedly(self._tend_s, self._tend)
 
-    def ack_soon(self, qos: QoS) -> None:
+    def ack_soon(self, qos: QoS, after_s: float = ACKS_S) -> None:
         """Have what was acknowledged written: now, or at a tick soon, if there are ticks."""
         if self._loop is None:
             qos.write_acks()
         elif math.isinf(self._acks_due):
-            self._acks_due = time.monotonic() + ACKS_S
-            self._loop.call_later(ACKS_S, _tick)
+            self._acks_due = time.monotonic() + after_s
+            self._loop.call_later(after_s, _tick)
 
     def _write_acks(self) -> None:
         if time.monotonic() < self._acks_due:
@@ -463,9 +479,10 @@ class Transport(RecordingTransport):
         for channel in self.channels or ():
             try:
                 channel.qos.write_acks()
-            except self.connection_errors as error:
+            except (*self.connection_errors, ResponseError) as error:
                 note(log, "acks", "Messages are not acknowledged yet", error=error)
-                self.ack_soon(channel.qos)
+                refused = isinstance(error, ResponseError)
+                self.ack_soon(channel.qos, REFUSED_S if refused else ACKS_S)
 
     @property
     def _tend_s(self) -> float:
@@ -476,7 +493,7 @@ class Transport(RecordingTransport):
         for channel in self.channels or ():
             try:
                 channel.tend()
-            except self.connection_errors as error:
+            except (*self.connection_errors, ResponseError) as error:
                 note(log, "tenants", "Tenants' messages are counted later", error=error)
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> Any:

@@ -21,6 +21,7 @@ from tests.integration.harness import FAST, SOON_S, Stack, eventually, lines, wa
 from tests.support.disks import filled
 from tests.support.ports import free_port
 from tests.support.postgres import Databases, PostgresServer, binaries, engine
+from tests.support.redis_server import RedisServer
 from tests.support.workers import WorkerProcess, migrate
 
 pytestmark = pytest.mark.databases("sqlite")
@@ -217,3 +218,47 @@ class TestDiskThatIsFull:
                 goes_on_when_there_is_room(stack, small_disk)
             finally:
                 stack.close()
+
+
+#: What a server is short of, how it is told so, and which of the workers have to wait: one that has
+#: its connection needs no more room to work.
+REFUSING = {
+    "room": ("maxmemory", "1", slice(1, 2)),
+    "replicas": ("min-replicas-to-write", "1", slice(0, 2)),
+}
+
+
+@pytest.mark.parametrize("what", REFUSING)
+def test_a_broker_that_takes_no_writes_is_waited_for(
+    what: str, sqlite_journal_url: str, tmp_path: Path
+) -> None:
+    """By a worker amid its work, and by one that starts then; neither ends, or fills its log."""
+    name, value, waiting = REFUSING[what]
+    counted = tmp_path / "counted"
+    with RedisServer(tmp_path / "broker") as server, server.client() as redis:
+        stack = Stack(server.url, sqlite_journal_url, tmp_path, FAST)
+        try:
+            first = stack.worker(["--concurrency", "2"])
+            order: dict[str, JsonValue] = {"seconds": 0.1, "path": str(counted), "value": 1}
+            may_end = tmp_path / "may end"
+            last: dict[str, JsonValue] = {**order, "after": str(may_end)}
+            runs = stack.client.ask.many("slow", [order] * 10 + [last] * 10)
+            eventually(lambda: lines(counted).count("end") >= 4)
+            usual = redis.config_get(name)[name]
+            redis.config_set(name, value)
+            second = stack.worker(["--concurrency", "2"], ready=False)
+            refused = "Redis refuses, and is asked again in"
+            for worker in (first, second)[waiting]:
+                worker.wait_for_log(refused)
+            eventually(lambda: second.logs().count(refused) > 1)
+            may_end.touch()
+            redis.config_set(name, usual)
+            second.wait_ready()
+            assert [run.get(timeout=2 * SOON_S) for run in runs] == [1] * 20
+            assert lines(counted).count("end") == 20
+            for worker in (first, second):
+                assert worker.running
+                assert "Traceback" not in worker.logs()
+                assert worker.logs().count(refused) < 10
+        finally:
+            stack.close()

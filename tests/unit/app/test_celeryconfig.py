@@ -29,6 +29,7 @@ def config() -> dict[str, Any]:
         ("worker_disable_prefetch", True),
         ("broker_connection_max_retries", None),
         ("broker_connection_retry_on_startup", True),
+        ("broker_channel_error_retry", True),
         ("worker_cancel_long_running_tasks_on_connection_loss", False),
         ("result_backend_always_retry", True),
         ("worker_soft_shutdown_timeout", 30),
