@@ -188,7 +188,7 @@ def _redelivered(raw: bytes) -> bytes | str:
 
 
 class GuardedChannel(RecordingChannel):
-    """Keeps what cannot be read from the worker, as dead letters."""
+    """Keeps from the worker what cannot be read, as dead letters, and what Redis refuses."""
 
     unacked_key = names.UNACKED
     unacked_index_key = names.UNACKED_TIMES
@@ -204,6 +204,25 @@ class GuardedChannel(RecordingChannel):
     def _letter_keys(self) -> tuple[str, ...]:
         dead = (names.DEAD, names.DEAD_TIMES, names.DEAD_DROPPED)
         return (self.unacked_key, self.unacked_index_key, *dead)
+
+    def maybe_refresh_binding_expiry(self) -> None:
+        """As kombu's, which logs a traceback each second for as long as Redis is full."""
+        with noting(log, "bindings", "Bindings of queues are renewed later", ResponseError):
+            super().maybe_refresh_binding_expiry()
+
+    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        """As kombu's; a queue of events that cannot be deleted keeps no channel from its end."""
+        try:
+            super()._delete(queue, *args, **kwargs)
+        except self._refusals as error:
+            if not self._closing:
+                raise
+            note(log, "deleted", "A queue of events stays behind", error=error)
+
+    @property
+    def _refusals(self) -> tuple[type[Exception], ...]:
+        """Errors of a broker that is away, or takes no writes."""
+        return (*self.connection_errors, ResponseError)
 
     def bury(self, tag: str, cause: str, reason: str, **about: str | None) -> None:
         """Move a taken message to the dead letters; see :mod:`app.maintenance.dead_letters`."""
@@ -416,20 +435,6 @@ class Channel(GuardedChannel):
         if self._in_poll and self._asked[0] == "BZPOPMIN":  # only a wake could be lost with it
             self._in_poll.disconnect()
         super().close()
-
-    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
-        """As kombu's; a queue of events that cannot be deleted keeps no channel from its end."""
-        try:
-            super()._delete(queue, *args, **kwargs)
-        except self._refusals as error:
-            if not self._closing:
-                raise
-            note(log, "deleted", "A queue of events stays behind", error=error)
-
-    @property
-    def _refusals(self) -> tuple[type[Exception], ...]:
-        """Errors of a broker that is away, or takes no writes."""
-        return (*self.connection_errors, ResponseError)
 
 
 @lru_cache(maxsize=128)

@@ -222,7 +222,7 @@ class TestDiskThatIsFull:
 
 #: What a server is short of, how it is told so, and which of the workers have to wait: one that has
 #: its connection needs no more room to work.
-REFUSING = {
+REFUSING: dict[str, tuple[str, str, slice]] = {
     "room": ("maxmemory", "1", slice(1, 2)),
     "replicas": ("min-replicas-to-write", "1", slice(0, 2)),
 }
@@ -248,7 +248,7 @@ def test_a_broker_that_takes_no_writes_is_waited_for(
             redis.config_set(name, value)
             second = stack.worker(["--concurrency", "2"], ready=False)
             refused = "Redis refuses, and is asked again in"
-            for worker in (first, second)[waiting]:
+            for worker in [first, second][waiting]:
                 worker.wait_for_log(refused)
             eventually(lambda: second.logs().count(refused) > 1)
             may_end.touch()

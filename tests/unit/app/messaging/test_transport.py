@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis.exceptions import ConnectionError  # noqa: A004 - the one that Redis raises
+from redis.exceptions import (
+    ConnectionError,  # noqa: A004 - the one that Redis raises
+    ResponseError,
+)
 
 from app.messaging import transport
 from app.messaging.transport import Channel, QoS, Transport, _redelivered
@@ -129,13 +132,25 @@ class TestAcknowledging:
         qos.ack("a")
         assert list(set(qos._delivered) - qos._dirty) == ["b"]
 
-    def test_a_broker_that_is_away_does_not_end_the_loop(
-        self, qos: QoS, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize(
+        ("error", "pause_s"),
+        [
+            (ConnectionError("gone"), transport.ACKS_S),
+            (ResponseError("NOREPLICAS"), transport.REFUSED_S),
+        ],
+    )
+    def test_a_broker_that_is_away_or_refuses_does_not_end_the_loop(
+        self,
+        qos: QoS,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        error: Exception,
+        pause_s: float,
     ) -> None:
         loop = self.ticking(qos, monkeypatch)
 
         def refuse(*_: Any) -> None:
-            raise ConnectionError("gone")
+            raise error
 
         with monkeypatch.context() as away:
             away.setattr(qos, "_remove", refuse)
@@ -145,8 +160,39 @@ class TestAcknowledging:
             assert "not acknowledged yet" in caplog.text
         self.taken(qos, "b")
         qos.ack("b")
-        loop.tick()
+        loop.tick(after_s=pause_s * 0.9)
+        assert qos.removed == []
+        loop.tick(after_s=pause_s * 0.2)
         assert qos.removed == [(["a", "b"], [], [])]
+
+
+@pytest.mark.parametrize("error", [ConnectionError("gone"), ResponseError("OOM")])
+def test_a_channel_ends_though_its_queue_cannot_be_deleted(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(RecordingChannel, "_delete", refuse)
+    channel = Channel.__new__(Channel)
+    monkeypatch.setattr(Channel, "connection_errors", Transport.connection_errors, raising=False)
+    with pytest.raises(type(error)):
+        channel._delete("q")
+    channel._closing = True
+    channel._delete("q")
+
+
+def test_bindings_that_a_full_redis_does_not_renew_are_noted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: Any) -> None:
+        raise ResponseError("OOM")
+
+    monkeypatch.setattr(RecordingChannel, "maybe_refresh_binding_expiry", refuse)
+    for _ in range(5):
+        Channel.__new__(Channel).maybe_refresh_binding_expiry()
+    assert caplog.text.count("renewed later") == 1
+    assert "Traceback" not in caplog.text
 
 
 def test_one_that_cannot_be_delivered_keeps_no_other_one_back(
