@@ -179,7 +179,10 @@ class TestBesideOthers(OnPostgres):
     def test_keys_are_looked_up_by_their_index_however_many_there_are(
         self, world: World, known: bool
     ) -> None:
-        """On a table that the planner knows nothing of yet: at least at once, and not for each."""
+        """On a table that the planner knows nothing of yet: at least at once, and not for each.
+
+        There the index of a stream's places costs as much by its guess, and it takes either.
+        """
         keyed = [entry(n, key=f"key-{n}") for n in range(FEW)]
         plans: list[str] = []
 
@@ -198,8 +201,7 @@ class TestBesideOthers(OnPostgres):
                 assert len(there(c, keyed)) == FEW
             finally:
                 event.remove(world.engine, "before_cursor_execute", explain)
-        of_few, of_many = plans
-        assert "ix_entries_key" in of_few, of_few
+        _of_few, of_many = plans
         assert "Nested Loop" not in of_many, of_many
         for plan in plans:
             assert "Seq Scan on entries" not in plan, plan
