@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, bootsteps, current_app, signals
-from celery.platforms import EX_FAILURE
 
 from app.celeryconfig import celery_config
 from app.concurrency.garbage import spare_garbage_collection
@@ -32,13 +30,11 @@ from app.telemetry.children import Children
 from app.telemetry.lines import hush_http
 from app.telemetry.logs import be_discreet
 from app.telemetry.set_up import write_log
+from app.telemetry.starting import starting
 from app.watching.tracing import tracing_of
-from celery_agents.errors import AgentsError
 
 if TYPE_CHECKING:
     from app.maintenance.trace_process import TraceProcess
-
-log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> Celery:
@@ -96,14 +92,10 @@ class AgentsService(bootsteps.StartStopStep):
         """Check the addresses, then start runtime, endpoint and recovery.
 
         Raises:
-            SystemExit: it cannot, and the log says why; at ``--loglevel=debug`` also where.
+            SystemExit: it cannot, and the log says why.
         """
-        try:
+        with starting("The worker"):
             self._start(worker)
-        except AgentsError as error:  # Celery would show where in our code it was raised
-            log.critical("The worker cannot start: %s: %s", error.kind, error)
-            log.debug("It was raised here", exc_info=True)
-            raise SystemExit(EX_FAILURE) from None
 
     def _start(self, worker: Any) -> None:
         check_broker(worker.app.agents_settings)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from celery.platforms import EX_FAILURE
 from celery.signals import beat_init
 from redbeat.schedulers import (
     LUA_EXTEND_TO_SCRIPT,
@@ -18,7 +17,7 @@ from redbeat.schedulers import (
 )
 from redis.exceptions import LockError, RedisError
 
-from celery_agents.errors import ConfigurationError
+from app.telemetry.starting import starting
 from celery_agents.noted import note, noting
 
 log = logging.getLogger(__name__)
@@ -44,10 +43,8 @@ class BeatScheduler(RedBeatScheduler):
             SystemExit: no waiting helps, and the log says why.
         """
         try:
-            super().setup_schedule()
-        except ConfigurationError as error:  # Celery would show where in our code it was raised
-            log.critical("Beat cannot start: %s: %s", error.kind, error)
-            raise SystemExit(EX_FAILURE) from None
+            with starting("Beat"):
+                super().setup_schedule()
         except _AWAY as error:
             self._lost = True
             note(log, "beat_away", "Beat waits for Redis", error=error)

@@ -187,6 +187,11 @@ def _redelivered(raw: bytes) -> bytes | str:
     return marked
 
 
+def _refusals(of: RecordingChannel | RecordingTransport) -> tuple[type[Exception], ...]:
+    """Errors of a broker that is away, or takes no writes."""
+    return (*of.connection_errors, ResponseError)
+
+
 class GuardedChannel(RecordingChannel):
     """Keeps from the worker what cannot be read, as dead letters, and what Redis refuses."""
 
@@ -214,15 +219,10 @@ class GuardedChannel(RecordingChannel):
         """As kombu's; a queue of events that cannot be deleted keeps no channel from its end."""
         try:
             super()._delete(queue, *args, **kwargs)
-        except self._refusals as error:
+        except _refusals(self) as error:
             if not self._closing:
                 raise
             note(log, "deleted", "A queue of events stays behind", error=error)
-
-    @property
-    def _refusals(self) -> tuple[type[Exception], ...]:
-        """Errors of a broker that is away, or takes no writes."""
-        return (*self.connection_errors, ResponseError)
 
     def bury(self, tag: str, cause: str, reason: str, **about: str | None) -> None:
         """Move a taken message to the dead letters; see :mod:`app.maintenance.dead_letters`."""
@@ -430,7 +430,7 @@ class Channel(GuardedChannel):
         if self.closed:
             return
         # A broker that is away keeps the messages; their rows have ended.
-        with noting(log, "last_acks", "The last acknowledgements went", *self._refusals):
+        with noting(log, "last_acks", "The last acknowledgements went", *_refusals(self)):
             self.qos.write_acks()
         if self._in_poll and self._asked[0] == "BZPOPMIN":  # only a wake could be lost with it
             self._in_poll.disconnect()
@@ -484,7 +484,7 @@ class Transport(RecordingTransport):
         for channel in self.channels or ():
             try:
                 channel.qos.write_acks()
-            except (*self.connection_errors, ResponseError) as error:
+            except _refusals(self) as error:
                 note(log, "acks", "Messages are not acknowledged yet", error=error)
                 refused = isinstance(error, ResponseError)
                 self.ack_soon(channel.qos, REFUSED_S if refused else ACKS_S)
@@ -498,7 +498,7 @@ class Transport(RecordingTransport):
         for channel in self.channels or ():
             try:
                 channel.tend()
-            except (*self.connection_errors, ResponseError) as error:
+            except _refusals(self) as error:
                 note(log, "tenants", "Tenants' messages are counted later", error=error)
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> Any:

@@ -94,7 +94,8 @@ class AgentsGroup(Commands):
         width = formatter.width - 6 - max(map(len, found))
         shown = {n: c.get_short_help_str(width) for n, c in found.items() if c and not c.hidden}
         headings = {heading: names.split() for heading, names in HEADINGS.items()}
-        headings["Others"] = [*shown.keys() - {*chain.from_iterable(headings.values())}]
+        known = {*chain.from_iterable(headings.values())}
+        headings["Others"] = [name for name in shown if name not in known]
         for heading, names in headings.items():
             if rows := [(name, shown[name]) for name in names if name in shown]:
                 with formatter.section(heading):

@@ -195,13 +195,16 @@ def test_help_lists_each_command_once_under_a_heading(app: Any) -> None:
 
 
 #: Those of an app that has more.
-ADDED = click.Group(commands={"brand-new": click.Command("brand-new", help="Does it.")})
+ADDED = click.Group(
+    commands={name: click.Command(name, help="Does it.") for name in ("new", "added", "brand-new")}
+)
 
 
 def test_help_lists_commands_that_it_does_not_know_too(app: Any) -> None:
     app.agents_cli = f"{__name__}:ADDED"
     shown = call(app, "--help").stdout
-    assert shown.endswith("Others:\n  brand-new  Does it.\n")
+    told = "".join(f"  {name:<9}  Does it.\n" for name in sorted(ADDED.commands))
+    assert shown.endswith(f"Others:\n{told}")
 
 
 @pytest.mark.parametrize("as_json", [True, False])
